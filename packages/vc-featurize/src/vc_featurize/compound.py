@@ -1,0 +1,196 @@
+"""Encoder `compound`: a compound's vector is its Morgan fingerprint (needs the extra `chem`, rdkit).
+
+Stereochemistry counts, because screens hold enantiomers as separate compounds. Counter-ions are taken off with rdkit's
+salt list rather than by keeping the largest fragment (methylamine tartrate would become tartaric acid), charges are
+neutralised, and molecules with a metal are left as they are (a platinum drug would lose its ligands). Tautomers are not
+merged: doing so erases stereo centres.
+
+A fingerprint is made of the SMILES given. Names are never parsed: `CO` and `SN` are valid SMILES.
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vc_featurize.bank import FeatureBank
+from vc_featurize.errors import InputError
+from vc_featurize.text import read_lines
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
+
+# Atomic numbers that make up organic drugs, their counter-ions and their halogens; any other atom but the alkali and
+# alkaline earth counter-ions makes the molecule a metal complex.
+NON_METALS = frozenset({1, 2, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 33, 34, 35, 36, 52, 53, 54, 85, 86})
+COUNTER_ION_METALS = frozenset({3, 11, 12, 19, 20})
+
+
+def compound_features(
+    ids: Sequence[str],
+    smiles: Sequence[str],
+    *,
+    radius: int = 2,
+    n_bits: int = 2048,
+    counts: bool = True,
+    standardize: bool = True,
+    licence: str = "unstated",
+) -> FeatureBank:
+    """Morgan fingerprints of compounds.
+
+    Args:
+        ids: Compound ids, as in the targets of a screen; an id may repeat when its molecule is the same each time.
+        smiles: One SMILES per id. Empty or invalid ones, and those with a dummy atom, become missing rows with the
+            reason in `notes`.
+        radius: Bonds around each atom; 2 is ECFP4, 1 is ECFP2.
+        n_bits: Length of the folded fingerprint.
+        counts: How often each substructure occurs (true), or whether it occurs (false).
+        standardize: Take off counter-ions and neutralise charges first.
+        licence: Licence of the structures, for the encoder record.
+
+    Returns:
+        A bank with `vectors_ef: [e, n_bits]`; `sources` hold the canonical SMILES that was fingerprinted.
+
+    Raises:
+        InputError: If rdkit is not installed, the lists differ in length, or one id stands for two molecules.
+
+    References:
+        Rogers and Hahn, Extended-connectivity fingerprints, J. Chem. Inf. Model. 2010.
+    """
+    try:
+        import rdkit
+        from rdkit.Chem import MolToSmiles
+        from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
+    except ImportError as error:
+        raise InputError("compound features need rdkit: install `vc-featurize[chem]`.") from error
+    if len(ids) != len(smiles):
+        raise InputError(f"compounds: expected one SMILES per id, found {len(ids)} ids and {len(smiles)} SMILES.")
+    if not ids:
+        raise InputError("compounds: expected at least one row, found none.")
+    if radius < 0 or n_bits < 1:
+        raise InputError(f"fingerprint: expected radius >= 0 and n_bits >= 1, found {radius} and {n_bits}.")
+
+    generator = GetMorganGenerator(radius=radius, fpSize=n_bits, includeChirality=True)
+    fingerprint = generator.GetCountFingerprintAsNumPy if counts else generator.GetFingerprintAsNumPy
+    standardizer = _Standardizer() if standardize else None
+    rows: dict[str, tuple[np.ndarray | None, str, str]] = {}
+    for entity, text in zip(ids, smiles, strict=True):
+        molecule, note = _parse(text)
+        if molecule is not None and standardizer is not None:
+            molecule, note = standardizer(molecule)
+        # The canonical SMILES is parsed again, so that equal sources give equal vectors to the bit.
+        source = "" if molecule is None else MolToSmiles(molecule)
+        molecule, note = (None, note) if molecule is None else (_parse(source)[0], note)
+        if entity in rows and rows[entity][1] != source:
+            raise InputError(
+                f"compound {entity!r} stands for two molecules: {rows[entity][1]!r} and {source!r}. "
+                "Give them two ids or drop one row."
+            )
+        rows[entity] = (None if molecule is None else fingerprint(molecule), source, note)
+    vectors_ef = np.zeros((len(rows), n_bits), np.float32)
+    missing = np.array([vector is None for vector, _, _ in rows.values()], dtype=bool)
+    for row, (vector, _, _) in enumerate(rows.values()):
+        if vector is not None:
+            vectors_ef[row] = vector
+    return FeatureBank(
+        vectors_ef=vectors_ef,
+        entities=tuple(rows),
+        kinds=("compound",) * len(rows),
+        sources=tuple(source for _, source, _ in rows.values()),
+        missing=missing,
+        dims=tuple(f"morgan_{i}" for i in range(n_bits)),
+        encoder={
+            "id": f"morgan-{'count' if counts else 'bit'}-r{radius}-{n_bits}-chiral",
+            "revision": f"rdkit {rdkit.__version__}",
+            "pooling": "hashed substructure " + ("counts" if counts else "bits"),
+            "dtype": "float32",
+            "dim": n_bits,
+            "licence": licence,
+            "standardize": "salt list, uncharge; metal complexes untouched" if standardize else "none",
+        },
+        notes=tuple(note for _, _, note in rows.values()),
+    )
+
+
+def read_compound_table(path: str | Path, id_col: str, smiles_col: str) -> tuple[list[str], list[str]]:
+    """Ids and SMILES of a table with a header line: comma-separated when named `.csv`, else tab-separated; gzip is fine.
+
+    Raises:
+        InputError: If a column is absent, a line has another number of fields, or an id is empty.
+    """
+    path = Path(path)
+    lines = read_lines(path, "a table with a header line")
+    delimiter = "," if path.name.removesuffix(".gz").endswith(".csv") else "\t"
+    try:
+        header, *body = csv.reader(lines, delimiter=delimiter)
+    except csv.Error as error:
+        raise InputError(f"{path}: expected a table, found text that is none ({error}). Check the quotes.") from error
+    for column in (id_col, smiles_col):
+        if column not in header:
+            raise InputError(
+                f"{path}: expected a column {column!r}, found {header[:12]}. Name it with --id-col or --smiles-col."
+            )
+    id_at, smiles_at = header.index(id_col), header.index(smiles_col)
+    ids, smiles = [], []
+    for number, fields in enumerate(body, start=2):
+        if not fields:
+            continue
+        if len(fields) != len(header):
+            raise InputError(
+                f"{path}: row {number}: expected {len(header)} fields, found {len(fields)}. Correct the row."
+            )
+        if not fields[id_at].strip():
+            raise InputError(
+                f"{path}: row {number}: expected an id in {id_col!r}, found nothing. Fill or drop the row."
+            )
+        ids.append(fields[id_at].strip())
+        smiles.append(fields[smiles_at].strip())
+    return ids, smiles
+
+
+def _parse(text: str) -> tuple["Mol | None", str]:
+    """A molecule, or None and the reason."""
+    from rdkit.Chem import MolFromSmiles
+    from rdkit.rdBase import BlockLogs
+
+    if not text.strip():
+        return None, "no SMILES given"
+    with BlockLogs():  # rdkit prints its parse errors; the note carries ours
+        molecule = MolFromSmiles(text)
+    if molecule is None:
+        return None, f"invalid SMILES {text!r}"
+    if molecule.GetNumAtoms() == 0:
+        return None, f"SMILES without atoms {text!r}"
+    if any(atom.GetAtomicNum() == 0 for atom in molecule.GetAtoms()):
+        return None, f"SMILES with a dummy atom {text!r}"
+    return molecule, ""
+
+
+class _Standardizer:
+    """Takes counter-ions off and neutralises; says what it did."""
+
+    def __init__(self) -> None:
+        from rdkit.Chem.MolStandardize.rdMolStandardize import Uncharger
+        from rdkit.Chem.SaltRemover import SaltRemover
+
+        self._salts = SaltRemover()
+        self._uncharger = Uncharger()
+
+    def __call__(self, molecule: "Mol") -> tuple["Mol", str]:
+        from rdkit.Chem import GetMolFrags
+        from rdkit.rdBase import BlockLogs
+
+        if any(a.GetAtomicNum() not in NON_METALS | COUNTER_ION_METALS for a in molecule.GetAtoms()):
+            return molecule, "metal complex, left as given"
+        n_before = len(GetMolFrags(molecule))
+        with BlockLogs():
+            molecule = self._uncharger.uncharge(self._salts.StripMol(molecule, dontRemoveEverything=True))
+        n_after = len(GetMolFrags(molecule))
+        notes = []
+        if n_after < n_before:
+            notes.append(f"{n_before - n_after} counter-ions removed")
+        if n_after > 1:
+            notes.append(f"{n_after} fragments kept")
+        return molecule, "; ".join(notes)

@@ -1,0 +1,13 @@
+"""Errors a user can act on. The command line prints their text and exits with 2."""
+
+
+class VcFeaturizeError(ValueError):
+    """Base of everything vc-featurize refuses."""
+
+
+class InputError(VcFeaturizeError):
+    """A file or value the user brought cannot be encoded; the text says where, what was expected and what to do."""
+
+
+class ContractError(VcFeaturizeError):
+    """A file breaks the contract features-v1; the text names the file, the field, expected, found and the remedy."""
