@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -248,7 +248,7 @@ def _header(parents: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _refuse(path: Path, field_name: str, expected: str, found: str, remedy: str) -> None:
+def _refuse(path: Path, field_name: str, expected: str, found: str, remedy: str) -> NoReturn:
     raise ContractError(f"{path}: {field_name}: expected {expected}; found {found}. {remedy}.")
 
 

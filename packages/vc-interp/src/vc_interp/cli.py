@@ -1,0 +1,114 @@
+"""Command line of vc-interp. Imports nothing heavy until a command runs."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from tyro.conf import Positional
+
+from vc_interp.errors import InputError, VcInterpError
+
+DESCRIPTION = """Find out what a perturbation model has learnt, from its latents (latents-v1).
+
+Examples:
+  vc-interp enrich latents.zarr --genesets hallmark.gmt --out table.tsv
+  vc-interp enrich latents.zarr --genesets hallmark.gmt --out table.tsv --top 100 --max-fdr 0.05
+  vc-interp inspect latents.zarr
+"""
+
+
+def enrich(
+    latents: Positional[Path],
+    /,
+    genesets: Path,
+    out: Path,
+    top: int = 50,
+    background: Literal["annotated", "all"] = "annotated",
+    min_size: int = 5,
+    max_size: int = 500,
+    max_fdr: float = 1.0,
+) -> None:
+    """Test which gene sets the ends of each latent dimension are made of.
+
+    Example: vc-interp enrich latents.zarr --genesets hallmark.gmt --out table.tsv
+
+    Args:
+        latents: Latents with gene rows, .zarr or .h5ad.
+        genesets: Gene sets in GMT form: name, description, genes; tab-separated.
+        out: The table to write, tab-separated.
+        top: Most genes to select per end of a dimension.
+        background: Gene rows that are in at least one set (annotated), or all gene rows (all).
+        min_size: Leave out sets with fewer genes in the background.
+        max_size: Leave out sets with more genes in the background.
+        max_fdr: Write only rows up to this false discovery rate; the correction covers all tests all the same.
+    """
+    if out.suffix not in (".tsv", ".txt"):
+        raise InputError(f"--out {out}: expected a name that ends in .tsv or .txt.")
+    from vc_interp.enrichment import enrich as enrich_latents
+    from vc_interp.gmt import read_gmt
+    from vc_interp.latents import read_latents
+
+    table = enrich_latents(
+        read_latents(latents),
+        read_gmt(genesets),
+        top=top,
+        background=background,
+        min_size=min_size,
+        max_size=max_size,
+    )
+    n_tests, n_found = len(table), int((table["fdr"] <= 0.05).sum())
+    _write_table(table[table["fdr"] <= max_fdr], out)
+    print(
+        f"wrote {out}: {n_found} of {n_tests} tests at FDR 5 %, background {table['background'].iloc[0]} genes "
+        f"({background}). Next: sort or filter the columns dimension, end, gene_set, fdr."
+    )
+
+
+def inspect(latents: Positional[Path], /) -> None:
+    """Check a latents file against latents-v1 and say what is in it.
+
+    Args:
+        latents: Latents, .zarr or .h5ad.
+    """
+    from vc_interp.latents import read_latents
+
+    found = read_latents(latents)
+    kinds = ", ".join(f"{found.kinds.count(kind)} {kind}" for kind in sorted(set(found.kinds)))
+    print(f"{latents}: {len(found.rows)} rows ({kinds}) x {len(found.dims)} dimensions")
+    print(f"  model: {found.model}")
+    print(f"  site: {found.site}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; 0 when whole, 2 on a refusal, 130 on Ctrl-C."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            {"enrich": enrich, "inspect": inspect},
+            prog="vc-interp",
+            description=DESCRIPTION,
+            args=argv,
+        )
+    except (VcInterpError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _write_table(table, out: Path) -> None:
+    """Tab-separated, whole or not at all."""
+    tmp_path = out.with_name(f".{out.name}.tmp-{os.getpid()}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        table.to_csv(tmp_path, sep="\t", index=False, float_format="%.6g")
+        tmp_path.rename(out)
+    finally:
+        tmp_path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

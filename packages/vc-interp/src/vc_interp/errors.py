@@ -1,0 +1,13 @@
+"""Errors a user can act on. The command line prints their text and exits with 2."""
+
+
+class VcInterpError(ValueError):
+    """Base of everything vc-interp refuses."""
+
+
+class InputError(VcInterpError):
+    """A file or value the user brought cannot be used; the text says where, what was expected and what to do."""
+
+
+class ContractError(VcInterpError):
+    """A file breaks the contract latents-v1; the text names the file, the field, expected, found and the remedy."""
