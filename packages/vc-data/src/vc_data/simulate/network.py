@@ -1,0 +1,446 @@
+"""The simulated cell: genes, pathways, a sparse signed network, and one variant of all that per cell line.
+
+Decides what regulates what. `effects.py` perturbs it, `cells.py` sequences it. Quantities are natural-log deviations
+from the unperturbed steady state of the line unless said otherwise.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vc_data.simulate.config import DIFFICULTIES, SimulatorConfig
+
+SATURATION = 3.0
+"""Largest regulated log fold change, a factor of 20 up or down."""
+ACTIVE_LOG_LEVEL = -2.5
+"""Log basal level, against the median expressed gene, at which a regulator has half of its influence."""
+LOOP_GAIN = 0.5
+"""Spectral radius given to the regulator-to-regulator part; below 1 makes the steady state unique."""
+MAX_LOOP_GAIN = 0.9
+"""Spectral radius above which a cell line's regulator-to-regulator part is scaled down."""
+SILENT_LOG_SHIFT = -6.0
+"""Added to the log level of a gene that a cell line hardly expresses."""
+COMPLEX_SHARE = 0.35
+"""Share of pathways that act as one complex: losing any member does much the same."""
+REPRESSOR_SHARE = 0.25
+"""Share of regulators in the other pathways whose effect has the opposite sign."""
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Products of two regulators that act on a gene beyond their sum (AND gates, redundancy, masking)."""
+
+    target: np.ndarray
+    """[q] gene index."""
+    source_a: np.ndarray
+    """[q] gene index of the first regulator."""
+    source_b: np.ndarray
+    """[q] gene index of the second regulator."""
+    weight: np.ndarray
+    """[q] factor of `tanh(activity_a) * tanh(activity_b)`."""
+
+
+@dataclass(frozen=True)
+class CellLine:
+    """One cell line's basal program and its variant of the network."""
+
+    name: str
+    log_level: np.ndarray
+    """[g] log basal mRNA level; 0 is the median expressed gene."""
+    edge_weight: np.ndarray
+    """[e] weight of every edge of the network here; 0 where the edge is closed."""
+    state_loading: np.ndarray
+    """[f, g] log expression per unit of cell-state factor f, propagated through the network; weighted mean 0."""
+    stress: np.ndarray
+    """[g] log fold change per unit of stress."""
+    essentiality: np.ndarray
+    """[g] log-viability cost of losing the gene's activity entirely."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that is fixed before anything is perturbed or sequenced."""
+
+    config: SimulatorConfig
+    gene_names: np.ndarray
+    """[g] symbols such as `G0001`."""
+    gene_ids: np.ndarray
+    """[g] synthetic Ensembl-style ids."""
+    member_pathway: np.ndarray
+    """[m] pathway index of a membership."""
+    member_gene: np.ndarray
+    """[m] gene index of a membership."""
+    regulators: np.ndarray
+    """[r] sorted gene indices that have outgoing edges."""
+    regulator_pathway: np.ndarray
+    """[r] pathway each regulator acts for."""
+    source: np.ndarray
+    """[e] regulating gene of an edge."""
+    target: np.ndarray
+    """[e] regulated gene of an edge."""
+    weight: np.ndarray
+    """[e] weight of the edge before cell lines vary it."""
+    gates: Gates
+    lethal_a: np.ndarray
+    """[l] first gene of a synthetic-lethal pair."""
+    lethal_b: np.ndarray
+    """[l] second gene of a synthetic-lethal pair."""
+    lethal_cost: np.ndarray
+    """[l] log-viability cost of losing both."""
+    shift: np.ndarray
+    """[g] log fold change of every perturbed cell against controls."""
+    dispersion: np.ndarray
+    """[g] negative-binomial dispersion."""
+    lines: tuple[CellLine, ...]
+
+
+def make_world(config: SimulatorConfig, rng: np.random.Generator) -> World:
+    """Draw genes, pathways, network and cell lines.
+
+    Pathways have regulators and a template of downstream genes; a regulator follows the template of its pathway for
+    the share `coherence` of its squared weights and has targets of its own for the rest, so that pathway membership
+    is informative about an effect and does not determine it.
+
+    Args:
+        config: The screen.
+        rng: Source of everything random here.
+
+    Returns:
+        The world.
+    """
+    n_genes = config.n_genes
+    width = len(str(n_genes))
+    log_level, popularity = _basal(config, rng), rng.lognormal(0.0, 0.6, n_genes)
+    member_pathway, member_gene = _memberships(config, popularity, rng)
+    is_complex = rng.random(config.n_pathways) < COMPLEX_SHARE
+    regulators, regulator_pathway = _regulators(config, log_level, member_pathway, member_gene, is_complex, rng)
+    module = np.full(n_genes, config.n_pathways)
+    order = rng.permutation(len(member_gene))
+    module[member_gene[order]] = member_pathway[order]
+
+    source, target, weight = _edges(config, member_pathway, member_gene, regulators, regulator_pathway, is_complex, rng)
+    gates = _gates(config, regulators, regulator_pathway, source, target, weight, rng)
+    is_regulator = np.isin(np.arange(n_genes), regulators)
+    gates = _scale_gates(n_genes, gates, is_regulator)
+    weight = _scale_edges(n_genes, source, target, weight, gates, is_regulator, LOOP_GAIN)
+
+    essentiality = np.where(rng.random(n_genes) < 0.15, rng.gamma(1.5, 0.45, n_genes), 0.0)
+    stress = np.where(rng.random(n_genes) < 0.06, rng.normal(0.0, 1.0, n_genes), 0.0)
+    lethal_a, lethal_b = _pairs_within_pathways(regulators, regulator_pathway, 0.8, rng)
+    lines = tuple(
+        _cell_line(
+            name, config, log_level, module, member_pathway, member_gene, regulators, regulator_pathway,
+            (source, target, weight), gates, stress, essentiality, rng,
+        )
+        for name in config.cell_lines
+    )  # fmt: skip
+    return World(
+        config=config,
+        gene_names=np.array([f"G{i + 1:0{width}d}" for i in range(n_genes)]),
+        gene_ids=np.array([f"ENSG{90_000_000_000 + i + 1}" for i in range(n_genes)]),
+        member_pathway=member_pathway,
+        member_gene=member_gene,
+        regulators=regulators,
+        regulator_pathway=regulator_pathway,
+        source=source,
+        target=target,
+        weight=weight,
+        gates=gates,
+        lethal_a=lethal_a,
+        lethal_b=lethal_b,
+        lethal_cost=rng.gamma(4.0, 0.35, len(lethal_a)),
+        shift=config.shift_scale * rng.standard_t(4, n_genes),
+        dispersion=config.dispersion * rng.lognormal(0.0, 0.6, n_genes),
+        lines=lines,
+    )
+
+
+def activity_response(line: CellLine, log_change_ng: np.ndarray, genes: np.ndarray) -> np.ndarray:
+    """Change of a regulator's influence when its active amount changes by a log factor.
+
+    `log((m e^x + k) / (m + k))` with basal level m: a gene that is not expressed has no influence to lose, and gains one
+    when it is activated. Its slope lies in (0, 1).
+
+    Args:
+        line: Cell line.
+        log_change_ng: [n, k] log change of the amount of the listed genes.
+        genes: [k] gene indices.
+
+    Returns:
+        [n, k] log change of influence.
+    """
+    level = np.exp(line.log_level[genes])
+    half = np.exp(ACTIVE_LOG_LEVEL)
+    return np.log((level * np.exp(log_change_ng) + half) / (level + half))
+
+
+def regulated_change(world: World, line: CellLine, change_ng: np.ndarray, activity_ng: np.ndarray) -> np.ndarray:
+    """What the network makes of the current state: one application of the map whose fixed point is the steady state.
+
+    `S tanh((W y + Q(y)) / S)` with `y` the influence of the regulators (`activity_response` of mRNA change plus
+    activity change).
+
+    Args:
+        world: Genes and gates.
+        line: Cell line.
+        change_ng: [n, g] log fold change of mRNA.
+        activity_ng: [n, g] log change of activity per molecule (inhibition).
+
+    Returns:
+        [n, g] log fold change that regulation asks for.
+    """
+    return _regulate(world, line, np.arange(world.config.n_genes))(
+        activity_response(line, (change_ng + activity_ng)[:, world.regulators], world.regulators)
+    )
+
+
+def steady_state(world: World, line: CellLine, direct_ng: np.ndarray, activity_ng: np.ndarray, start: float = 0.0):
+    """Steady state of the network under perturbation: the unique `a` with `a = S tanh((W y + Q(y)) / S) + direct`.
+
+    The spectral radius of |W| plus the gates' slopes, restricted to regulators, is below 1, so iterating the map
+    converges to the same point from anywhere (Ortega and Rheinboldt 1970, section 12.1, P-contractions).
+
+    Args:
+        world: Genes and gates.
+        line: Cell line.
+        direct_ng: [n, g] log change imposed on mRNA.
+        activity_ng: [n, g] log change imposed on activity per molecule.
+        start: Value all regulators start from.
+
+    Returns:
+        [n, g] float64 log fold change of mRNA, including the direct part.
+    """
+    regulators = world.regulators
+    inner, outer = _regulate(world, line, regulators), _regulate(world, line, np.arange(world.config.n_genes))
+    result = np.empty(direct_ng.shape)
+    for first in range(0, len(direct_ng), 256):
+        rows = slice(first, first + 256)
+        direct, activity = direct_ng[rows][:, regulators], activity_ng[rows][:, regulators]
+        state = np.full(direct.shape, float(start))
+        for _ in range(1000):
+            update = inner(activity_response(line, state + activity, regulators)) + direct
+            moved = np.abs(update - state).max(initial=0.0)
+            state = update
+            if moved < 1e-12:
+                break
+        result[rows] = outer(activity_response(line, state + activity, regulators)) + direct_ng[rows]
+    return result
+
+
+def _regulate(world: World, line: CellLine, genes: np.ndarray):
+    """Function [n, r] influence -> [n, k] regulated change of the listed genes."""
+    import scipy.sparse as sp
+
+    n_genes, n_regulators = world.config.n_genes, len(world.regulators)
+    column = np.zeros(n_genes, int)
+    column[world.regulators] = np.arange(n_regulators)
+    edges = sp.csr_array((line.edge_weight, (world.target, column[world.source])), shape=(n_genes, n_regulators))[genes]
+    gates = world.gates
+    pairs, pair = np.unique(np.stack([gates.source_a, gates.source_b]), axis=1, return_inverse=True)
+    shape = (n_genes, pairs.shape[1])
+    products = sp.csr_array((gates.weight, (gates.target, pair.ravel())), shape=shape)[genes]
+    a, b = column[pairs[0]], column[pairs[1]]
+
+    def apply(influence_nr: np.ndarray) -> np.ndarray:
+        bent = np.tanh(influence_nr)
+        total = edges @ influence_nr.T + products @ (bent[:, a] * bent[:, b]).T
+        return SATURATION * np.tanh(total.T / SATURATION)
+
+    return apply
+
+
+def _basal(config: SimulatorConfig, rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(0.0, config.basal_log_sd, config.n_genes)
+
+
+def _memberships(config: SimulatorConfig, popularity: np.ndarray, rng: np.random.Generator):
+    """Overlapping pathways of log-normal size; about half of the genes are in at least one."""
+    n_genes, n_pathways = config.n_genes, config.n_pathways
+    sizes = rng.lognormal(0.0, 0.5, n_pathways)
+    sizes = np.clip(np.round(sizes / sizes.sum() * 0.75 * n_genes), 6, n_genes // 3).astype(int)
+    share = popularity / popularity.sum()
+    genes = [np.sort(rng.choice(n_genes, size, replace=False, p=share)) for size in sizes]
+    return np.repeat(np.arange(n_pathways), sizes), np.concatenate(genes)
+
+
+def _regulators(config, log_level, member_pathway, member_gene, is_complex, rng):
+    """Regulators of each pathway, expressed genes first; a gene regulates for one pathway only."""
+    home: dict[int, int] = {}
+    for k in rng.permutation(config.n_pathways):
+        genes = member_gene[member_pathway == k]
+        n_wanted = min(25, round(0.6 * len(genes))) if is_complex[k] else max(2, round(0.3 * len(genes)))
+        # Expressed members are preferred, but not strictly: some regulators are silent in a line and do nothing there.
+        ranked = genes[np.argsort(-(log_level[genes] + rng.normal(0.0, 1.5, len(genes))))]
+        for gene in [g for g in ranked if g not in home][:n_wanted]:
+            home[int(gene)] = int(k)
+    regulators = np.array(sorted(home))
+    return regulators, np.array([home[g] for g in regulators])
+
+
+def _edges(config, member_pathway, member_gene, regulators, regulator_pathway, is_complex, rng):
+    """Sparse signed edges: the template of the pathway, thinned, plus targets of the regulator's own."""
+    n_genes, n_pathways = config.n_genes, config.n_pathways
+    coherence = DIFFICULTIES[config.difficulty].coherence
+    sources, targets, weights = [], [], []
+    for k in range(n_pathways):
+        size = int(np.clip(round(n_genes * 0.02 * rng.lognormal(0.0, 0.8)), 4, n_genes // 6))
+        downstream = rng.choice(n_pathways, min(n_pathways, int(rng.integers(1, 4))), replace=False)
+        downstream = np.unique(np.append(downstream, k))
+        sign_of = dict(zip(downstream, rng.choice([-1.0, 1.0], len(downstream)), strict=True))
+        pool = np.flatnonzero(np.isin(member_pathway, downstream))
+        pool = rng.permutation(pool)[: max(2, round(0.75 * size))]
+        inside, first = np.unique(member_gene[pool], return_index=True)
+        inside_sign = np.array([sign_of[member_pathway[m]] for m in pool[first]])
+        outside = rng.choice(n_genes, max(1, size - len(inside)), replace=False)
+        template = np.append(inside, outside)
+        signs = np.append(inside_sign, rng.choice([-1.0, 1.0], len(outside)))
+        signs = signs * np.where(rng.random(len(signs)) < 0.1, -1.0, 1.0)
+        template, first = np.unique(template, return_index=True)
+        values = signs[first] * rng.lognormal(0.0, 0.5, len(template))
+        for gene in regulators[regulator_pathway == k]:
+            strength = config.effect_scale * rng.lognormal(0.0, 0.8)
+            if not is_complex[k] and rng.random() < REPRESSOR_SHARE:
+                strength = -strength
+            kept = rng.random(len(template)) < rng.uniform(0.5, 1.0)
+            n_own = max(1, round(kept.sum() * rng.pareto(2.0))) if coherence < 1 else 0
+            own = rng.choice(n_genes, min(n_own, n_genes // 4), replace=False)
+            own_values = rng.choice([-1.0, 1.0], len(own)) * rng.lognormal(0.0, 0.5, len(own))
+            # Energy of the whole column stays what the template alone would give; `coherence` only splits it.
+            energy = np.sum(values[kept] ** 2)
+            own_values *= np.sqrt((1 - coherence) * energy / max(np.sum(own_values**2), 1e-12))
+            column = np.zeros(n_genes)
+            column[template[kept]] = np.sqrt(coherence) * values[kept]
+            column[own] += own_values
+            column[gene] = 0.0
+            rows = np.flatnonzero(column)
+            sources.append(np.full(len(rows), gene))
+            targets.append(rows)
+            weights.append(strength * column[rows])
+    return np.concatenate(sources), np.concatenate(targets), np.concatenate(weights)
+
+
+def _pairs_within_pathways(regulators, regulator_pathway, per_regulator: float, rng):
+    """Distinct unordered pairs of regulators, mostly of one pathway; [l], [l]."""
+    n_pairs = round(per_regulator * len(regulators))
+    a = rng.integers(0, len(regulators), n_pairs)
+    b = rng.integers(0, len(regulators), n_pairs)
+    for i in np.flatnonzero(rng.random(n_pairs) < 0.75):
+        peers = np.flatnonzero(regulator_pathway == regulator_pathway[a[i]])
+        b[i] = rng.choice(peers)
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    unique = np.unique(np.stack([low, high])[:, low != high], axis=1)
+    return regulators[unique[0]], regulators[unique[1]]
+
+
+def _gates(config, regulators, regulator_pathway, source, target, weight, rng) -> Gates:
+    """Interactions of regulator pairs on targets of either; synergy and redundancy in equal parts."""
+    scale = DIFFICULTIES[config.difficulty].interaction
+    first_a, first_b = _pairs_within_pathways(regulators, regulator_pathway, 2.5, rng)
+    order = np.argsort(source, kind="stable")
+    starts = np.searchsorted(source[order], np.arange(config.n_genes + 1))
+    parts = []
+    for a, b in zip(first_a, first_b, strict=True):
+        edges = np.concatenate([order[starts[g] : starts[g + 1]] for g in (a, b)])
+        genes, inverse = np.unique(target[edges], return_inverse=True)
+        summed = np.bincount(inverse, weight[edges])
+        kept = (rng.random(len(genes)) < rng.uniform(0.2, 0.8)) & (genes != a) & (genes != b)
+        # A loss of both makes the product of the two influences positive, so minus the summed weight is more of the
+        # same (synergy) and plus the summed weight is less of it (redundancy, masking).
+        values = rng.choice([-1.0, 1.0]) * scale * rng.lognormal(-0.2, 0.5) * summed[kept]
+        parts.append((genes[kept], np.full(kept.sum(), a), np.full(kept.sum(), b), values))
+    return Gates(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _scale_gates(n_genes, gates: Gates, is_regulator) -> Gates:
+    """Leave the gates on regulators at most half of the loop gain."""
+    none = np.zeros(0)
+    radius = _loop_radius(n_genes, none.astype(int), none.astype(int), none, gates, is_regulator)
+    factor = min(1.0, 0.5 * LOOP_GAIN / radius) if radius > 0 else 1.0
+    weight = np.where(is_regulator[gates.target], factor, 1.0) * gates.weight
+    return Gates(gates.target, gates.source_a, gates.source_b, weight)
+
+
+def _scale_edges(n_genes, source, target, weight, gates: Gates, is_regulator, most: float) -> np.ndarray:
+    """Scale the edges onto regulators until the spectral radius of the loop, gates included, is at most `most`."""
+    while (radius := _loop_radius(n_genes, source, target, weight, gates, is_regulator)) > most:
+        weight = np.where(is_regulator[target], 0.99 * most / radius, 1.0) * weight
+    return weight
+
+
+def _loop_radius(n_genes, source, target, weight, gates: Gates, is_regulator) -> float:
+    """Spectral radius of |W| plus the largest slopes of the gates, by power iteration on the non-negative matrix."""
+    import scipy.sparse as sp
+
+    rows = np.concatenate([target, gates.target, gates.target])
+    columns = np.concatenate([source, gates.source_a, gates.source_b])
+    values = np.abs(np.concatenate([weight, gates.weight, gates.weight]))
+    values = values * is_regulator[rows]
+    loop = sp.csr_array((values, (rows, columns)), shape=(n_genes, n_genes))
+    vector = is_regulator.astype(float)
+    radius = 0.0
+    for _ in range(200):
+        image = loop @ vector
+        radius = float(np.linalg.norm(image) / np.linalg.norm(vector))
+        if radius == 0.0:
+            return 0.0
+        vector = image / np.linalg.norm(image)
+    return radius
+
+
+def _cell_line(
+    name, config, log_level, module, member_pathway, member_gene, regulators, regulator_pathway,
+    edges, gates, stress, essentiality, rng,
+) -> CellLine:  # fmt: skip
+    """Draw one line: its basal program, its edge weights, the loadings of its cell states."""
+    n_genes, n_pathways = config.n_genes, config.n_pathways
+    source, target, weight = edges
+    divergence = DIFFICULTIES[config.difficulty].line_divergence
+    level = log_level + rng.normal(0.0, 0.5, n_genes)
+    np.add.at(level, member_gene, rng.normal(0.0, 0.5, n_pathways)[member_pathway])
+    silent = rng.random(n_genes) < config.silent_share
+    level = level - np.median(level[~silent]) + np.where(silent, SILENT_LOG_SHIFT, 0.0)
+
+    pathway_of = np.zeros(n_genes, int)
+    pathway_of[regulators] = regulator_pathway
+    gain = rng.lognormal(0.0, divergence, (n_pathways, n_pathways + 1))[pathway_of[source], module[target]]
+    open_edge = rng.random(len(source)) >= 0.2 * min(1.0, divergence)
+    is_regulator = np.isin(np.arange(n_genes), regulators)
+    line_weight = _scale_edges(n_genes, source, target, weight * gain * open_edge, gates, is_regulator, MAX_LOOP_GAIN)
+    return CellLine(
+        name=name,
+        log_level=level,
+        edge_weight=line_weight,
+        state_loading=_state_loading(config, level, member_pathway, member_gene, regulators, edges, line_weight, rng),
+        stress=stress * rng.lognormal(0.0, 0.3, n_genes),
+        essentiality=essentiality * rng.lognormal(0.0, 0.5, n_genes) * ~silent,
+    )
+
+
+def _state_loading(config, level, member_pathway, member_gene, regulators, edges, line_weight, rng) -> np.ndarray:
+    """Expression per unit of pathway or hub activity, propagated linearly: (I - W D)^-1 e for each factor e.
+
+    Controls vary along these, so their co-expression carries information on the network, mixed over regulators that
+    vary together: co-expression is not the effect of a perturbation.
+    """
+    import scipy.sparse as sp
+
+    n_genes, n_pathways = config.n_genes, config.n_pathways
+    source, target, _ = edges
+    reach = np.bincount(source, line_weight**2, n_genes)
+    hubs = regulators[np.argsort(-reach[regulators], kind="stable")[: min(64, max(4, len(regulators) // 4))]]
+    drive = np.zeros((n_pathways + len(hubs), n_genes))
+    drive[member_pathway, member_gene] = rng.uniform(0.2, 1.0, len(member_gene))
+    drive[n_pathways + np.arange(len(hubs)), hubs] = 1.0
+    influence = np.exp(level) / (np.exp(level) + np.exp(ACTIVE_LOG_LEVEL))
+    matrix = sp.csr_array((line_weight * influence[source], (target, source)), shape=(n_genes, n_genes))
+    loading = drive
+    for _ in range(60):
+        loading = (matrix @ loading.T).T + drive
+    sd = np.sqrt(np.sum(loading**2, axis=0))
+    loading = loading * (config.state_log_sd / np.median(sd[sd > 0]))
+    sd = np.sqrt(np.sum(loading**2, axis=0))
+    most = 3.0 * config.state_log_sd
+    loading = loading * np.minimum(1.0, most / np.maximum(sd, 1e-12))
+    # Without a weighted mean, a cell's state does not change the sum over genes to first order, so depth stays depth.
+    share = np.exp(level) / np.exp(level).sum()
+    return (loading - (loading @ share)[:, None]).astype(np.float32)
