@@ -1,1 +1,42 @@
-"""vc-data."""
+"""Perturbation screens into one checked format: convert, align genes, split, simulate.
+
+Writes and reads the contracts screen-v1 and splits-v1 (docs/contracts). Names below are imported on first use, so that
+`import vc_data` and `vc-data --help` stay fast. The two verbs live in their modules: `vc_data.convert.convert` and
+`vc_data.simulate.simulate`.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Columns": "columns",
+    "ContractError": "errors",
+    "ConvertOptions": "convert",
+    "ConvertReport": "convert",
+    "GeneAlignment": "genes",
+    "Splits": "split",
+    "VcDataError": "errors",
+    "align_genes": "genes",
+    "by_cell_line": "split",
+    "by_perturbation": "split",
+    "check_screen": "screen",
+    "describe_screen": "screen",
+    "few_shot": "split",
+    "guess_columns": "columns",
+    "read_screen": "screen",
+    "read_splits": "split",
+    "sha256_tree": "contract",
+    "write_screen": "screen",
+    "write_simulation": "simulate",
+    "write_splits": "split",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str):
+    """Import a public name on first use (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'vc_data' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"vc_data.{_HOME[name]}"), name)

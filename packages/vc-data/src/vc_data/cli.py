@@ -1,0 +1,213 @@
+"""Command line of vc-data. Heavy imports wait inside the commands, so that help answers at once."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from vc_data.convert import ConvertOptions
+from vc_data.errors import VcDataError
+
+H5ad = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE.h5ad")]
+Screen = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SCREEN.zarr")]
+AnyFile = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
+Folder = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
+
+DESCRIPTION = """Perturbation screens into one checked format.
+
+Examples:
+  vc-data simulate demo --preset tiny --seed 0
+  vc-data convert demo/screen.h5ad demo.zarr
+  vc-data inspect demo.zarr
+  vc-data split demo.zarr splits.json --recipe by_perturbation
+"""
+
+
+def convert(
+    source: H5ad,
+    output: Screen,
+    options: Annotated[ConvertOptions, tyro.conf.arg(name="")] = ConvertOptions(),  # noqa: B008
+) -> None:
+    """Convert an .h5ad with raw counts into a screen (.zarr).
+
+    For example:
+      vc-data convert k562.h5ad k562.zarr
+      vc-data convert vcc.h5ad h1.zarr --cell-line-name H1 --mode-name crispri --panel gene_names.txt
+      vc-data convert drugs.h5ad drugs.zarr --perturbation drug --control DMSO --dose dose_um --mode-name drug
+      vc-data convert tcells.h5ad tcells.zarr --cell-line cell_line,stimulation
+
+    Args:
+        source: The .h5ad file.
+        output: The screen to write; its name ends in .zarr.
+        options: How to read the file.
+    """
+    import vc_data.convert
+
+    report = vc_data.convert.convert(source, output, options)
+    print("\n".join(report.lines()))
+    print(f"wrote {output}; next: vc-data inspect {output}, then vc-data split {output} splits.json")
+
+
+def inspect(path: AnyFile, json: bool = False) -> None:
+    """Describe a screen, or say how a foreign .h5ad would be read.
+
+    For example:
+      vc-data inspect k562.zarr
+      vc-data inspect foreign.h5ad
+
+    Args:
+        path: A screen (.zarr or .h5ad), or any .h5ad.
+        json: Print JSON.
+    """
+    from vc_data.inspect import inspect_file
+
+    print(inspect_file(path, as_json=json))
+
+
+def split(
+    screen: Screen,
+    output: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SPLITS.json")],
+    recipe: Literal["by_perturbation", "by_cell_line", "few_shot"] = "by_perturbation",
+    seed: int = 0,
+    test: float = 0.25,
+    val: float = 0.0,
+    test_lines: tuple[str, ...] = (),
+    val_lines: tuple[str, ...] = (),
+    cell_line: str | None = None,
+    n_train: int = 150,
+    n_val: int = 50,
+    n_test: int = 100,
+    min_cells: int = 20,
+    overwrite: bool = False,
+) -> None:
+    """Decide what is held out (splits-v1, JSON).
+
+    For example:
+      vc-data split k562.zarr splits.json --test 0.25 --val 0.1
+      vc-data split lines.zarr splits.json --recipe by_cell_line --test-lines HepG2
+      vc-data split lines.zarr splits.json --recipe few_shot --cell-line H1
+
+    Args:
+        screen: The screen.
+        output: The JSON file to write.
+        recipe: by_perturbation: targets; by_cell_line: whole lines; few_shot: one line with few perturbations.
+        seed: Same seed, same split.
+        test: by_perturbation: share of targets for testing. by_cell_line without --test-lines: share of lines.
+        val: by_perturbation: share of targets for validation.
+        test_lines: by_cell_line: lines for testing.
+        val_lines: by_cell_line: lines for validation.
+        cell_line: few_shot: the line.
+        n_train: few_shot: targets of the line in training.
+        n_val: few_shot: targets of the line in validation.
+        n_test: few_shot: targets of the line in testing.
+        min_cells: Conditions with fewer cells are unused.
+        overwrite: Replace an output that exists.
+    """
+    import vc_data.split as splitting
+    from vc_data.contract import check_target, sha256_tree
+    from vc_data.errors import TooFewError
+    from vc_data.screen import read_screen
+
+    check_target(output, overwrite=overwrite)
+    adata = read_screen(screen)
+    shared = {"seed": seed, "min_cells": min_cells}
+    if recipe == "by_perturbation":
+        splits = splitting.by_perturbation(adata, test=test, val=val, **shared)
+    elif recipe == "by_cell_line":
+        splits = splitting.by_cell_line(adata, test_lines=test_lines or test, val_lines=val_lines, **shared)
+    elif cell_line is None:
+        raise TooFewError("--cell-line", "few_shot", "a cell line", "none", "Pass --cell-line NAME.")
+    else:
+        splits = splitting.few_shot(adata, cell_line, n_train=n_train, n_val=n_val, n_test=n_test, **shared)
+    splitting.write_splits(splits, output, parents={screen.name: sha256_tree(screen)}, overwrite=overwrite)
+    print("\n".join(splits.lines()))
+    print(f"wrote {output}; next: train on {screen} with it, then score the test conditions")
+
+
+def genes(
+    source: H5ad,
+    panel: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PANEL.txt")],
+    gene_table: Path | None = None,
+    aliases: Path | None = None,
+    output: Path | None = None,
+) -> None:
+    """Report how the genes of an .h5ad would reach a panel, without converting.
+
+    For example:
+      vc-data genes k562.h5ad gene_names.txt
+      vc-data genes k562.h5ad gene_names.txt --gene-table ensembl.tsv.gz --aliases aliases.tsv.gz --output genes.json
+
+    Args:
+        source: The .h5ad file.
+        panel: Text file, one gene a line.
+        gene_table: Table with Ensembl ids and symbols (TSV, .gz).
+        aliases: Table with alias and approved symbols (TSV, .gz).
+        output: JSON file for the full lists.
+    """
+    import json
+
+    from vc_data.contract import write_whole
+    from vc_data.inspect import align_file
+
+    alignment = align_file(source, panel, gene_table=gene_table, aliases=aliases)
+    print("\n".join(alignment.lines()))
+    if output is not None:
+        with write_whole(output) as temporary:
+            temporary.write_text(json.dumps(alignment.to_json(), indent=1) + "\n")
+        print(f"wrote {output}; next: vc-data convert {source} OUT.zarr --panel {panel}")
+
+
+def simulate(output: Folder, preset: Literal["tiny", "small", "vcc"] = "tiny", seed: int = 0) -> None:
+    """Simulate a screen with known truth: screen.h5ad, truth.h5ad, pathways.gmt.
+
+    For example:
+      vc-data simulate demo --preset tiny --seed 0
+
+    Args:
+        output: Folder to write.
+        preset: Size.
+        seed: Same seed, same screen.
+    """
+    import vc_data.simulate as simulator
+
+    simulator.write_simulation(simulator.PRESETS[preset], seed, output)
+    print(f"wrote {output}; next: vc-data convert {output / 'screen.h5ad'} {output}.zarr")
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the command line; 0 only when the work is whole, 2 on a refusal, 130 on Ctrl-C."""
+    import warnings
+
+    commands = {"convert": convert, "inspect": inspect, "split": split, "genes": genes, "simulate": simulate}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tyro.extras.subcommand_cli_from_dict(
+                commands, prog="vc-data", description=DESCRIPTION, args=args, config=(tyro.conf.OmitArgPrefixes,)
+            )
+    except VcDataError as error:
+        return _fail(str(error), 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing was written", 130)
+    except BrokenPipeError:
+        # The reader of our output has gone (as with `| head`); Python would complain once more on closing stdout.
+        sys.stdout = None
+        return 0
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        what = error.strerror or str(error)
+        return _fail(f"{place}{what}. Nothing was written; make room or choose another place.", 2)
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    # A kill by the system (a time limit, a batch queue) cleans up as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(main())
