@@ -1,0 +1,75 @@
+"""k nearest training perturbations in feature space, shrunk towards the mean effect."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vc_model.baselines.ridge import cosines
+from vc_model.baselines.singles import FeatureEffect, make_problem
+from vc_model.effect import Effect
+from vc_model.table import Conditions, EffectTable
+
+NEIGHBOURS = (1, 5, 10, 20)
+TEMPERATURES = (0.05, 0.2)  # of the softmax over cosine similarities
+
+
+@dataclass(frozen=True, eq=False)
+class NearestNeighbours(FeatureEffect):
+    """Softmax-weighted mean deviation of the k most similar training perturbations.
+
+    Attributes:
+        x_sf: [s, f] training features.
+        lift_sp: [s, p] deviation weights of each training perturbation, shrinkage included.
+        k: Number of neighbours.
+        temperature: Of the softmax.
+    """
+
+    x_sf: np.ndarray
+    lift_sp: np.ndarray
+    k: int
+    temperature: float
+
+    def deviate(self, x_rf: np.ndarray, singles: Conditions) -> np.ndarray:
+        """[r, p] weights of the deviation."""
+        return _attend(cosines(x_rf, self.x_sf), self.k, self.temperature).astype(np.float32) @ self.lift_sp
+
+
+def fit_knn(table: EffectTable) -> Effect:
+    """k in {1, 5, 10, 20}, temperature and shrinkage by leave-target-out error on the training singles."""
+    problem = make_problem(table)
+    similarity_ss = cosines(problem.x_sf, problem.x_sf)
+    similarity_ss[problem.group_s[:, None] == problem.group_s] = -np.inf
+    best, chosen = np.inf, (NEIGHBOURS[0], TEMPERATURES[0], 0.0)
+    weight_s1 = problem.weight_s[:, None]
+    others = len(np.unique(problem.group_s)) - 1
+    for k in NEIGHBOURS if others > 0 else ():
+        for temperature in TEMPERATURES:
+            guess_sk = _attend(similarity_ss, k, temperature) @ problem.z_sk
+            size = float((weight_s1 * guess_sk**2).sum())
+            shrink = float(np.clip((weight_s1 * guess_sk * problem.z_sk).sum() / max(size, 1e-12), 0, 1))
+            error = float((weight_s1 * (problem.z_sk - shrink * guess_sk) ** 2).sum())
+            if error < best:
+                best, chosen = error, (k, temperature, shrink)
+    k, temperature, shrink = chosen
+    return NearestNeighbours(
+        table.delta_pg,
+        problem.features,
+        table.trained_lines,
+        problem.mean_lp,
+        problem.x_sf.astype(np.float32),
+        (shrink * problem.z_sk @ problem.lift_kp).astype(np.float32),
+        k,
+        temperature,
+    )
+
+
+def _attend(similarity_rs: np.ndarray, k: int, temperature: float) -> np.ndarray:
+    """[r, s] softmax weights over each row's k most similar columns; columns at -inf never count."""
+    k = min(k, similarity_rs.shape[1])
+    if k == 0:
+        return np.zeros_like(similarity_rs)
+    cut_r1 = -np.partition(-similarity_rs, k - 1, axis=1)[:, [k - 1]]
+    near = (similarity_rs >= cut_r1) & np.isfinite(similarity_rs)
+    top_r1 = np.max(similarity_rs, axis=1, keepdims=True)
+    raw_rs = np.where(near, np.exp((similarity_rs - np.where(np.isfinite(top_r1), top_r1, 0)) / temperature), 0)
+    return raw_rs / np.maximum(raw_rs.sum(axis=1, keepdims=True), 1e-12)

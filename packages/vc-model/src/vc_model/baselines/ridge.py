@@ -1,0 +1,132 @@
+"""Feature ridge and kernel ridge, their penalty chosen by leave-target-out cross-validation in closed form."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vc_model.baselines.means import line_rows
+from vc_model.baselines.singles import FeatureEffect, SingleProblem, leave_group_out, make_problem
+from vc_model.features import FeatureMap
+from vc_model.effect import Effect
+from vc_model.table import Conditions, EffectTable
+
+PENALTIES = np.geomspace(1e-2, 1e4, 13)  # times the mean eigenvalue; the largest one is the mean effect
+OTHER_LINE = 0.5  # kernel between the same features in two cell lines
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureRidge(FeatureEffect):
+    """Linear in the features: deviation weights = x @ coefficient_fp."""
+
+    coefficient_fp: np.ndarray
+
+    def deviate(self, x_rf: np.ndarray, singles: Conditions) -> np.ndarray:
+        """[r, p] weights of the deviation."""
+        return x_rf @ self.coefficient_fp
+
+
+@dataclass(frozen=True, eq=False)
+class KernelRidge(FeatureEffect):
+    """Sum over feature blocks of cosine and Gaussian kernels: deviation weights = k(x, training x) @ dual_sp.
+
+    Attributes:
+        x_sf: [s, f] training features.
+        line_s: [s] training lines, positions in `lines`.
+        width_b: Squared kernel widths of the blocks in use (median of training distances).
+        blocks: Names of the blocks in use.
+        dual_sp: [s, p] coefficients.
+    """
+
+    x_sf: np.ndarray
+    line_s: np.ndarray
+    width_b: np.ndarray
+    blocks: tuple[str, ...]
+    dual_sp: np.ndarray
+
+    def deviate(self, x_rf: np.ndarray, singles: Conditions) -> np.ndarray:
+        """[r, p] weights of the deviation."""
+        kernel_rs = _kernel(x_rf, self.x_sf, self.features, self.blocks, self.width_b)
+        same_rs = line_rows(self.lines, singles)[:, None] == self.line_s
+        return (kernel_rs * np.where(same_rs, 1, OTHER_LINE)).astype(np.float32) @ self.dual_sp
+
+
+def fit_feature_ridge(table: EffectTable) -> Effect:
+    """Ridge regression of the first 50 effect components on standardised features."""
+    problem = make_problem(table)
+    alpha_sk = _solve(problem, problem.x_sf @ problem.x_sf.T)
+    return FeatureRidge(
+        table.delta_pg,
+        problem.features,
+        table.trained_lines,
+        problem.mean_lp,
+        (problem.x_sf.T @ alpha_sk @ problem.lift_kp).astype(np.float32),
+    )
+
+
+def fit_kernel_ridge(table: EffectTable) -> Effect:
+    """Kernel ridge regression of the first 50 effect components; kernel = mean over blocks of cosine and RBF."""
+    problem = make_problem(table)
+    blocks, widths = [], []
+    for name, columns in problem.features.blocks.items():
+        x = problem.x_sf[:, columns]
+        distance = _squared_distances(x, x)[np.triu_indices(len(x), 1)]
+        if (distance > 1e-12).any():
+            blocks.append(name)
+            widths.append(float(np.median(distance[distance > 1e-12])))
+    width_b = np.array(widths)
+    line_s = table.line_p[problem.rows]
+    kernel_ss = _kernel(problem.x_sf, problem.x_sf, problem.features, tuple(blocks), width_b)
+    kernel_ss = kernel_ss * np.where(line_s[:, None] == line_s, 1, OTHER_LINE)
+    alpha_sk = _solve(problem, kernel_ss)
+    return KernelRidge(
+        table.delta_pg,
+        problem.features,
+        table.trained_lines,
+        problem.mean_lp,
+        problem.x_sf.astype(np.float32),
+        line_s,
+        width_b,
+        tuple(blocks),
+        (alpha_sk @ problem.lift_kp).astype(np.float32),
+    )
+
+
+def _solve(problem: SingleProblem, kernel_ss: np.ndarray) -> np.ndarray:
+    """[s, k] dual coefficients (K + lambda W^-1)^-1 z with the penalty of the smallest leave-target-out error."""
+    root_s = np.sqrt(problem.weight_s)
+    z_sk = problem.z_sk * root_s[:, None]
+    values, vectors = np.linalg.eigh(kernel_ss * root_s[:, None] * root_s)
+    values = np.maximum(values, 0)
+    if z_sk.size == 0 or values.max() <= 0:
+        return np.zeros_like(z_sk)
+    rotated_sk = vectors.T @ z_sk
+    best, chosen = np.inf, 0.0
+    for penalty in PENALTIES * values.mean():
+        remain = penalty / (values + penalty)
+        remain_ss = (vectors * remain) @ vectors.T
+        left_out = leave_group_out(vectors @ (remain[:, None] * rotated_sk), remain_ss, problem.group_s)
+        error = float(np.einsum("sk,sk->", left_out, left_out))
+        if error < best:
+            best, chosen = error, float(penalty)
+    return root_s[:, None] * (vectors @ (rotated_sk / (values + chosen)[:, None]))
+
+
+def _kernel(x_rf: np.ndarray, y_sf: np.ndarray, features: FeatureMap, blocks: tuple[str, ...], width_b: np.ndarray):
+    """[r, s] mean over blocks of (cosine + RBF) / 2."""
+    total_rs = np.zeros((len(x_rf), len(y_sf)))
+    for name, width in zip(blocks, width_b, strict=True):
+        x, y = x_rf[:, features.blocks[name]], y_sf[:, features.blocks[name]]
+        total_rs += (cosines(x, y) + np.exp(-_squared_distances(x, y) / width)) / (2 * len(blocks))
+    return total_rs
+
+
+def cosines(x_rf: np.ndarray, y_sf: np.ndarray) -> np.ndarray:
+    """[r, s] cosine similarity; 0 with a zero vector."""
+    x_rf = x_rf / np.maximum(np.linalg.norm(x_rf, axis=1, keepdims=True), 1e-12)
+    y_sf = y_sf / np.maximum(np.linalg.norm(y_sf, axis=1, keepdims=True), 1e-12)
+    return x_rf @ y_sf.T
+
+
+def _squared_distances(x_rf: np.ndarray, y_sf: np.ndarray) -> np.ndarray:
+    square = np.einsum("rf,rf->r", x_rf, x_rf)[:, None] + np.einsum("sf,sf->s", y_sf, y_sf) - 2 * x_rf @ y_sf.T
+    return np.maximum(square, 0)

@@ -1,0 +1,123 @@
+"""What all feature-based baselines share: deviations of single effects from their line's mean, in few components.
+
+Feature models learn how a single perturbation's effect deviates from the mean effect of its line. The deviations are
+projected onto their first 50 principal components, found in the p x p Gram space, so fitting never touches genes. A
+fitted model is again a weighted sum of training effects.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vc_model.baselines.means import line_rows, line_weights, sum_of_components
+from vc_model.features import FeatureMap, make_features
+from vc_model.folds import target_groups
+from vc_model.effect import Effect
+from vc_model.table import Conditions, EffectTable
+
+N_EFFECT_PCS = 50
+CELLS_FOR_HALF_WEIGHT = 50.0  # n0: a condition with that many cells counts half as much as one with very many
+
+
+@dataclass(frozen=True, eq=False)
+class SingleProblem:
+    """The regression problem of a table's singles.
+
+    Attributes:
+        features: Fitted on the table.
+        rows: [s] rows of the table with one target.
+        x_sf: [s, f] float64 features.
+        z_sk: [s, k] float64 deviations in principal components.
+        lift_kp: [k, p] float64; scores @ lift_kp are weights of training effects.
+        weight_s: [s] noise-aware weights with mean 1.
+        group_s: [s] int, rows of the same target share a number.
+        mean_lp: [l + 1, p] weights of the mean effects.
+    """
+
+    features: FeatureMap
+    rows: np.ndarray
+    x_sf: np.ndarray
+    z_sk: np.ndarray
+    lift_kp: np.ndarray
+    weight_s: np.ndarray
+    group_s: np.ndarray
+    mean_lp: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureEffect(Effect):
+    """Base of fitted feature models: the line's mean effect plus a deviation from features, summed over targets."""
+
+    basis_rg: np.ndarray
+    features: FeatureMap
+    lines: tuple[str, ...]
+    mean_lp: np.ndarray
+
+    def weigh(self, conditions: Conditions) -> np.ndarray:
+        """Sum over targets of the mean's weights and the deviation's weights."""
+        return sum_of_components(self._weigh_singles, conditions)
+
+    def deviate(self, x_rf: np.ndarray, singles: Conditions) -> np.ndarray:
+        """[r, p] weights of the deviation of single perturbations with features x."""
+        raise TypeError(f"{type(self).__name__} has no deviation of its own; use one of its subclasses.")
+
+    def _weigh_singles(self, singles: Conditions) -> np.ndarray:
+        x_rf = self.features.transform(singles)
+        return self.mean_lp[line_rows(self.lines, singles)] + self.deviate(x_rf, singles)
+
+
+def noise_weights(table: EffectTable) -> np.ndarray:
+    """[p] n / (n + n0) with n the effective number of cells behind each effect."""
+    n_p = 1 / (1 / table.n_cells_p + 1 / table.n_ref_p)
+    return (n_p / (n_p + CELLS_FOR_HALF_WEIGHT)).astype(np.float64)
+
+
+def make_problem(table: EffectTable) -> SingleProblem:
+    """The regression problem of a table, made once per table."""
+    return table.once("single_problem", lambda: _make(table))
+
+
+def _make(table: EffectTable) -> SingleProblem:
+    rows = np.flatnonzero(table.single_p)
+    features = make_features(table)
+    singles = table.conditions.subset(rows)
+    mean_lp = line_weights(table, table.single_p, "conditions")
+    # Rows of centre_sp turn effects into deviations from the line's mean.
+    centre_sp = np.eye(len(table))[rows] - mean_lp[table.line_p[rows]]
+    values, vectors = np.linalg.eigh(centre_sp @ table.gram_pp @ centre_sp.T)
+    keep = np.argsort(values)[::-1][:N_EFFECT_PCS]
+    keep = keep[values[keep] > 1e-9 * max(float(values.max(initial=0)), 1e-12)]
+    left_sk, size_k = vectors[:, keep], np.sqrt(values[keep])
+    weight_s = noise_weights(table)[rows]
+    return SingleProblem(
+        features=features,
+        rows=rows,
+        x_sf=features.transform(singles).astype(np.float64),
+        z_sk=left_sk * size_k,
+        lift_kp=(left_sk / size_k).T @ centre_sp,
+        weight_s=weight_s / weight_s.mean() if len(rows) else weight_s,
+        group_s=target_groups(singles) if len(rows) else np.zeros(0, dtype=np.int64),
+        mean_lp=mean_lp,
+    )
+
+
+def leave_group_out(residual_sk: np.ndarray, remain_ss: np.ndarray, group_s: np.ndarray) -> np.ndarray:
+    """Residuals of a linear smoother if each row's whole group had been left out, in closed form.
+
+    Args:
+        residual_sk: [s, k] in-sample residuals (I - H) z.
+        remain_ss: [s, s] I - H.
+        group_s: [s] group numbers.
+
+    Returns:
+        [s, k], (I - H_gg)^-1 of each group's residuals; for groups of one this is the usual leave-one-out formula.
+    """
+    order = np.argsort(group_s, kind="stable")
+    size_g = np.bincount(np.unique(group_s, return_inverse=True)[1])
+    start_g = np.concatenate([[0], np.cumsum(size_g)[:-1]])
+    left_out = np.empty_like(residual_sk)
+    for size in np.unique(size_g):
+        members = order[start_g[size_g == size][:, None] + np.arange(size)]
+        block = remain_ss[members[:, :, None], members[:, None, :]]
+        left_out[members] = np.linalg.solve(block + 1e-9 * np.eye(size), residual_sk[members])
+    return left_out

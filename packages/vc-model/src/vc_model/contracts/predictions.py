@@ -1,0 +1,152 @@
+"""predictions-v1: predicted profiles beside the unperturbed profile they start from."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vc_model.contracts.features import read_anndata
+from vc_model.contracts.header import make_header, refusal, whole
+from vc_model.contracts.screen import CONTROL
+
+SPACES = ("log1p_cp10k", "counts")
+UNITS = ("profile", "cell")
+
+
+@dataclass(frozen=True)
+class PredictionFile:
+    """What a predictions-v1 file holds.
+
+    Attributes:
+        model: The model's name.
+        space: `log1p_cp10k` or `counts`.
+        unit: `profile` or `cell`.
+        genes: [g] gene names.
+        perturbation: [n] labels, `control` for controls.
+        cell_line: [n] cell lines.
+        is_control: [n] bool.
+        mean_ng: [n, g] float32 in `space`.
+        sd_ng: [n, g] float32 or None.
+    """
+
+    model: str
+    space: str
+    unit: str
+    genes: tuple[str, ...]
+    perturbation: np.ndarray
+    cell_line: np.ndarray
+    is_control: np.ndarray
+    mean_ng: np.ndarray
+    sd_ng: np.ndarray | None
+
+
+def write_predictions(
+    path: Path | str,
+    file: PredictionFile,
+    *,
+    parents: Mapping[str, str] | None = None,
+    config: Mapping[str, object] | None = None,
+) -> None:
+    """Write a predictions-v1 file (zarr, or `.h5ad` by its suffix), whole or not at all.
+
+    Args:
+        path: Target; an older file there is replaced.
+        file: What to write.
+        parents: File name -> sha256 of what the predictions were made from.
+        config: How they were made.
+
+    Raises:
+        ContractError: If the content breaks the contract.
+    """
+    import anndata
+    import pandas as pd
+
+    path = Path(path)
+    _check(path, file)
+    names = [f"{line}|{label}" for line, label in zip(file.cell_line, file.perturbation, strict=True)]
+    if file.unit == "cell":
+        names = [f"{name}|{number}" for number, name in enumerate(names)]
+    obs = pd.DataFrame(
+        {
+            "perturbation": pd.Categorical(file.perturbation.astype(str)),
+            "cell_line": pd.Categorical(file.cell_line.astype(str)),
+            "is_control": file.is_control.astype(bool),
+        },
+        index=pd.Index(names),
+    )
+    adata = anndata.AnnData(X=file.mean_ng.astype(np.float32), obs=obs, var=pd.DataFrame(index=pd.Index(file.genes)))
+    if file.sd_ng is not None:
+        adata.layers["sd"] = file.sd_ng.astype(np.float32)
+    adata.uns["contract"] = json.dumps(make_header("predictions", parents=parents, config=config))
+    adata.uns["space"], adata.uns["unit"], adata.uns["model"] = file.space, file.unit, file.model
+    with whole(path) as temporary:
+        if path.suffix == ".h5ad":
+            adata.write_h5ad(temporary)
+        else:
+            adata.write_zarr(temporary)
+
+
+def read_predictions(path: Path | str) -> PredictionFile:
+    """Read and check a predictions-v1 file.
+
+    Raises:
+        ContractError: For every refusal of docs/contracts/predictions-v1.md.
+    """
+    path = Path(path)
+    adata = read_anndata(path, "predictions")
+    for column in ("perturbation", "cell_line", "is_control"):
+        if column not in adata.obs:
+            raise refusal(path, f'obs["{column}"]', "a column", "nothing")
+    for key in ("space", "unit", "model"):
+        if not isinstance(adata.uns.get(key), str):
+            raise refusal(path, f'uns["{key}"]', "a string", repr(adata.uns.get(key)))
+    file = PredictionFile(
+        model=adata.uns["model"],
+        space=adata.uns["space"],
+        unit=adata.uns["unit"],
+        genes=tuple(adata.var_names.astype(str)),
+        perturbation=adata.obs["perturbation"].astype(str).to_numpy(),
+        cell_line=adata.obs["cell_line"].astype(str).to_numpy(),
+        is_control=adata.obs["is_control"].to_numpy(),
+        mean_ng=_dense(adata.X),
+        sd_ng=_dense(adata.layers["sd"]) if "sd" in adata.layers else None,
+    )
+    _check(path, file)
+    return file
+
+
+def _dense(x) -> np.ndarray:
+    return np.asarray(x.toarray() if hasattr(x, "toarray") else x, dtype=np.float32)
+
+
+def _check(path: Path, file: PredictionFile) -> None:
+    if file.space not in SPACES:
+        raise refusal(path, 'uns["space"]', f"one of {SPACES}", repr(file.space))
+    if file.unit not in UNITS:
+        raise refusal(path, 'uns["unit"]', f"one of {UNITS}", repr(file.unit))
+    _check_repeats(path, "var index", file.genes)
+    shape = (len(file.perturbation), len(file.genes))
+    if file.mean_ng.shape != shape:
+        raise refusal(path, "X", f"shape {shape}", str(file.mean_ng.shape))
+    if not np.isfinite(file.mean_ng).all():
+        raise refusal(path, "X", "finite values", "NaN or infinity")
+    if (file.mean_ng < 0).any():
+        raise refusal(path, "X", f"{file.space} values >= 0", "negative values", "Clip predictions at zero.")
+    if file.sd_ng is not None and (
+        file.sd_ng.shape != shape or not np.isfinite(file.sd_ng).all() or (file.sd_ng < 0).any()
+    ):
+        raise refusal(path, 'layers["sd"]', f"finite values >= 0 of shape {shape}", "others")
+    if file.is_control.dtype != bool or not np.array_equal(file.is_control, file.perturbation.astype(str) == CONTROL):
+        raise refusal(path, 'obs["is_control"]', 'true exactly where perturbation is "control"', "rows that disagree")
+    bare = set(file.cell_line[~file.is_control]) - set(file.cell_line[file.is_control])
+    if bare:
+        raise refusal(path, "obs", "a control row for every cell line", f"none for {sorted(bare)[:5]}")
+    if file.unit == "profile":
+        _check_repeats(path, "obs", list(zip(file.cell_line, file.perturbation, strict=True)))
+
+
+def _check_repeats(path: Path, field: str, names: Sequence) -> None:
+    if len(set(names)) < len(names):
+        raise refusal(path, field, "each name once", "repeated names")

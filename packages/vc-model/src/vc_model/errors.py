@@ -1,0 +1,17 @@
+"""What can go wrong in vc-model, one class per remedy."""
+
+
+class VcModelError(ValueError):
+    """Base of every error this package raises on purpose; its text says what to do."""
+
+
+class ContractError(VcModelError):
+    """A file does not keep the contract it claims; make it again with the package that writes it."""
+
+
+class TableError(VcModelError):
+    """A screen and a split do not give a training table, or conditions do not fit a model."""
+
+
+class CheckpointError(ContractError):
+    """A checkpoint is incomplete, or its parameters are not what its configuration asks for."""

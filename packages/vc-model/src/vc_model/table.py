@@ -1,0 +1,255 @@
+"""The vocabulary every model here speaks: actions, contexts, conditions and the table of measured effects.
+
+A *context* is a population of control cells of a cell line; an *action* is what is done to it; a *condition* is a
+(cell line, action) pair. An `EffectTable` holds the measured effects of training conditions at the level of
+pseudobulks, because the effective sample size is the number of conditions, not of cells.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from vc_model.contracts.features import FeatureBank
+from vc_model.errors import TableError
+
+MODES = ("crispri", "crispra", "overexpression", "knockout", "inhibitor", "agonist", "degrader", "binder", "unknown")
+UNKNOWN_MODE = 8
+
+
+@dataclass(frozen=True, order=True)
+class Action:
+    """What is done to the cells; no targets means nothing is done.
+
+    Targets are kept sorted, so an action does not depend on the order in which its targets were named.
+
+    Attributes:
+        targets: Gene symbols or compound ids.
+        mode: How it acts, 0..8 (see `MODES`).
+        dose: In the source's unit; 0 where there is none (genetic perturbations).
+
+    Raises:
+        TableError: For a repeated or empty target, a mode outside 0..8, or a dose that is not finite and >= 0.
+    """
+
+    targets: tuple[str, ...]
+    mode: int = UNKNOWN_MODE
+    dose: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "targets", tuple(sorted(self.targets)))
+        if len(set(self.targets)) < len(self.targets) or "" in self.targets:
+            raise TableError(f"Action {self.targets}: expected different, named targets. Name each target once.")
+        if not 0 <= self.mode < len(MODES):
+            raise TableError(f"Action {self.targets}: expected a mode in 0..{len(MODES) - 1}, found {self.mode}.")
+        if not (math.isfinite(self.dose) and self.dose >= 0):
+            raise TableError(f"Action {self.targets}: expected a finite dose >= 0, found {self.dose}. Use 0 for none.")
+
+    @property
+    def label(self) -> str:
+        """The targets joined by `+`, or `control`."""
+        return "+".join(self.targets) or "control"
+
+
+@dataclass(frozen=True, eq=False)
+class Contexts:
+    """What control cells tell about each cell line; nothing here was measured on a perturbed cell.
+
+    Attributes:
+        genes: [g] names.
+        cell_lines: [c] names.
+        input_cg: [c, g] float32, mean log1p CP10k of the `input` controls.
+        sigma2_cg: [c, g] float32, variance of log1p CP10k over control cells within batches.
+        detected_cg: [c, g] float32, share of control cells with a count.
+        loadings_cgk: [c, g, k] float32, correlation of each gene with the co-expression components, within the line.
+        basis_gk: [g, k] float32, the directions of these components over standardised genes (shared by all lines).
+    """
+
+    genes: tuple[str, ...]
+    cell_lines: tuple[str, ...]
+    input_cg: np.ndarray
+    sigma2_cg: np.ndarray
+    detected_cg: np.ndarray
+    loadings_cgk: np.ndarray
+    basis_gk: np.ndarray
+
+    def positions(self, cell_line: Sequence[str] | np.ndarray) -> np.ndarray:
+        """Row of each cell line, [p] int.
+
+        Raises:
+            TableError: If a line is not here.
+        """
+        order = {name: row for row, name in enumerate(self.cell_lines)}
+        absent = sorted({str(name) for name in cell_line} - set(order))
+        if absent:
+            raise TableError(
+                f"Cell line(s) {absent[:5]!r}: expected one of {list(self.cell_lines)[:10]!r}. "
+                "Give the conditions contexts that hold control cells of every line."
+            )
+        return np.array([order[str(name)] for name in cell_line], dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Conditions:
+    """(Cell line, action) pairs to predict or that were measured.
+
+    Attributes:
+        cell_line: [p] str.
+        actions: p actions.
+        contexts: Control profiles of the lines; None means those the model was fitted with.
+        perturbation: p labels as the screen spells them; by default the actions' labels.
+    """
+
+    cell_line: np.ndarray
+    actions: tuple[Action, ...]
+    contexts: Contexts | None = None
+    perturbation: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cell_line", np.asarray(self.cell_line, dtype=object).astype(str))
+        object.__setattr__(self, "actions", tuple(self.actions))
+        labels = tuple(self.perturbation) or tuple(action.label for action in self.actions)
+        object.__setattr__(self, "perturbation", labels)
+        if not len(self.cell_line) == len(self.actions) == len(labels):
+            raise TableError(
+                f"Conditions: expected as many cell lines as actions and labels, found {len(self.cell_line)}, "
+                f"{len(self.actions)} and {len(labels)}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """`cell line|perturbation` per condition."""
+        return tuple(f"{line}|{name}" for line, name in zip(self.cell_line, self.perturbation, strict=True))
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """[p] int, number of targets."""
+        return np.array([len(action.targets) for action in self.actions], dtype=np.int64)
+
+    def subset(self, rows: np.ndarray) -> "Conditions":
+        """The given rows (indices or a mask), in that order."""
+        rows = np.arange(len(self))[rows]
+        return Conditions(
+            self.cell_line[rows],
+            tuple(self.actions[i] for i in rows),
+            self.contexts,
+            tuple(self.perturbation[i] for i in rows),
+        )
+
+    def contexts_or(self, contexts: Contexts) -> Contexts:
+        """The conditions' own contexts where they bring some, else the given ones (a model's).
+
+        Raises:
+            TableError: If both exist and differ in genes.
+        """
+        if self.contexts is None:
+            return contexts
+        if self.contexts.genes != contexts.genes:
+            raise TableError(
+                f"Conditions: expected contexts over the model's {len(contexts.genes)} genes in its order, found "
+                f"{len(self.contexts.genes)} others. Read them with load_conditions."
+            )
+        return self.contexts
+
+    def components(self) -> tuple[np.ndarray, "Conditions"]:
+        """Take every condition apart into its single targets.
+
+        Returns:
+            owner_r: [r] the condition each component belongs to.
+            singles: r conditions of one target each, same line, mode and dose.
+        """
+        parts = [(row, target) for row, action in enumerate(self.actions) for target in action.targets]
+        owner_r = np.array([row for row, _ in parts], dtype=np.int64)
+        actions = tuple(Action((target,), self.actions[row].mode, self.actions[row].dose) for row, target in parts)
+        return owner_r, Conditions(self.cell_line[owner_r], actions, self.contexts)
+
+
+@dataclass(frozen=True, eq=False)
+class EffectTable:
+    """Measured effects of training conditions.
+
+    Attributes:
+        contexts: Control profiles of every cell line of the screen (also of lines without training conditions).
+        conditions: The p training conditions.
+        delta_pg: [p, g] float32, mean log1p CP10k of the perturbed cells minus batch-matched `reference` controls.
+        n_cells_p: [p] float32, perturbed cells behind each row.
+        n_ref_p: [p] float32, effective number of reference cells, 1 / sum_b (w_b^2 / n_b).
+        bank: Features of perturbed entities from outside, or None.
+        notes: Counts worth telling the user, e.g. batches that had no reference control.
+    """
+
+    contexts: Contexts
+    conditions: Conditions
+    delta_pg: np.ndarray
+    n_cells_p: np.ndarray
+    n_ref_p: np.ndarray
+    bank: FeatureBank | None = None
+    notes: dict[str, int] = field(default_factory=dict)
+    _memo: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.conditions)
+
+    @property
+    def genes(self) -> tuple[str, ...]:
+        """[g] gene names."""
+        return self.contexts.genes
+
+    @property
+    def cell_lines(self) -> tuple[str, ...]:
+        """Names of all lines with control cells, trained or not."""
+        return self.contexts.cell_lines
+
+    @property
+    def trained_lines(self) -> tuple[str, ...]:
+        """Sorted names of the lines that have training conditions."""
+        return self.once("trained_lines", lambda: tuple(sorted(set(self.conditions.cell_line.tolist()))))
+
+    @property
+    def line_p(self) -> np.ndarray:
+        """[p] int, position of each row's line in `trained_lines`."""
+        return self.once("line_p", lambda: np.searchsorted(np.array(self.trained_lines), self.conditions.cell_line))
+
+    @property
+    def single_p(self) -> np.ndarray:
+        """[p] bool, rows with exactly one target."""
+        return self.once("single_p", lambda: self.conditions.sizes == 1)
+
+    @property
+    def gram_pp(self) -> np.ndarray:
+        """[p, p] float64, inner products of the effects over genes; subsets take theirs from their parent."""
+        return self.once("gram_pp", lambda: (self.delta_pg @ self.delta_pg.T).astype(np.float64))
+
+    @property
+    def gene_position(self) -> dict[str, int]:
+        """Gene name -> column."""
+        return self.once("gene_position", lambda: {name: column for column, name in enumerate(self.genes)})
+
+    def noise_pg(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Variance of measurement of the effects, sigma2 (1/n + 1/n_ref), [rows, g] float32."""
+        sigma2 = self.contexts.sigma2_cg[self.contexts.positions(self.conditions.cell_line[rows])]
+        return sigma2 * (1 / self.n_cells_p[rows] + 1 / self.n_ref_p[rows])[:, None].astype(np.float32)
+
+    def subset(self, rows: np.ndarray) -> "EffectTable":
+        """The table of the given rows alone: nothing in it depends on the other rows."""
+        rows = np.arange(len(self))[rows]
+        table = replace(
+            self,
+            conditions=self.conditions.subset(rows),
+            delta_pg=self.delta_pg[rows],
+            n_cells_p=self.n_cells_p[rows],
+            n_ref_p=self.n_ref_p[rows],
+            _memo={"gene_position": self.gene_position, "gram_pp": self.gram_pp[np.ix_(rows, rows)]},
+        )
+        return table
+
+    def once(self, key: str, make: Callable[[], Any]) -> Any:
+        """Return what `make` gives, made at most once per table; for quantities several models derive from it."""
+        if key not in self._memo:
+            self._memo[key] = make()
+        return self._memo[key]
