@@ -1,0 +1,52 @@
+"""Whether predicted intervals hold what they promise.
+
+A predicted sd speaks about the true mean; the measured delta carries sampling noise on top, so intervals are widened
+by the measurement noise before coverage is counted.
+"""
+
+import numpy as np
+import scipy.stats
+
+from vc_eval.metrics.uncertainty import LEVELS
+
+
+def coverage(
+    predicted_pg: np.ndarray, sd_pg: np.ndarray, measured_pg: np.ndarray, noise_var_pg: np.ndarray, keep_pg: np.ndarray
+) -> np.ndarray:
+    """`[p, 9]` share of measured deltas inside the central Gaussian interval of each level 0.1 to 0.9.
+
+    Genes detected in no cell of the condition and in no control have no noise and no delta; they are left out.
+
+    Args:
+        predicted_pg: `[p, g]` predicted deltas.
+        sd_pg: `[p, g]` predicted standard deviations.
+        measured_pg: `[p, g]` measured deltas.
+        noise_var_pg: `[p, g]` sampling variance of the measured deltas.
+        keep_pg: `[p, g]` bool.
+    """
+    keep_pg = keep_pg & ~((noise_var_pg == 0) & (measured_pg == 0))
+    total_sd = np.sqrt(sd_pg**2 + noise_var_pg)
+    residual = np.abs(measured_pg - predicted_pg)
+    half_widths = scipy.stats.norm.ppf(0.5 + np.array(LEVELS) / 2)
+    with np.errstate(invalid="ignore"):
+        inside = [((residual <= width * total_sd) & keep_pg).sum(axis=1) / keep_pg.sum(axis=1) for width in half_widths]
+    return np.stack(inside, axis=1)
+
+
+def coverage_error(coverage_l: np.ndarray) -> np.ndarray:
+    """Mean over levels of |coverage - level|; levels are the last axis."""
+    return np.abs(np.asarray(coverage_l) - np.array(LEVELS)).mean(axis=-1)
+
+
+def predicted_error(sd_pg: np.ndarray, keep_pg: np.ndarray) -> np.ndarray:
+    """`[p]` root mean square of the predicted sd over the kept genes."""
+    return np.sqrt((np.where(keep_pg, sd_pg, 0) ** 2).sum(axis=1) / keep_pg.sum(axis=1))
+
+
+def error_rank_correlation(predicted_p: np.ndarray, realised_p: np.ndarray) -> float:
+    """Spearman correlation of predicted and realised error over conditions; NaN below 3 or where a side is constant."""
+    kept = np.isfinite(predicted_p) & np.isfinite(realised_p)
+    a, b = np.asarray(predicted_p)[kept], np.asarray(realised_p)[kept]
+    if a.size < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.corrcoef(scipy.stats.rankdata(a), scipy.stats.rankdata(b))[0, 1])

@@ -1,0 +1,40 @@
+"""How often a model beats a baseline, condition by condition, on the same cells and genes.
+
+A tie is a loss, so a model that copies the baseline scores 0. An undefined Pearson counts as 0: a model that says
+nothing about a condition does not get it left out.
+"""
+
+import numpy as np
+
+from vc_eval.metrics.registry import Metric
+
+
+def mse_metric(baseline: str) -> Metric:
+    """The metric `beat/<baseline>`."""
+    return Metric(
+        name=f"beat/{baseline}", title=f"Beats {baseline}", direction="higher", best=1.0, chance="0.5",
+        unit="share of conditions",
+        definition=f"Share of conditions where the squared error of the delta is below that of {baseline}; ties are losses.",
+        reference="metrics.md D8", excludes_target=True,
+    )  # fmt: skip
+
+
+def pearson_metric(baseline: str) -> Metric:
+    """The metric `beat_pearson/<baseline>`."""
+    return Metric(
+        name=f"beat_pearson/{baseline}", title=f"Beats {baseline} by Pearson", direction="higher", best=1.0, chance="0.5",
+        unit="share of conditions",
+        definition=f"Share of conditions where the Pearson correlation of the delta is above that of {baseline}; "
+        "undefined counts as 0, ties are losses.",
+        reference="metrics.md D8", excludes_target=True,
+    )  # fmt: skip
+
+
+def wins_by_mse(model_p: np.ndarray, baseline_p: np.ndarray) -> np.ndarray:
+    """`[p]` 1.0 where the model's squared error is strictly smaller."""
+    return (np.asarray(model_p) < np.asarray(baseline_p)).astype(np.float64)
+
+
+def wins_by_pearson(model_p: np.ndarray, baseline_p: np.ndarray) -> np.ndarray:
+    """`[p]` 1.0 where the model's Pearson correlation is strictly greater; NaN counts as 0."""
+    return (np.nan_to_num(model_p, nan=0.0) > np.nan_to_num(baseline_p, nan=0.0)).astype(np.float64)

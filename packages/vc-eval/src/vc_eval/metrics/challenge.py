@@ -1,0 +1,58 @@
+"""The members of the Virtual Cell Challenge 2025 rule; the arithmetic is in `vc_eval.vcc`."""
+
+from vc_eval.metrics.registry import Metric
+from vc_eval.vcc import RULE_VERSION
+
+_SOURCE = "metrics.md {}; cell-eval 0.8.2"
+METRICS = (
+    Metric(
+        name="vcc2025/des", title="Differential expression score", direction="higher", best=1.0,
+        chance="about k/G for k DE genes of G; 0 without calls", unit="share of DE genes",
+        definition="Of the k genes that are DE in truth, the share among the k strongest predicted DE genes. Cells are "
+        "emitted from the predicted mean by one rule for all models; both sides are tested against evaluation controls.",
+        reference=_SOURCE.format("A3 to A5"), version=RULE_VERSION, headline=True,
+    ),
+    Metric(
+        name="vcc2025/des_lower", title="DES, worst tie order", direction="higher", best=1.0, chance="as DES",
+        unit="share of DE genes", definition="Smallest DES over all orders of ties.",
+        reference=_SOURCE.format("A5"), version=RULE_VERSION,
+    ),
+    Metric(
+        name="vcc2025/des_upper", title="DES, best tie order", direction="higher", best=1.0, chance="as DES",
+        unit="share of DE genes", definition="Largest DES over all orders of ties.",
+        reference=_SOURCE.format("A5"), version=RULE_VERSION,
+    ),
+    Metric(
+        name="vcc2025/pds", title="Perturbation discrimination score", direction="higher", best=1.0,
+        chance="0.5 + 1/(2N), N conditions of the cell line", unit="share of conditions",
+        definition="1 - rank/N of the own measured delta by L1 distance among the N of the cell line; ties midrank.",
+        reference=_SOURCE.format("A6"), version=RULE_VERSION, excludes_target=True, headline=True,
+        undefined="no other condition in the cell line",
+    ),
+    Metric(
+        name="vcc2025/mae", title="Mean absolute error", direction="lower", best=0.0, chance="the value of no_change",
+        unit="log1p_cp10k", definition="Mean over genes of |predicted - measured mean expression|.",
+        reference=_SOURCE.format("A7"), version=RULE_VERSION, headline=True,
+    ),
+    Metric(
+        name="vcc2025/overall", title="Challenge score", direction="higher", best=1.0, chance="0 for the mean baseline",
+        unit="scaled", definition="Mean of DES, PDS and MAE, each scaled from the cell-eval mean baseline (0) to perfect "
+        "(1), clipped at 0.",
+        reference=_SOURCE.format("A9, A10"), version=RULE_VERSION, headline=True, aggregate="derived",
+    ),
+    *(
+        Metric(
+            name=f"vcc2025/{member}_scaled", title=f"{member.upper()}, scaled", direction="higher", best=1.0,
+            chance="0 for the mean baseline", unit="scaled",
+            definition=f"{member.upper()} scaled from the cell-eval mean baseline (0) to perfect (1), clipped at 0.",
+            reference=_SOURCE.format("A10"), version=RULE_VERSION, aggregate="derived",
+        )
+        for member in ("des", "pds", "mae")
+    ),
+    Metric(
+        name="emission/residual", title="Emission residual", direction="lower", best=0.0, chance="none",
+        unit="log1p_cp10k",
+        definition="Mean over genes of |emitted mean - predicted mean|: what the drawn control cells could not reach.",
+        reference="vc_eval.emission",
+    ),
+)  # fmt: skip

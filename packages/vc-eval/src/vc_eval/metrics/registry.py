@@ -1,0 +1,38 @@
+"""What a metric is: name, version, direction, best value, chance level, unit, source."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric. `version` moves when the definition moves."""
+
+    name: str
+    title: str
+    definition: str
+    direction: Literal["higher", "lower", "nearest"]
+    """Which values are better; `nearest` means near `best`."""
+    best: float
+    chance: str
+    """What a prediction without information gets, in words or as a number."""
+    unit: str
+    reference: str
+    version: str = "1"
+    excludes_target: bool = False
+    """The perturbed gene itself is left out."""
+    headline: bool = False
+    correlation: bool = False
+    """A correlation of sums: the only kind that Spearman-Brown may extrapolate (metrics.md E4)."""
+    undefined: str = ""
+    """Why a condition may have no value (NaN)."""
+    aggregate: Literal["mean", "derived"] = "mean"
+    """Mean over conditions, or a function of such means."""
+
+    def gain(self, value: np.ndarray) -> np.ndarray:
+        """The value turned so that greater is better."""
+        if self.direction == "nearest":
+            return -np.abs(value - self.best)
+        return np.asarray(value) * (1 if self.direction == "higher" else -1)
