@@ -114,8 +114,7 @@ def write_features(
             adata.write_h5ad(tmp_path)
         else:
             adata.write_zarr(tmp_path)
-        _remove(path)
-        tmp_path.rename(path)
+        _replace(path, tmp_path)
     finally:
         _remove(tmp_path)
     return path
@@ -250,6 +249,17 @@ def _header(parents: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, 
 
 def _refuse(path: Path, field_name: str, expected: str, found: str, remedy: str) -> NoReturn:
     raise ContractError(f"{path}: {field_name}: expected {expected}; found {found}. {remedy}.")
+
+
+def _replace(path: Path, tmp_path: Path) -> None:
+    """Rename over `path`; an older folder there steps aside first, because a folder cannot be renamed over another."""
+    if not path.is_dir():
+        tmp_path.replace(path)
+        return
+    aside = tmp_path.with_name(f"{tmp_path.name}.old")
+    path.rename(aside)
+    tmp_path.rename(path)
+    _remove(aside)
 
 
 def _remove(path: Path) -> None:
