@@ -1,0 +1,190 @@
+"""`vc quickstart`: from counts to a report, one stage after the other.
+
+Each stage reads files and writes files; nothing is handed on in memory that is not also in the run folder. What is
+held out is decided once (`splits/`), before anything looks at an effect.
+"""
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from vc_apps.outputs import RUN_FNAME, AppError, run_folder, write_json
+from vc_apps.settings import Quickstart
+
+MODEL = "anchored"
+FEW_PERTURBATIONS = 100
+"""Under so many perturbations one split says little: several are scored and pooled."""
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@dataclass
+class Run:
+    """Where a run stands: its settings, its folder, and the seconds each stage took."""
+
+    settings: Quickstart
+    dpath: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Announce and time one stage."""
+        console.print(f"[bold]{name}[/bold]")
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 2)
+
+
+def quickstart(settings: Quickstart) -> None:
+    """Run the whole job and write `settings.out`, whole or not at all.
+
+    Args:
+        settings: What to run; see `Quickstart`.
+
+    Raises:
+        AppError: If the request cannot be carried out.
+        ValueError: The packages' own refusals of the input (file, field, expected, found, what to do).
+        OSError: If the disk is full or a folder cannot be written.
+    """
+    _check(settings)
+    with run_folder(settings.out, overwrite=settings.overwrite) as dpath:
+        run = Run(settings, dpath)
+        source_fpath, genesets_fpath = _source(run)
+        screen_fpath = _convert(run, source_fpath)
+        features_fpath = _features(run, screen_fpath, genesets_fpath)
+        splits_fpaths = _split(run, screen_fpath)
+        scored = [_fit_and_score(run, screen_fpath, features_fpath, fpath) for fpath in splits_fpaths]
+        summary = _report(run, scored, screen_fpath, splits_fpaths)
+        write_json(dpath / RUN_FNAME, _run_record(run))
+    _say_goodbye(settings, summary)
+
+
+def _check(settings: Quickstart) -> None:
+    """Refuse what cannot work before any work is done."""
+    if settings.data is not None and not settings.data.is_file():
+        raise AppError(f"--data {settings.data}: no such file. Give the path of an .h5ad with raw counts.")
+    if settings.genesets is not None and not settings.genesets.is_file():
+        raise AppError(f"--genesets {settings.genesets}: no such file. Give the path of a .gmt file.")
+    if settings.split == "few_shot" and settings.few_shot_line is None:
+        raise AppError("--split few_shot needs --few-shot-line, the cell line that is shown through a few perturbations.")
+    if not 0 < settings.test < 1:
+        raise AppError(f"--test {settings.test}: expected a share between 0 and 1 of the perturbations, e.g. 0.25.")
+    if settings.repeats < 0 or settings.bootstrap < 100 or settings.min_cells < 1:
+        raise AppError("expected --repeats >= 0, --bootstrap >= 100 and --min-cells >= 1.")
+
+
+def _source(run: Run) -> tuple[Path, Path | None]:
+    """The user's file, or a simulated one with its gene sets."""
+    if run.settings.data is not None:
+        return run.settings.data, run.settings.genesets
+    from vc_data.simulate import PRESETS, write_simulation
+
+    dpath = run.dpath / "simulated"
+    with run.stage("simulate"):
+        write_simulation(PRESETS[run.settings.preset], run.settings.seed, dpath)
+    return dpath / "screen.h5ad", run.settings.genesets or dpath / "pathways.gmt"
+
+
+def _convert(run: Run, source_fpath: Path) -> Path:
+    from vc_data.columns import Columns
+    from vc_data.convert import ConvertOptions, convert
+
+    settings = run.settings
+    columns = Columns(
+        perturbation=settings.perturbation_col,
+        control=(settings.control_label,) if settings.control_label is not None else (),
+        cell_line=settings.cell_line_col,
+        batch=settings.batch_col,
+        mode=settings.mode_col,
+        dose=settings.dose_col,
+        total_counts=settings.total_counts_col,
+    )
+    dataset = source_fpath.stem if settings.data is not None else f"simulated-{settings.preset}"
+    options = ConvertOptions(columns=columns, layer=settings.layer, dataset=dataset, seed=settings.seed)
+    with run.stage("convert"):
+        report = convert(source_fpath, run.dpath / "screen.zarr", options)
+    for line in report.lines():
+        console.print(f"  {line}")
+    return report.path
+
+
+def _features(run: Run, screen_fpath: Path, genesets_fpath: Path | None) -> Path | None:
+    """Gene sets as one vector per target, where there are gene sets and they know any target."""
+    if genesets_fpath is None:
+        return None
+    from vc_data.screen import read_screen
+    from vc_featurize.bank import write_features
+    from vc_featurize.geneset import geneset_features
+
+    labels = read_screen(screen_fpath).obs["target"].astype(str).unique()
+    targets = sorted({target for label in labels for target in label.split("+")} - {"control"})
+    with run.stage("featurize"):
+        bank = geneset_features(genesets_fpath, targets)
+        fpath = write_features(run.dpath / "features.zarr", bank, config={"genesets": genesets_fpath.name})
+    console.print(f"  {genesets_fpath.name}: vectors for {int((~bank.missing).sum())} of {len(targets)} targets")
+    return fpath
+
+
+def _split(run: Run, screen_fpath: Path) -> list[Path]:
+    """One or several splits of the screen, as the settings ask or as its size suggests."""
+    import numpy as np
+    from vc_data import split as splitting
+    from vc_data.contract import sha256_tree
+    from vc_data.screen import read_screen
+
+    settings = run.settings
+    screen = read_screen(screen_fpath)
+    perturbed = screen.obs.loc[~screen.obs["is_control"]]
+    n_perturbations = perturbed["perturbation"].astype(str).nunique()
+    lines = np.unique(perturbed["cell_line"].astype(str))
+    recipe = settings.split
+    if recipe == "auto":
+        recipe = "by_cell_line" if n_perturbations < 3 else "by_perturbation"
+    repeats = settings.repeats or (1 if n_perturbations >= FEW_PERTURBATIONS else 5)
+    if recipe == "by_cell_line":
+        repeats = min(settings.repeats or len(lines), len(lines))
+    common = {"min_cells": settings.min_cells}
+    fpaths = []
+    with run.stage("split"):
+        parents = {screen_fpath.name: sha256_tree(screen_fpath)}
+        for repeat in range(repeats):
+            seed = settings.seed + repeat
+            if recipe == "by_cell_line":
+                # Every line is held out once, so no line's number depends on a draw.
+                made = splitting.by_cell_line(screen, test_lines=[str(lines[repeat])], seed=seed, **common)
+            elif recipe == "few_shot":
+                made = splitting.few_shot(screen, settings.few_shot_line, seed=seed, **common)
+            else:
+                made = splitting.by_perturbation(screen, seed=seed, test=settings.test, **common)
+            fpath = run.dpath / "splits" / f"split-{repeat}.json"
+            fpath.parent.mkdir(exist_ok=True)
+            splitting.write_splits(made, fpath, parents=parents)
+            fpaths.append(fpath)
+    console.print(f"  {recipe}, {repeats} split(s), conditions under {settings.min_cells} cells are left out")
+    return fpaths
+
+
+def _fit_and_score(run: Run, screen_fpath: Path, features_fpath: Path | None, splits_fpath: Path):
+    """Fit and predict every model on one split, then score the files that came out."""
+    from vc_eval.score import score_split
+
+    from vc_apps.models import fit_and_predict
+
+    name = splits_fpath.stem
+    with run.stage(f"fit and predict {name}"):
+        fpaths = fit_and_predict(
+            screen_fpath,
+            splits_fpath,
+            features_fpath,
+            run.dpath / "predictions" / name,
+            checkpoint_dpath=run.dpath / "checkpoint" if name == "split-0" else None,
+            seed=run.settings.seed,
+        )
+    with run.stage(f"score {name}"):
+        return score_split(screen_fpath, splits_fpath, fpaths, seed=run.settings.seed, split=name, progress=True)
+
+

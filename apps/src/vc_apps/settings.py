@@ -1,0 +1,55 @@
+"""What a user can set. Light to import, so that `--help` answers at once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quickstart:
+    """Fit, predict held-out perturbations, score beside every baseline, and write a report.
+
+    Without --data a screen is simulated. With it, raw counts are read from an .h5ad; columns that are not given are
+    guessed and stated.
+    """
+
+    data: Path | None = None
+    """An .h5ad with raw counts. Without it a screen is simulated."""
+    out: Path = Path("run")
+    """The folder to write. An earlier run that stands there is replaced when the new one is whole."""
+    preset: Literal["tiny", "small"] = "small"
+    """Size of the simulated screen."""
+    perturbation_col: str | None = None
+    """obs column that names the perturbation."""
+    control_label: str | None = None
+    """Its value for control cells."""
+    cell_line_col: str | None = None
+    """obs column of the cell line or cell type; several joined by commas, e.g. cell_line,stimulation."""
+    batch_col: str | None = None
+    """obs column of the batch."""
+    mode_col: str | None = None
+    """obs column that says how the perturbation acts (CRISPRi, CRISPRa, knockout, drug, ...)."""
+    dose_col: str | None = None
+    """obs column of the dose."""
+    total_counts_col: str | None = None
+    """obs column of the library size over all genes; the row sum where there is none."""
+    layer: str | None = None
+    """Layer that holds the raw counts, where X does not."""
+    genesets: Path | None = None
+    """A .gmt file of gene sets; becomes a feature of every target. The simulated screen brings its own."""
+    split: Literal["auto", "by_perturbation", "by_cell_line", "few_shot"] = "auto"
+    """What is held out. auto: perturbations; cell lines where there are fewer than three perturbations."""
+    few_shot_line: str | None = None
+    """The cell line of --split few_shot."""
+    test: float = 0.25
+    """Share of the perturbations that is held out."""
+    repeats: int = 0
+    """How many random splits are scored and pooled. 0: one, or five where the screen has under 100 perturbations."""
+    min_cells: int = 20
+    """Conditions with fewer cells are neither trained on nor scored; the report lists them."""
+    bootstrap: int = 2000
+    """Resamples behind the confidence intervals."""
+    seed: int = 0
+    """The one seed of everything."""
+    overwrite: bool = False
+    """Replace --out even if it is not an earlier run."""
