@@ -5,6 +5,7 @@ of many of them costs one matrix product, and a checkpoint stores the shared bas
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,22 +13,56 @@ from vc_model.table import Conditions
 
 
 class Effect(ABC):
-    """A fitted point prediction that is linear in a basis of effects: delta = weigh(conditions) @ basis_rg.
+    """A fitted point prediction, delta = sum of weights @ basis over its parts.
 
-    Subclasses are dataclasses of arrays and plain values, so that checkpoints can hold any of them.
+    Subclasses are dataclasses of arrays, plain values and other effects, so that checkpoints can hold any of them.
     """
+
+    @abstractmethod
+    def parts(self, conditions: Conditions) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Weights [q, r] and basis [r, g] of each part; the basis is an array the effect holds, never a copy."""
+
+    def delta(self, conditions: Conditions) -> np.ndarray:
+        """[q, g] float32 predicted effects; zero for actions without targets."""
+        return combine([(1.0, self.parts(conditions))], conditions)
+
+
+class BasisEffect(Effect):
+    """An effect with one basis."""
 
     basis_rg: np.ndarray
 
     @abstractmethod
     def weigh(self, conditions: Conditions) -> np.ndarray:
-        """[q, r] coefficients of the basis rows."""
+        """[q, r] weights of the basis rows."""
 
-    def delta(self, conditions: Conditions) -> np.ndarray:
-        """[q, g] float32 predicted effects; zero for actions without targets."""
-        weight_qr = self.weigh(conditions)
-        weight_qr = np.where((conditions.sizes > 0)[:, None], weight_qr, 0)
-        return weight_qr.astype(np.float32) @ self.basis_rg
+    def parts(self, conditions: Conditions) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The one part."""
+        return [(self.weigh(conditions), self.basis_rg)]
+
+
+def combine(
+    terms: Sequence[tuple[float | np.ndarray, list[tuple[np.ndarray, np.ndarray]]]], conditions: Conditions
+) -> np.ndarray:
+    """Sum of effects, each with a factor per condition; weights of a basis that several share are added first.
+
+    Args:
+        terms: (factor or [q] factors, parts) of each effect.
+        conditions: The q conditions.
+
+    Returns:
+        [q, g] float32; zero for actions without targets.
+    """
+    total: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    acts_q = conditions.sizes > 0
+    for factor, parts in terms:
+        factor_q1 = np.where(acts_q, factor, 0).astype(np.float32)[:, None]
+        for weight_qr, basis_rg in parts:
+            scaled_qr = factor_q1 * weight_qr.astype(np.float32)
+            known = total.get(id(basis_rg))
+            total[id(basis_rg)] = (scaled_qr if known is None else known[0] + scaled_qr, basis_rg)
+    blocks = [weight_qr @ basis_rg for weight_qr, basis_rg in total.values()]
+    return blocks[0] if len(blocks) == 1 else np.sum(blocks, axis=0)
 
 
 def sum_by_owner(weight_rk: np.ndarray, owner_r: np.ndarray, n_owners: int) -> np.ndarray:

@@ -15,7 +15,7 @@ class Additive(Effect):
     """Sum of measured singles of the same line; a missing single is predicted by `lowrank_ridge`.
 
     Attributes:
-        basis_rg: [p + r, g], training effects and then the basis of `missing`.
+        basis_pg: [p, g] training effects.
         lines: The p rows' cell lines.
         actions: The p rows' actions.
         norm_p: [p] length of each training effect.
@@ -23,37 +23,37 @@ class Additive(Effect):
         scale_2: Factors of the largest component of a combination and of the others.
     """
 
-    basis_rg: np.ndarray
+    basis_pg: np.ndarray
     lines: tuple[str, ...]
     actions: tuple[Action, ...]
     norm_p: np.ndarray
     missing: LowRank
     scale_2: np.ndarray
 
-    def weigh(self, conditions: Conditions) -> np.ndarray:
-        """Sum of the components' weights, in combinations scaled by the rank of their lengths."""
+    def parts(self, conditions: Conditions) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Weights of measured effects, and of the basis that predicts missing ones."""
         owner_r, singles = conditions.components()
         row_of = {pair: row for row, pair in enumerate(zip(self.lines, self.actions, strict=True))}
-        row_r = np.array([row_of.get(pair, -1) for pair in zip(singles.cell_line.tolist(), singles.actions, strict=True)], int)
-        n_rows = len(self.lines)
-        weight_rk = np.zeros((len(singles), len(self.basis_rg)), dtype=np.float32)
-        known = row_r >= 0
-        weight_rk[np.flatnonzero(known), row_r[known]] = 1
-        norm_r = np.where(known, self.norm_p[row_r], 0)
-        if not known.all():
-            other_rk = self.missing.weigh(singles.subset(~known))
-            weight_rk[~known, n_rows:] = other_rk
-            norm_r[~known] = np.linalg.norm(other_rk @ self.missing.basis_rg, axis=1)
+        pairs = zip(singles.cell_line.tolist(), singles.actions, strict=True)
+        row_r = np.array([row_of.get(pair, -1) for pair in pairs], dtype=np.int64)
+        known_r = row_r >= 0
+        own_rp = np.zeros((len(singles), len(self.lines)), dtype=np.float32)
+        own_rp[np.flatnonzero(known_r), row_r[known_r]] = 1
+        other_rk = np.where(known_r[:, None], 0, self.missing.weigh(singles))
+        norm_r = np.where(known_r, self.norm_p[row_r], np.linalg.norm(other_rk @ self.missing.basis_rg, axis=1))
         combined_r = conditions.sizes[owner_r] > 1
-        scale_r = np.where(combined_r, np.where(_is_largest(owner_r, norm_r), *self.scale_2), 1)
-        return sum_by_owner(weight_rk * scale_r[:, None].astype(np.float32), owner_r, len(conditions))
+        scale_r1 = np.where(combined_r, np.where(_is_largest(owner_r, norm_r), *self.scale_2), 1)[:, None]
+        return [
+            (sum_by_owner(own_rp * scale_r1, owner_r, len(conditions)), self.basis_pg),
+            (sum_by_owner(other_rk * scale_r1, owner_r, len(conditions)), self.missing.basis_rg),
+        ]
 
 
 def fit_additive(table: EffectTable) -> Effect:
     """Sum of measured training singles of the line; a missing single is `lowrank_ridge`'s, which is b at worst."""
     missing = fit_lowrank_ridge(table)
     return Additive(
-        table.once("additive_basis", lambda: np.concatenate([table.delta_pg, missing.basis_rg])),
+        table.delta_pg,
         tuple(table.conditions.cell_line.tolist()),
         table.conditions.actions,
         np.sqrt(np.maximum(np.diag(table.gram_pp), 0)),
@@ -81,7 +81,7 @@ def fit_additive_scaled(table: EffectTable) -> Effect:
     b_2 = np.array([np.vdot(x, truth) for x in parts], dtype=np.float64)
     root = np.linalg.cholesky(a_22 + 1e-6 * max(np.trace(a_22), 1e-12) * np.eye(2))
     scale_2 = nnls(root.T, np.linalg.solve(root, b_2))[0]
-    return Additive(plain.basis_rg, plain.lines, plain.actions, plain.norm_p, plain.missing, scale_2)
+    return Additive(plain.basis_pg, plain.lines, plain.actions, plain.norm_p, plain.missing, scale_2)
 
 
 def _is_largest(owner_r: np.ndarray, norm_r: np.ndarray) -> np.ndarray:

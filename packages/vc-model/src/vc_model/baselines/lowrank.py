@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vc_model.baselines.means import line_rows, line_weights, sum_of_components
-from vc_model.effect import Effect
+from vc_model.effect import BasisEffect, Effect
 from vc_model.table import Conditions, EffectTable
 
 RANK = 10  # components of A, as published
@@ -17,7 +17,7 @@ RIDGE = 0.1  # lambda, as published
 
 
 @dataclass(frozen=True, eq=False)
-class LowRank(Effect):
+class LowRank(BasisEffect):
     """Fitted A K B_p + b.
 
     Attributes:

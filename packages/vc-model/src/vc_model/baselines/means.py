@@ -9,14 +9,15 @@ from typing import Literal
 
 import numpy as np
 
-from vc_model.effect import Effect, sum_by_owner
+from vc_model.effect import BasisEffect, Effect, sum_by_owner
 from vc_model.table import Action, Conditions, EffectTable
 
+N_DIRECTIONS = 256  # Gaussian directions that random effects are mixed from
 Weighting = Literal["conditions", "cells"]
 
 
 @dataclass(frozen=True, eq=False)
-class LineMean(Effect):
+class LineMean(BasisEffect):
     """One effect per cell line, whatever the perturbation.
 
     Attributes:
@@ -35,7 +36,7 @@ class LineMean(Effect):
 
 
 @dataclass(frozen=True, eq=False)
-class SeenEffect(Effect):
+class SeenEffect(BasisEffect):
     """Average of the same perturbation's training effects over cell lines; unseen ones get `other_p`.
 
     Attributes:
@@ -73,7 +74,7 @@ class SeenEffect(Effect):
 
 
 @dataclass(frozen=True, eq=False)
-class RandomEffect(Effect):
+class RandomEffect(BasisEffect):
     """The effect of a random training perturbation of the same line; the draw depends on the condition alone."""
 
     basis_rg: np.ndarray
@@ -91,8 +92,15 @@ class RandomEffect(Effect):
 
 
 @dataclass(frozen=True, eq=False)
-class GaussianEffect(Effect):
-    """Gaussian noise over genes with the mean squared norm of the line's training effects."""
+class GaussianEffect(BasisEffect):
+    """Gaussian effects with the mean squared norm of the line's training effects; a draw depends on the condition alone.
+
+    Attributes:
+        basis_rg: [256, g] standard normal directions.
+        lines: Trained lines.
+        scale_l: [l + 1] root mean square effect of each line.
+        seed: Of the draws.
+    """
 
     basis_rg: np.ndarray
     lines: tuple[str, ...]
@@ -100,15 +108,11 @@ class GaussianEffect(Effect):
     seed: int
 
     def weigh(self, conditions: Conditions) -> np.ndarray:
-        """The noise itself; it has no basis smaller than the genes."""
-        return self.delta(conditions)
-
-    def delta(self, conditions: Conditions) -> np.ndarray:
-        """[q, g] float32 draws, each seeded by its condition."""
-        n_genes = self.basis_rg.shape[1]
-        scale_q = self.scale_l[line_rows(self.lines, conditions)] * (conditions.sizes > 0)
-        draws = [_condition_rng(self.seed, conditions, q).standard_normal(n_genes) for q in range(len(conditions))]
-        return (scale_q[:, None] * np.array(draws).reshape(-1, n_genes)).astype(np.float32)
+        """Random mixtures of the directions."""
+        n = len(self.basis_rg)
+        draws = [_condition_rng(self.seed, conditions, q).standard_normal(n) for q in range(len(conditions))]
+        scale_q = self.scale_l[line_rows(self.lines, conditions)] / np.sqrt(n)
+        return (scale_q[:, None] * np.array(draws).reshape(-1, n)).astype(np.float32)
 
 
 def line_rows(lines: tuple[str, ...], conditions: Conditions) -> np.ndarray:
@@ -178,7 +182,8 @@ def fit_random_gaussian(table: EffectTable, seed: int = 0) -> Effect:
     """Gaussian noise with the norm of the line's training effects."""
     square_p = np.einsum("pg,pg->p", table.delta_pg, table.delta_pg) / table.delta_pg.shape[1]
     weight_lp = line_weights(table, np.ones(len(table), dtype=bool), "conditions")
-    return GaussianEffect(table.delta_pg[:1], table.trained_lines, np.sqrt(weight_lp @ square_p), seed)
+    directions = np.random.default_rng(seed).standard_normal((N_DIRECTIONS, len(table.genes)), dtype=np.float32)
+    return GaussianEffect(directions, table.trained_lines, np.sqrt(weight_lp @ square_p), seed)
 
 
 def sum_of_components(effect_weigh, conditions: Conditions) -> np.ndarray:

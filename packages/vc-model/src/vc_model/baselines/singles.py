@@ -5,6 +5,7 @@ projected onto their first 50 principal components, found in the p x p Gram spac
 fitted model is again a weighted sum of training effects.
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from vc_model.baselines.means import line_rows, line_weights, sum_of_components
 from vc_model.features import FeatureMap, make_features
 from vc_model.folds import target_groups
-from vc_model.effect import Effect
+from vc_model.effect import BasisEffect
 from vc_model.table import Conditions, EffectTable
 
 N_EFFECT_PCS = 50
@@ -45,7 +46,7 @@ class SingleProblem:
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureEffect(Effect):
+class FeatureEffect(BasisEffect):
     """Base of fitted feature models: the line's mean effect plus a deviation from features, summed over targets."""
 
     basis_rg: np.ndarray
@@ -57,9 +58,9 @@ class FeatureEffect(Effect):
         """Sum over targets of the mean's weights and the deviation's weights."""
         return sum_of_components(self._weigh_singles, conditions)
 
+    @abstractmethod
     def deviate(self, x_rf: np.ndarray, singles: Conditions) -> np.ndarray:
         """[r, p] weights of the deviation of single perturbations with features x."""
-        raise TypeError(f"{type(self).__name__} has no deviation of its own; use one of its subclasses.")
 
     def _weigh_singles(self, singles: Conditions) -> np.ndarray:
         x_rf = self.features.transform(singles)

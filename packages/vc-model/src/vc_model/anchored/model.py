@@ -1,0 +1,181 @@
+"""`anchored`: stacked out-of-fold anchors, a gated residual, and additivity by construction (model B3).
+
+    delta = stack + s_bin r1 + s'_bin r2, with the target's own entry moved towards a direct slope
+
+Gates are decided on cross-fitted predictions; where nothing is gained they are 0 and the model is the stack.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from vc_model.anchored.direct import DirectEffect, fit_direct
+from vc_model.anchored.gate import fit_gate
+from vc_model.anchored.residual import Residual, ResidualConfig, train_residuals
+from vc_model.anchored.stack import Stack, fit_stack
+from vc_model.baselines import effect_factories
+from vc_model.baselines.singles import noise_weights
+from vc_model.folds import (
+    BINS,
+    Fold,
+    OutOfFold,
+    all_folds,
+    combo_folds,
+    line_folds,
+    out_of_fold,
+    target_folds,
+    target_groups,
+)
+from vc_model.predictor import Prediction, make_prediction
+from vc_model.spread import Spread, fit_spread
+from vc_model.table import Conditions, Contexts, EffectTable
+
+ANCHORS = (
+    "mean_effect",
+    "pert_mean",
+    "txpert_general",
+    "knn",
+    "lowrank_ridge",
+    "feature_ridge",
+    "kernel_ridge",
+    "additive",
+    "additive_scaled",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchoredConfig:
+    """Choices of `anchored`."""
+
+    anchors: tuple[str, ...] = ANCHORS
+    """Baselines that are stacked; `mean_effect` must be among them."""
+    n_folds: int = 5
+    """Folds of every hold-out."""
+    prior_conditions: float = 3.0
+    """Conditions that the pull of stacking weights towards the best single anchor is worth."""
+    residual: ResidualConfig | None = ResidualConfig()  # noqa: RUF009 frozen, so sharing the default is safe
+    """The learned residual, or None for none."""
+    direct: bool = True
+    """Whether the perturbed gene itself gets a term of its own."""
+    seed: int = 0
+    """Deals the folds."""
+
+
+
+@dataclass(frozen=True, eq=False)
+class FittedAnchored:
+    """A fitted `anchored` (or `stacked`) model.
+
+    Attributes:
+        name: `anchored` or `stacked`.
+        config: Its choices.
+        contexts: Control profiles it was fitted with.
+        stack: The stacked anchors.
+        residual: The trained residual, or None where no gate opened.
+        gate_b2: [b, 2] float32 gates of residual and interaction per bin.
+        direct: The term of the perturbed gene, or None.
+        spread: The predictive variance.
+    """
+
+    name: str
+    config: AnchoredConfig
+    contexts: Contexts
+    stack: Stack
+    residual: Residual | None
+    gate_b2: np.ndarray
+    direct: DirectEffect | None
+    spread: Spread
+
+    def predict(self, conditions: Conditions) -> Prediction:
+        """Predict effects, profiles and variances."""
+        bin_q = self.stack.known.bins(conditions)
+        delta_qg = self.stack.delta(conditions)
+        gate_q2 = self.gate_b2[bin_q]
+        if self.residual is not None and gate_q2.any():
+            # Conditions whose gates are shut keep the stack's numbers to the bit.
+            at = np.flatnonzero(gate_q2.any(axis=1) & (conditions.sizes > 0))
+            r1_qg, r2_qg = self.residual.delta(conditions.subset(at), bin_q[at])
+            delta_qg[at] += gate_q2[at, :1] * r1_qg + gate_q2[at, 1:] * r2_qg
+        if self.direct is not None:
+            delta_qg = self.direct.apply(delta_qg, conditions, conditions.contexts_or(self.contexts), bin_q)
+        return make_prediction(conditions, self.contexts, delta_qg, self.spread.variance(conditions, delta_qg))
+
+
+@dataclass(frozen=True)
+class Anchored:
+    """The model that has to beat every baseline."""
+
+    config: AnchoredConfig = AnchoredConfig()
+    name: str = "anchored"
+
+    def fit(self, train: EffectTable) -> FittedAnchored:
+        """Fit anchors, stacking weights, residual, gates and variance on training effects alone."""
+        config = self.config
+        factories = effect_factories(config.anchors, config.seed)
+        oof = out_of_fold(factories, train, all_folds(train, config.n_folds, config.seed), progress="anchors")
+        anchors = {name: factory(train) for name, factory in factories.items()}
+        stack, delta_mg = fit_stack(train, oof, anchors, config.prior_conditions)
+        gate_b2, residual = np.zeros((len(BINS), 2), dtype=np.float32), None
+        if config.residual is not None:
+            residual, gate_b2, delta_mg = _fit_residual(train, oof, delta_mg, config, config.residual)
+        direct = None
+        if config.direct:
+            direct = fit_direct(train, oof, delta_mg, noise_weights(train))
+            held = train.conditions.subset(oof.row_m)
+            delta_mg = direct.apply(delta_mg, held, train.contexts, oof.bin_m)
+        spread = fit_spread(train, oof, delta_mg)
+        return FittedAnchored(self.name, config, train.contexts, stack, residual, gate_b2, direct, spread)
+
+
+def make_stacked(seed: int = 0) -> Anchored:
+    """`stacked`: the anchors alone, what `anchored` is when all its gates are 0."""
+    return Anchored(AnchoredConfig(residual=None, direct=False, seed=seed), "stacked")
+
+
+def _fit_residual(
+    table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, config: AnchoredConfig, choices: ResidualConfig
+) -> tuple[Residual | None, np.ndarray, np.ndarray]:
+    """Cross-fit residuals, decide gates, and return the out-of-fold predictions with the residual in them."""
+    families = _families(table, config)
+    error_mg = table.delta_pg[oof.row_m] - delta_mg
+    weight_m = noise_weights(table)[oof.row_m]
+    held = [(_mask(fold.test, len(table)), np.isin(oof.row_m, fold.test)) for _, fold in families]
+    nothing = (np.zeros(len(table), dtype=bool), np.zeros(len(oof.row_m), dtype=bool))
+    conditions = table.conditions.subset(oof.row_m)
+    with tqdm(total=len(held) + 1, desc="residual", leave=False, disable=None) as bar:
+        *crossed, final = train_residuals(table, conditions, oof.bin_m, error_mg, weight_m, [*held, nothing], choices)
+        bar.update(len(held) + 1)
+    r1_mg, r2_mg = np.zeros_like(error_mg), np.zeros_like(error_mg)
+    fold_m = np.full(len(oof.row_m), -1)
+    for at, ((names, _), (_, held_m), residual) in enumerate(zip(families, held, crossed, strict=True)):
+        pick = np.flatnonzero(held_m & np.isin(oof.bin_m, [BINS.index(name) for name in names]) & (fold_m < 0))
+        if len(pick):
+            r1_mg[pick], r2_mg[pick] = residual.delta(conditions.subset(pick), oof.bin_m[pick])
+            fold_m[pick] = at
+    gate_b2 = np.zeros((len(BINS), 2), dtype=np.float32)
+    group_m = target_groups(conditions)
+    for kind in np.unique(oof.bin_m):
+        at = np.flatnonzero((oof.bin_m == kind) & (fold_m >= 0))
+        for which, part_mg in enumerate((r1_mg, r2_mg)):
+            if len(at):
+                gate = fit_gate(error_mg[at], part_mg[at], weight_m[at], fold_m[at], group_m[at])
+                gate_b2[kind, which] = gate
+                error_mg[at] -= np.float32(gate) * part_mg[at]
+    gated_mg = table.delta_pg[oof.row_m] - error_mg
+    return (final if gate_b2.any() else None), gate_b2, gated_mg
+
+
+def _families(table: EffectTable, config: AnchoredConfig) -> list[tuple[tuple[str, ...], Fold]]:
+    """Hold-outs of the residual and the bins each one may judge: what is held out resembles what the bin asks."""
+    return [
+        *((("unseen", "transfer", "combo_unmeasured"), fold) for fold in target_folds(table, config.n_folds, config.seed)),
+        *((("new_line", "new_line_unseen"), fold) for fold in line_folds(table)),
+        *((("combo_measured",), fold) for fold in combo_folds(table, config.n_folds, config.seed)),
+    ]
+
+
+def _mask(rows: np.ndarray, size: int) -> np.ndarray:
+    mask = np.zeros(size, dtype=bool)
+    mask[rows] = True
+    return mask

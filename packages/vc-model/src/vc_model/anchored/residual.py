@@ -1,0 +1,304 @@
+"""The learned residual: what a small network adds to the stack, and a pairwise interaction that singles cannot have.
+
+    r1(c, P) = sum_{p in P} Gm_c h(p, c)             r2(c, P) = sum_{p < q in P} Gm_c U (h(p, c) * h(q, c))
+    Gm_c = Gm diag(1 + scale(q_c)),  h = MLP(features of p, bin, context q_c) * dose gate
+
+Gm and U start at zero, so an untrained residual is no residual. Gm is learnt in the span of the main training effects
+(128 directions), which keeps it gene-specific while a step costs nothing that grows with the number of genes. All
+cross-fitting folds and the final fit are trained at once, as one vectorised full-batch loop of fixed length; the
+exponential moving average of the weights is kept.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from vc_model.features import FeatureMap, make_features
+from vc_model.folds import BINS
+from vc_model.table import Conditions, Contexts, EffectTable
+
+N_CONTEXT = 8  # components of the lines' input profiles that describe a context
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualConfig:
+    """Choices of the residual."""
+
+    hidden: int = 64
+    """Width of the hidden layer."""
+    rank: int = 32
+    """k, width of h and rank of the readout."""
+    directions: int = 128
+    """Main training effects that span the readout."""
+    steps: int = 200
+    """Full-batch steps."""
+    learning_rate: float = 3e-3
+    """Peak rate of AdamW; 5 % warm-up, then cosine."""
+    weight_decay: float = 1e-2
+    """Of AdamW."""
+    interaction_ridge: float = 1e-2
+    """Penalty on U, relative to the loss."""
+    ema: float = 0.98
+    """Decay of the averaged weights."""
+    seed: int = 0
+    """Of the initial weights."""
+
+
+class ResidualNet(nnx.Module):
+    """h, Gm, U and the context terms, on directions of the effect space."""
+
+    def __init__(self, n_features: int, n_context: int, n_directions: int, config: ResidualConfig, *, rngs: nnx.Rngs):
+        zeros = nnx.initializers.zeros_init()
+        self.feature = nnx.Linear(n_features, config.hidden, rngs=rngs)
+        self.bin = nnx.Linear(len(BINS), config.hidden, use_bias=False, rngs=rngs)
+        self.film = nnx.Linear(n_context, config.hidden, kernel_init=zeros, rngs=rngs)
+        self.code = nnx.Linear(config.hidden, config.rank, rngs=rngs)
+        self.scale = nnx.Linear(n_context, config.rank, kernel_init=zeros, rngs=rngs)
+        self.dose = nnx.Param(jnp.array([2.0, 0.0]))
+        self.readout = nnx.Param(jnp.zeros((config.rank, n_directions)))
+        self.interaction = nnx.Param(jnp.zeros((config.rank, config.rank)))
+
+    def __call__(self, batch: "Batch") -> tuple[jax.Array, jax.Array]:
+        """Residual and interaction, both [n, d] on the directions."""
+        film = 1 + self.film(batch.context)
+        inner = (self.feature(batch.x) + self.bin(batch.bin)[:, None]) * film[:, None]
+        gate = jax.nn.sigmoid(self.dose[0] + jax.nn.softplus(self.dose[1]) * batch.log_dose)
+        present = batch.present * jnp.where(batch.log_dose > 0, gate, 1.0)[:, None]
+        code = self.code(jax.nn.gelu(inner)) * present[..., None]
+        scale = 1 + self.scale(batch.context)
+        total = code.sum(axis=1)
+        # Half of (square of sum - sum of squares) is the sum over pairs; the mask makes it exactly 0 for singles.
+        pairs = (total**2 - (code**2).sum(axis=1)) / 2 * (batch.present.sum(axis=1) > 1)[:, None]
+        return (total * scale) @ self.readout, (pairs @ self.interaction * scale) @ self.readout
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Batch:
+    """Conditions as arrays.
+
+    Attributes:
+        x: [n, t, f] features of each target.
+        present: [n, t] 1 where there is a target.
+        log_dose: [n] log1p of the dose; 0 where there is none.
+        context: [n, q] context vector of the line.
+        bin: [n, b] one-hot bin.
+    """
+
+    x: jax.Array
+    present: jax.Array
+    log_dose: jax.Array
+    context: jax.Array
+    bin: jax.Array
+
+
+@dataclass(frozen=True, eq=False)
+class ContextMap:
+    """Projects a line's input profile onto the components in which the known lines differ."""
+
+    mean_g: np.ndarray
+    direction_gq: np.ndarray
+
+    def transform(self, cell_line: np.ndarray, contexts: Contexts) -> np.ndarray:
+        """[n, q] context vectors."""
+        return (contexts.input_cg[contexts.positions(cell_line)] - self.mean_g) @ self.direction_gq
+
+
+@dataclass(frozen=True, eq=False)
+class Residual:
+    """A trained residual.
+
+    Attributes:
+        config: Its choices.
+        contexts: Contexts used where conditions bring none.
+        features: Turns targets into vectors.
+        context_map: Turns lines into vectors.
+        direction_dg: [d, g] float32 orthonormal directions of the effect space.
+        size: What unit outputs are multiplied by.
+        weights: Parameter path -> array.
+    """
+
+    config: ResidualConfig
+    contexts: Contexts
+    features: FeatureMap
+    context_map: ContextMap
+    direction_dg: np.ndarray
+    size: float
+    weights: dict[str, np.ndarray]
+
+    def delta(self, conditions: Conditions, bin_q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Residual and interaction of each condition, both [q, g] float32."""
+        batch = make_batch(conditions, bin_q, self.features, self.context_map, self.contexts)
+        shape = (batch.x.shape[2], batch.context.shape[1], len(self.direction_dg))
+        outputs = _forward(shape, self.config, self.weights, _pad(batch))
+        r1_qg, r2_qg = (np.asarray(out)[: len(conditions)] * self.size @ self.direction_dg for out in outputs)
+        return r1_qg, r2_qg
+
+
+def make_batch(
+    conditions: Conditions, bin_q: np.ndarray, features: FeatureMap, context_map: ContextMap, contexts: Contexts
+) -> Batch:
+    """Arrays of the conditions, targets padded to the largest number of targets."""
+    owner_r, singles = conditions.components()
+    sizes = conditions.sizes
+    slot_r = np.arange(len(owner_r)) - np.concatenate([[0], np.cumsum(sizes)[:-1]])[owner_r] if len(owner_r) else owner_r
+    x_rf = features.transform(singles)
+    shape = (len(conditions), max(1, int(sizes.max(initial=1))))
+    x, present = np.zeros((*shape, x_rf.shape[1]), dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    x[owner_r, slot_r], present[owner_r, slot_r] = x_rf, 1
+    dose = np.array([action.dose for action in conditions.actions], dtype=np.float32)
+    return Batch(
+        x=x,
+        present=present,
+        log_dose=np.log1p(dose),
+        context=context_map.transform(conditions.cell_line, conditions.contexts_or(contexts)),
+        bin=np.eye(len(BINS), dtype=np.float32)[bin_q],
+    )
+
+
+def make_context_map(table: EffectTable) -> ContextMap:
+    """Components of the trained lines' input profiles, scaled to unit spread; none for a single line."""
+    input_cg = table.contexts.input_cg[table.contexts.positions(table.trained_lines)]
+    mean_g = input_cg.mean(axis=0)
+    left, sizes, directions = np.linalg.svd(input_cg - mean_g, full_matrices=False)
+    keep = np.flatnonzero(sizes > 1e-5 * max(float(np.linalg.norm(mean_g)), 1e-12))[:N_CONTEXT]
+    if len(keep) == 0:
+        return ContextMap(mean_g, np.zeros((len(mean_g), 1), dtype=np.float32))
+    spread = sizes[keep] / np.sqrt(len(input_cg))
+    return ContextMap(mean_g, (directions[keep].T / spread).astype(np.float32))
+
+
+def train_residuals(
+    table: EffectTable,
+    conditions: Conditions,
+    bin_m: np.ndarray,
+    error_mg: np.ndarray,
+    weight_m: np.ndarray,
+    held: list[tuple[np.ndarray, np.ndarray]],
+    config: ResidualConfig,
+) -> list[Residual]:
+    """Train one residual per hold-out, all at once.
+
+    Args:
+        table: Training effects.
+        conditions: m instances to learn from.
+        bin_m: [m] their bins.
+        error_mg: [m, g] measured effect minus out-of-fold stack, what the residual should give.
+        weight_m: [m] noise-aware weights.
+        held: Per fit the rows of the table and the instances it must not see, as masks [p] and [m].
+        config: Choices.
+
+    Returns:
+        One trained residual per hold-out. Features are fitted on the rows a fit may see.
+    """
+    context_map = make_context_map(table)
+    fits = []
+    for held_p, held_m in held:
+        # Each fit has features, directions and scale from its own rows alone.
+        seen = table if not held_p.any() else table.subset(~held_p)
+        features = make_features(seen)
+        direction_dg = _main_directions(seen, config.directions)
+        use_m = np.where(held_m, 0, weight_m)
+        target_md = error_mg @ direction_dg.T
+        total = max(float(use_m.sum()), 1e-12)
+        size = max(float(np.sqrt((use_m @ target_md**2).sum() / total / len(direction_dg))), 1e-6)
+        batch = make_batch(conditions, bin_m, features, context_map, table.contexts)
+        fits.append((features, direction_dg, size, batch, target_md / size, use_m / total))
+    width = max(fit[3].x.shape[2] for fit in fits)
+    depth = max(len(fit[1]) for fit in fits)
+    batches = [fit[3] for fit in fits]
+    stacked = Batch(
+        x=np.stack([_widen(batch.x, width) for batch in batches]),
+        present=batches[0].present,
+        log_dose=batches[0].log_dose,
+        context=batches[0].context,
+        bin=batches[0].bin,
+    )
+    target_kmd = np.stack([_widen(fit[4], depth) for fit in fits]).astype(np.float32)
+    weight_km = np.stack([fit[5] for fit in fits]).astype(np.float32)
+    trained = _train((width, batches[0].context.shape[1], depth), config, stacked, target_kmd, weight_km)
+    residuals = []
+    for at, (features, direction_dg, size, _, _, _) in enumerate(fits):
+        weights = {path: np.asarray(value[at]) for path, value in trained.items()}
+        weights["feature/kernel"] = weights["feature/kernel"][: len(features.mean_f)]
+        weights["readout"] = weights["readout"][:, : len(direction_dg)]
+        residuals.append(Residual(config, table.contexts, features, context_map, direction_dg, size, weights))
+    return residuals
+
+
+def _main_directions(table: EffectTable, n_directions: int) -> np.ndarray:
+    """[d, g] orthonormal rows spanning the main training effects, found in the Gram space."""
+    values, vectors = np.linalg.eigh(table.gram_pp)
+    keep = np.argsort(values)[::-1][:n_directions]
+    keep = keep[values[keep] > 1e-6 * max(float(values.max()), 1e-12)]
+    if len(keep) == 0:
+        return np.zeros((1, len(table.genes)), dtype=np.float32)
+    return (vectors[:, keep] / np.sqrt(values[keep])).T.astype(np.float32) @ table.delta_pg
+
+
+def _widen(array: np.ndarray, width: int) -> np.ndarray:
+    """Pad the last axis with zeros."""
+    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, width - array.shape[-1])])
+
+
+def _pad(batch: Batch) -> Batch:
+    """Pad the number of conditions to a power of two, so that few shapes are compiled."""
+    n = len(batch.present)
+    more = (1 << max(0, n - 1).bit_length()) - n
+    return jax.tree.map(lambda a: np.pad(a, [(0, more)] + [(0, 0)] * (a.ndim - 1)), batch)
+
+
+def _build(shape: tuple[int, int, int], config: ResidualConfig) -> ResidualNet:
+    return ResidualNet(*shape, config, rngs=nnx.Rngs(config.seed))
+
+
+def _paths(params: nnx.State) -> dict[str, jax.Array]:
+    return {"/".join(str(part) for part in path): leaf.get_value() for path, leaf in nnx.to_flat_state(params)}
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _forward(
+    shape: tuple[int, int, int], config: ResidualConfig, weights: dict[str, jax.Array], batch: Batch
+) -> tuple[jax.Array, jax.Array]:
+    graph, params = nnx.split(nnx.eval_shape(lambda: _build(shape, config)))
+    flat = [(path, leaf.replace(weights["/".join(str(part) for part in path)])) for path, leaf in nnx.to_flat_state(params)]
+    return nnx.merge(graph, nnx.from_flat_state(flat))(batch)
+
+
+def _train(
+    shape: tuple[int, int, int], config: ResidualConfig, batch: Batch, target_kmd: np.ndarray, weight_km: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Averaged weights of k fits, path -> [k, ...]."""
+    graph, params = nnx.split(_build(shape, config))
+    warmup = max(1, config.steps // 20)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, max(config.steps, warmup + 1))
+    optimiser = optax.adamw(schedule, weight_decay=config.weight_decay)
+
+    def loss(params, x_mtf, target_md, weight_m):
+        net = nnx.merge(graph, params)
+        r1, r2 = net(Batch(x_mtf, batch.present, batch.log_dose, batch.context, batch.bin))
+        error_m = ((r1 + r2 - target_md) ** 2).mean(axis=1)
+        return weight_m @ error_m + config.interaction_ridge * (net.interaction[...] ** 2).mean()
+
+    def fit(x_mtf, target_md, weight_m):
+        def step(carry, _):
+            params, average, state, decay = carry
+            gradient = jax.grad(loss)(params, x_mtf, target_md, weight_m)
+            updates, state = optimiser.update(gradient, state, params)
+            params = optax.apply_updates(params, updates)
+            average = jax.tree.map(lambda a, p: config.ema * a + (1 - config.ema) * p, average, params)
+            return (params, average, state, decay * config.ema), None
+
+        zero = jax.tree.map(jnp.zeros_like, params)
+        start = (params, zero, optimiser.init(params), jnp.ones(()))
+        (_, average, _, decay), _ = jax.lax.scan(step, start, None, length=config.steps)
+        # The average starts from zero; dividing by its total weight removes that bias, as Adam does.
+        return jax.tree.map(lambda a: a / (1 - decay), average)
+
+    trained = jax.jit(jax.vmap(fit))(jnp.asarray(batch.x), target_kmd, weight_km)
+    return {path: np.asarray(value) for path, value in _paths(trained).items()}
