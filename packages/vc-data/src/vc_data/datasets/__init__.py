@@ -1,0 +1,68 @@
+"""The public data sets, one file each; copies of a data set stand beside their origin."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+
+from vc_data.datasets import (
+    adamson16_10x010,
+    kolf25_pangenome,
+    nadig25_hepg2,
+    nadig25_jurkat,
+    norman19_k562,
+    replogle22_k562_essential,
+    replogle22_k562_gwps,
+    replogle22_rpe1,
+    sciplex3,
+    state_replogle_nadig,
+    tahoe100m,
+    vcc25_h1,
+)
+from vc_data.errors import VcDataError, few
+from vc_data.registry import Dataset
+
+_MODULES = (
+    replogle22_k562_essential,
+    replogle22_k562_gwps,
+    replogle22_rpe1,
+    nadig25_hepg2,
+    nadig25_jurkat,
+    norman19_k562,
+    adamson16_10x010,
+    sciplex3,
+    vcc25_h1,
+    kolf25_pangenome,
+    tahoe100m,
+    state_replogle_nadig,
+)
+
+DATASETS: dict[str, Dataset] = {dataset.key: dataset for module in _MODULES for dataset in module.DATASETS}
+
+
+def get_dataset(key: str) -> Dataset:
+    """The data set of a key.
+
+    Raises:
+        VcDataError: No such key; names the nearest.
+    """
+    if key not in DATASETS:
+        near = difflib.get_close_matches(key, DATASETS, n=3, cutoff=0.4)
+        do = f"Nearest: {few(near)}. " if near else ""
+        raise VcDataError(
+            "registry", "key", "a data set that `vc-data list` shows", repr(key), do + "Pass one of them."
+        )
+    return DATASETS[key]
+
+
+def same_study(keys: Iterable[str]) -> list[tuple[str, str, str]]:
+    """Pairs of data sets that hold the same cells; two copies in one corpus leak train into test.
+
+    Args:
+        keys: Data sets meant for one corpus; those the registry does not know are taken to be their own study.
+
+    Returns:
+        (key, other key, study they share), in the order of `keys`; the same key twice is a pair too.
+    """
+    listed: Sequence[str] = list(keys)
+    studies = {key: DATASETS[key].studies if key in DATASETS else frozenset([key]) for key in listed}
+    return [(a, b, study) for a, b in combinations(listed, 2) for study in sorted(studies[a] & studies[b])]
