@@ -157,7 +157,7 @@ def score_split(
                 measured_pg=truth.effects.delta_pg.astype(np.float32),
                 noise_sd_pg=np.sqrt(truth.noise_var_pg).astype(np.float32),
                 predicted={name: predicted.delta_pg.astype(np.float32) for name, predicted in models.items()},
-            )  # fmt: skip
+            )
         )
     bar.close()
     conditions = pd.concat(rows, ignore_index=True)

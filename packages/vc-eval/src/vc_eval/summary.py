@@ -183,7 +183,7 @@ def make_cubes(splits: "list[SplitScores]", baselines: list[str]) -> list[Cube]:
                 metrics=[*metrics, *added],
                 values=np.concatenate([values, *added.values()], axis=2) if added else values,
                 given=np.concatenate([given, *added_given], axis=1) if added else given,
-            )  # fmt: skip
+            )
         )
     return cubes
 

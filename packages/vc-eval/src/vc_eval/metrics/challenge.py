@@ -7,9 +7,10 @@ _SOURCE = "metrics.md {}; cell-eval 0.8.2"
 METRICS = (
     Metric(
         name="vcc2025/des", title="Differential expression score", direction="higher", best=1.0,
-        chance="about k/G for k DE genes of G; 0 without calls", unit="share of DE genes",
+        chance="about k/G", unit="share of DE genes",
         definition="Of the k genes that are DE in truth, the share among the k strongest predicted DE genes. Cells are "
-        "emitted from the predicted mean by one rule for all models; both sides are tested against evaluation controls.",
+        "emitted from the predicted mean by one rule for all models; both sides are tested against evaluation controls. "
+        "Chance is k/G for k DE genes of G called at random, 0 without calls.",
         reference=_SOURCE.format("A3 to A5"), version=RULE_VERSION, headline=True,
     ),
     Metric(
@@ -24,18 +25,18 @@ METRICS = (
     ),
     Metric(
         name="vcc2025/pds", title="Perturbation discrimination score", direction="higher", best=1.0,
-        chance="0.5 + 1/(2N), N conditions of the cell line", unit="share of conditions",
+        chance="0.5 + 1/(2N)", unit="share of conditions",
         definition="1 - rank/N of the own measured delta by L1 distance among the N of the cell line; ties midrank.",
         reference=_SOURCE.format("A6"), version=RULE_VERSION, excludes_target=True, headline=True,
         undefined="no other condition in the cell line",
     ),
     Metric(
-        name="vcc2025/mae", title="Mean absolute error", direction="lower", best=0.0, chance="the value of no_change",
+        name="vcc2025/mae", title="Mean absolute error", direction="lower", best=0.0, chance="as no_change",
         unit="log1p_cp10k", definition="Mean over genes of |predicted - measured mean expression|.",
         reference=_SOURCE.format("A7"), version=RULE_VERSION, headline=True,
     ),
     Metric(
-        name="vcc2025/overall", title="Challenge score", direction="higher", best=1.0, chance="0 for the mean baseline",
+        name="vcc2025/overall", title="Challenge score", direction="higher", best=1.0, chance="0",
         unit="scaled", definition="Mean of DES, PDS and MAE, each scaled from the cell-eval mean baseline (0) to perfect "
         "(1), clipped at 0.",
         reference=_SOURCE.format("A9, A10"), version=RULE_VERSION, headline=True, aggregate="derived",
@@ -43,7 +44,7 @@ METRICS = (
     *(
         Metric(
             name=f"vcc2025/{member}_scaled", title=f"{member.upper()}, scaled", direction="higher", best=1.0,
-            chance="0 for the mean baseline", unit="scaled",
+            chance="0", unit="scaled",
             definition=f"{member.upper()} scaled from the cell-eval mean baseline (0) to perfect (1), clipped at 0.",
             reference=_SOURCE.format("A10"), version=RULE_VERSION, aggregate="derived",
         )
