@@ -423,6 +423,23 @@ def test_access_only_data_set_says_how_to_get_it(tmp_path, small):
         download(small(access="ask the authors"), tmp_path)
 
 
+def test_command_line_fetches_and_refuses(server, tmp_path, small, monkeypatch, capsys):
+    from vc_data.cli import main
+    from vc_data.datasets import DATASETS
+
+    server.behaviours["/a"] = [cut_at(400_000), serve]
+    monkeypatch.setitem(DATASETS, "small", small(remote(server)))
+    monkeypatch.setitem(DATASETS, "gone", small(remote(server, "/gone")))
+    quick = ["--timeout-s", "5", "--backoff-s", "0.01", "--no-progress"]
+    assert main(["download", "small", "--out", str(tmp_path / "x"), *quick]) == 0
+    assert (tmp_path / "x" / "a.h5ad").read_bytes() == BODY
+    assert "whole in" in capsys.readouterr().out.splitlines()[-1]
+    assert main(["download", "gone", "--out", str(tmp_path / "y"), *quick]) == 2
+    error = capsys.readouterr().err
+    assert error.count("error: ") == 1 and "HTTP 404" in error and listing(tmp_path / "y") == set()
+    assert main(["download", "smal"]) == 2 and "'small'" in capsys.readouterr().err
+
+
 @pytest.fixture
 def small():
     from vc_data.columns import Columns

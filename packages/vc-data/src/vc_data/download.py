@@ -151,7 +151,7 @@ def _locked(part: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if not any(path.name != "source.json" for path in part.iterdir()):
+            if part.exists() and not any(path.name != "source.json" for path in part.iterdir()):
                 shutil.rmtree(part)
     finally:
         os.close(handle)

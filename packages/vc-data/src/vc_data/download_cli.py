@@ -51,6 +51,7 @@ def download_dataset(
 
     dataset = get_dataset(key)
     out = out or Path("data") / key
+    print(f"{dataset.title}: into {out}; licence: {dataset.licence}", flush=True)
     try:
         done = download(dataset, out, files=files, settings=settings)
     except KeyboardInterrupt:
@@ -76,8 +77,8 @@ def table(datasets) -> str:
         rows.append(
             (
                 dataset.key,
-                f"{dataset.n_cells:,}" if dataset.n_cells else "?",
-                f"{dataset.n_genes:,}" if dataset.n_genes else "?",
+                _count(dataset.n_cells),
+                _count(dataset.n_genes),
                 dataset.perturbations,
                 dataset.columns.mode_name or "",
                 _size(dataset),
@@ -106,8 +107,8 @@ def describe(dataset: Dataset) -> str:
         f"  citation: {dataset.citation} doi {dataset.doi}",
         f"  licence: {dataset.licence}",
         f"  organism: {dataset.organism}",
-        f"  size: {dataset.n_cells or '?'} cells x {dataset.n_genes or '?'} genes, {dataset.n_controls or '?'} controls; "
-        f"{dataset.perturbations}",
+        f"  size: {_count(dataset.n_cells)} cells x {_count(dataset.n_genes)} genes, "
+        f"{_count(dataset.n_controls)} controls; {dataset.perturbations}",
         f"  values: {dataset.values}",
     ]
     if dataset.mirror_of:
@@ -146,6 +147,10 @@ def convert_flags(dataset: Dataset) -> str:
 
 def _cut(text: str, width: int = 44) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def _count(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}"
 
 
 def _size(dataset: Dataset) -> str:

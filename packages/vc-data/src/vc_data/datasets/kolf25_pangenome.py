@@ -8,7 +8,7 @@ DATASETS = (
     Dataset(
         key="kolf25_pangenome",
         title="KOLF2.1J pan-genome",
-        citation="Nourreddine et al., KOLF2.1J pan-genome CRISPRi atlas, Nature Biotechnology (2026).",
+        citation="Nourreddine et al., Nature Biotechnology (2026).",
         doi="10.1038/s41587-026-03199-w",
         licence="CC BY 4.0 (figshare+ 27261219)",
         n_cells=2_659_209,
