@@ -22,6 +22,8 @@ Examples:
   vc-data convert demo/screen.h5ad demo.zarr
   vc-data inspect demo.zarr
   vc-data split demo.zarr splits.json --recipe by_perturbation
+  vc-data list
+  vc-data download scperturb_norman19_k562
 """
 
 
@@ -180,7 +182,10 @@ def main(args: list[str] | None = None) -> int:
     """Run the command line; 0 only when the work is whole, 2 on a refusal, 130 on Ctrl-C."""
     import warnings
 
-    commands = {"convert": convert, "inspect": inspect, "split": split, "genes": genes, "simulate": simulate}
+    from vc_data.download_cli import download_dataset, list_datasets
+
+    commands = {"list": list_datasets, "download": download_dataset, "convert": convert, "inspect": inspect}
+    commands |= {"split": split, "genes": genes, "simulate": simulate}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
