@@ -1,0 +1,29 @@
+"""Training batches from screens: cell sets with matched controls, plain cells, or profiles.
+
+Reads the contracts screen-v1 and splits-v1. The front door is `Loader.open`. `packed` keeps a compact copy of the counts
+beside a screen, `sample` decides which cells make which batch, `pipeline` brings them, `naive` brings the same cells row
+by row and is what the fast path is tested against. Names are imported on first use, so that importing stays fast.
+"""
+
+import importlib
+
+_HOME = {
+    "CellBatch": "batch",
+    "Condition": "sample",
+    "Loader": "pipeline",
+    "LoaderError": "sample",
+    "NaiveLoader": "naive",
+    "ProfileBatch": "batch",
+    "SetBatch": "batch",
+    "Weights": "sample",
+    "pack_screen": "packed",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str):
+    """Import a public name on first use (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'vc_data.loader' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"vc_data.loader.{_HOME[name]}"), name)
