@@ -28,17 +28,18 @@ def fit_and_predict(
         Model name -> its file; the anchored model first, then `stacked` (the same without its residual), then the
         baselines.
     """
-    from vc_model.anchored import Anchored, AnchoredConfig
+    from vc_model.anchored import Anchored, AnchoredConfig, make_stacked
     from vc_model.baselines import fit_baselines
-    from vc_model.checkpoint import save_checkpoint
     from vc_model.contracts import hash_path, write_predictions
     from vc_model.pseudobulk import load_tables
 
     train, _, test = load_tables(screen_fpath, splits_fpath, features_fpath)
     anchored = Anchored(AnchoredConfig(seed=seed)).fit(train)
     if checkpoint_dpath is not None:
+        from vc_model.checkpoint import save_checkpoint
+
         save_checkpoint(anchored, checkpoint_dpath)
-    models = {"anchored": anchored, "stacked": anchored.stacked, **fit_baselines(train, seed=seed)}
+    models = {"anchored": anchored, "stacked": make_stacked(seed).fit(train), **fit_baselines(train, seed=seed)}
     parents = {path.name: hash_path(path) for path in (screen_fpath, splits_fpath, features_fpath) if path is not None}
     out_dpath.mkdir(parents=True, exist_ok=True)
     fpaths = {}

@@ -5,10 +5,13 @@ held out is decided once (`splits/`), before anything looks at an effect.
 """
 
 import dataclasses
+import shlex
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +20,10 @@ from vc_apps.outputs import RUN_FNAME, AppError, run_folder, write_json
 from vc_apps.settings import Quickstart
 
 MODEL = "anchored"
+OURS = ("anchored", "stacked")
+"""Models of ours in the tables; every other one is a baseline."""
+HEADLINES = ("pearson_delta", "mse_delta", "vcc2025/overall")
+"""The three numbers that the last lines print."""
 FEW_PERTURBATIONS = 100
 """Under so many perturbations one split says little: several are scored and pooled."""
 console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -181,10 +188,68 @@ def _fit_and_score(run: Run, screen_fpath: Path, features_fpath: Path | None, sp
             splits_fpath,
             features_fpath,
             run.dpath / "predictions" / name,
-            checkpoint_dpath=run.dpath / "checkpoint" if name == "split-0" else None,
+            checkpoint_dpath=None,
             seed=run.settings.seed,
         )
     with run.stage(f"score {name}"):
         return score_split(screen_fpath, splits_fpath, fpaths, seed=run.settings.seed, split=name, progress=True)
 
 
+def _report(run: Run, scored: list, screen_fpath: Path, splits_fpaths: list[Path]):
+    """Pool the splits, write scores, page and challenge file; return the summary table."""
+    from vc_eval.contracts import sha256_tree, write_scores
+    from vc_eval.report import write_report
+    from vc_eval.summary import summarise
+
+    from vc_apps.submission import write_challenge_file
+
+    settings = run.settings
+    baselines = [name for name in scored[0].models if name not in OURS]
+    hashes = {path.name: sha256_tree(path) for path in (screen_fpath, *splits_fpaths)}
+    with run.stage("summarise"):
+        summary = summarise(scored, baselines=baselines, seed=settings.seed, n_boot=settings.bootstrap)
+        config = {"seed": settings.seed, "n_boot": settings.bootstrap, "splits": len(splits_fpaths)}
+        write_scores(run.dpath, summary, parents=hashes, config=config, summary=_headline(summary))
+    with run.stage("report"):
+        meta = {
+            "model": MODEL,
+            "baselines": baselines,
+            "seed": settings.seed,
+            "n_boot": settings.bootstrap,
+            "command": shlex.join(["vc", *sys.argv[1:]]),
+            "hashes": hashes,
+            "versions": _versions(),
+            "config": {name: str(value) for name, value in dataclasses.asdict(settings).items()},
+        }
+        write_report(run.dpath / "report.html", summary=summary, splits_scores=scored, meta=meta)
+        prediction_fpath = run.dpath / "predictions" / splits_fpaths[0].stem / f"{MODEL}.zarr"
+        write_challenge_file(screen_fpath, splits_fpaths[0], prediction_fpath, run.dpath / "challenge.h5ad", seed=settings.seed)
+    return summary
+
+
+def _headline(summary) -> dict:
+    """The three numbers that matter: model, best baseline and ceiling, each with the model's interval."""
+    rows = summary[(summary["model"] == MODEL) & (summary["group"] == "all")].set_index("metric")
+    columns = ["value", "lower", "upper", "baseline", "ceiling", "n"]
+    return {name: {column: float(rows.loc[name, column]) for column in columns} for name in HEADLINES}
+
+
+def _versions() -> dict[str, str]:
+    names = ("vc-apps", "vc-data", "vc-featurize", "vc-model", "vc-eval", "anndata", "jax", "numpy", "scipy")
+    return {name: version(name) for name in names}
+
+
+def _run_record(run: Run) -> dict:
+    """What a reader needs to run this again: settings, versions, seconds per stage."""
+    return {"settings": dataclasses.asdict(run.settings), "versions": _versions(), "seconds": run.seconds}
+
+
+def _say_goodbye(settings: Quickstart, summary) -> None:
+    """The last lines: what was written, and the three numbers that matter."""
+    print(f"wrote {settings.out}/: report.html, scores.parquet, predictions/, challenge.h5ad, checkpoint/")
+    for name, row in _headline(summary).items():
+        print(
+            f"{name}: {MODEL} {row['value']:.3f} [{row['lower']:.3f}, {row['upper']:.3f}], "
+            f"best baseline {row['baseline']:.3f}, split-half ceiling {row['ceiling']:.3f} (n={row['n']:.0f})"
+        )
+    print(f"open {settings.out}/report.html")
