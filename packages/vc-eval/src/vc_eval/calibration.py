@@ -9,6 +9,8 @@ import scipy.stats
 
 from vc_eval.metrics.uncertainty import LEVELS
 
+FLAT = 1e-6  # relative spread below which a float32 quantity is constant
+
 
 def coverage(
     predicted_pg: np.ndarray, sd_pg: np.ndarray, measured_pg: np.ndarray, noise_var_pg: np.ndarray, keep_pg: np.ndarray
@@ -47,6 +49,6 @@ def error_rank_correlation(predicted_p: np.ndarray, realised_p: np.ndarray) -> f
     """Spearman correlation of predicted and realised error over conditions; NaN below 3 or where a side is constant."""
     kept = np.isfinite(predicted_p) & np.isfinite(realised_p)
     a, b = np.asarray(predicted_p)[kept], np.asarray(realised_p)[kept]
-    if a.size < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+    if a.size < 3 or np.ptp(a) <= FLAT * np.abs(a).max() or np.ptp(b) <= FLAT * np.abs(b).max():
         return float("nan")
     return float(np.corrcoef(scipy.stats.rankdata(a), scipy.stats.rankdata(b))[0, 1])

@@ -113,7 +113,7 @@ def report_content(summary: pd.DataFrame, splits_scores: "list[SplitScores]", me
 
 
 def _scores(table: pd.DataFrame, order: list[str]) -> dict:
-    """group -> metric -> model -> [value, lower, upper, n]; None where there is none."""
+    """Group -> metric -> model -> [value, lower, upper, n]; None where there is none."""
     scores: dict = {}
     known = table[table["model"].isin(order)]
     columns = (known[c].tolist() for c in ("group", "metric", "model", "value", "lower", "upper", "n"))

@@ -1,0 +1,79 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from vc_eval import contracts, testing
+from vc_eval.cli import main
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    screen = testing.make_screen(n_perturbations=8, n_genes=40, n_cells=12)
+    splits = testing.make_splits(screen)
+    screen.write_zarr(folder / "screen.zarr")
+    (folder / "split.json").write_text(json.dumps(splits))
+    for kind, name in (("oracle", "mine"), ("mean_effect", "mean_effect"), ("no_change", "no_change")):
+        testing.make_predictions(screen, splits, kind, name=name, sd=0.1).write_zarr(folder / f"{name}.zarr")
+    return folder
+
+
+def run(files, out, *extra, pred=("no_change", "mine", "mean_effect")):
+    paths = [str(files / f"{name}.zarr") for name in pred]
+    base = ["run", "--screen", str(files / "screen.zarr"), "--splits", str(files / "split.json"), "--pred", *paths]
+    main([*base, "--out", str(out), "--n-boot", "50", "--n-ceiling", "2", "--n-ceiling-des", "1", "--quiet", *extra])
+
+
+def test_run_writes_scores_and_report_and_says_so(files, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    run(files, tmp_path / "one")
+    assert "open " + str(tmp_path / "one" / "report.html") in capsys.readouterr().out.splitlines()[-1]
+    table, summary = contracts.read_scores(tmp_path / "one")
+    assert summary["model"] == "mine"
+    assert set(table["model"]) == {"mine", "mean_effect", "no_change", "cell_eval_mean", "split_half", "split_half_sb"}
+    header = json.loads((tmp_path / "one" / "scores.json").read_text())["contract"]
+    assert header["parents"]["screen.zarr"] == contracts.sha256_tree(files / "screen.zarr")
+    run(files, tmp_path / "two")
+    for name in ("scores.parquet", "scores.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert sorted(p.name for p in (tmp_path / "one").iterdir()) == ["report.html", "scores.json", "scores.parquet"]
+    assert str(tmp_path) not in (tmp_path / "one" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("extra", "pred", "message"),
+    [
+        (("--model", "nobody"), ("mine",), "nobody"),
+        ((), ("mine", "mine"), "both say their model is 'mine'"),
+        ((), ("absent",), "nothing there"),
+        (("--baselines", "additive"), ("mine",), "additive"),
+    ],
+)
+def test_refusals_are_one_line_and_exit_2(files, tmp_path, capsys, extra, pred, message):
+    with pytest.raises(SystemExit) as stop:
+        run(files, tmp_path / "out", *extra, pred=pred)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and len(error.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_list_prints_every_metric(capsys):
+    main(["list"])
+    text = capsys.readouterr().out
+    for name in ("pearson_delta", "vcc2025/des", "beat/BASELINE", "calibration/coverage_error"):
+        assert f"\n{name}  (" in "\n" + text
+    main(["list", "--family", "vcc2025"])
+    assert all(line.startswith(("vcc2025/", "    ")) for line in capsys.readouterr().out.splitlines())
+
+
+def test_help_needs_no_heavy_import():
+    code = (
+        "import sys\ntry:\n    from vc_eval.cli import main; main(['run', '--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'numpy', 'scipy', 'pandas', 'anndata', 'numba', 'zarr', 'pyarrow', 'jinja2'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--splits" in done.stdout
