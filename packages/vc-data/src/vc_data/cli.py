@@ -1,5 +1,6 @@
 """Command line of vc-data. Heavy imports wait inside the commands, so that help answers at once."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -109,7 +110,7 @@ def split(
     """
     import vc_data.split as splitting
     from vc_data.contract import check_target, sha256_tree
-    from vc_data.errors import TooFewError
+    from vc_data.errors import OptionError
     from vc_data.screen import read_screen
 
     check_target(output, overwrite=overwrite)
@@ -120,7 +121,7 @@ def split(
     elif recipe == "by_cell_line":
         splits = splitting.by_cell_line(adata, test_lines=test_lines or test, val_lines=val_lines, **shared)
     elif cell_line is None:
-        raise TooFewError("--cell-line", "few_shot", "a cell line", "none", "Pass --cell-line NAME.")
+        raise OptionError("--cell-line", "few_shot", "a cell line", "none", "Pass --cell-line NAME.")
     else:
         splits = splitting.few_shot(adata, cell_line, n_train=n_train, n_val=n_val, n_test=n_test, **shared)
     splitting.write_splits(splits, output, parents={screen.name: sha256_tree(screen)}, overwrite=overwrite)
@@ -198,7 +199,7 @@ def main(args: list[str] | None = None) -> int:
         return _fail("interrupted; nothing was written", 130)
     except BrokenPipeError:
         # The reader of our output has gone (as with `| head`); Python would complain once more on closing stdout.
-        sys.stdout = None
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""

@@ -109,13 +109,16 @@ def guess_columns(obs, var, given: Columns | None = None, *, path: object = "the
             found[key] = None
         label = key.replace("_", " ")
         statements.append(_say(f"{label} column", found[key], value) if found[key] else f"{label}: {absent}")
-    others = [names[name] for name in _OTHER_TOTALS if name in names]
-    if found["total_counts"] is None and others and given.total_counts is None:
-        statements[-1] += f"; if {others[0]!r} is the library size over all genes, pass --total-counts {others[0]}"
     columns = dataclasses.replace(
         given, perturbation=perturbation, control=control, is_control=is_control, cell_line=cell_line, **found
     )
     return columns, statements
+
+
+def other_totals(obs) -> list[str]:
+    """Columns that could be a library size but do not say over which genes."""
+    names = {plain(str(column)): str(column) for column in reversed(obs.columns)}
+    return [names[name] for name in _OTHER_TOTALS if name in names]
 
 
 def is_chemical_file(obs, columns: Columns) -> bool:

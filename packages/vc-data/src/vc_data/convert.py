@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from vc_data.columns import Columns, as_bool, guess_columns, is_chemical_file
+from vc_data.columns import Columns, as_bool, guess_columns, is_chemical_file, other_totals
 from vc_data.contract import check_target, sha256_tree
 from vc_data.counts import Spool, find_problem, merge_columns
 from vc_data.errors import ColumnError, ControlError, GeneError, OutputError, SourceError, TooFewError, few
@@ -124,7 +124,7 @@ def convert(in_path: str | Path, out_path: str | Path, options: ConvertOptions |
                 whole=not options.backed,
                 hint=lambda: _find_counts(source, name),
             )
-            obs = _add_totals(obs, spool, columns, source, dropped)
+            obs = _add_totals(obs, spool, columns, source, dropped, statements)
             _check_enough(obs, in_path)
             place = obs.pop("place").to_numpy()
 
@@ -165,8 +165,7 @@ def _read_cells(source: Source, genes: GeneNames, columns: Columns, options: Con
     import pandas as pd
     from anndata.utils import make_index_unique
 
-    raw, path = source.obs, source.path
-    names = raw.index
+    raw, path, names = source.obs.reset_index(drop=True), source.path, source.obs.index
     if not names.is_unique:
         if not options.make_unique:
             repeated = names[names.duplicated()].unique()
@@ -205,9 +204,8 @@ def _read_cells(source: Source, genes: GeneNames, columns: Columns, options: Con
             "dose": np.where(target == CONTROL, np.nan, dose).astype(np.float32),
             "dataset": options.dataset or path.stem,
             "place": np.arange(len(raw)),
-        },
-        index=names,
-    )
+        }
+    ).set_index(names)
     no_line = obs["cell_line"].isna().to_numpy() & ~missing
     dropped = {"no perturbation label": int(missing.sum()), "no cell line": int(no_line.sum())}
     obs = obs[~missing & ~no_line]
@@ -322,7 +320,7 @@ def _align(genes: GeneNames, options: ConvertOptions, path):
     return var, alignment, result.target
 
 
-def _add_totals(obs, spool: Spool, columns: Columns, source: Source, dropped: dict):
+def _add_totals(obs, spool: Spool, columns: Columns, source: Source, dropped: dict, statements: list[str]):
     """Add total counts; drop cells without any."""
     path = source.path
     place = obs["place"].to_numpy()
@@ -342,6 +340,10 @@ def _add_totals(obs, spool: Spool, columns: Columns, source: Source, dropped: di
             raise ColumnError(path, name, expected, f"{totals[i]:g} ({int(wrong.sum())} such cells)", do)
     else:
         totals = sums.astype(np.float64)
+        for name in other_totals(source.obs):
+            other = source.obs[name].to_numpy()[place]
+            if other.dtype.kind in "iuf" and (other >= sums).all() and (other > sums).any():
+                statements.append(f"column {name!r} is above the row sums: over all genes? Then --total-counts {name}")
     obs = obs.assign(total_counts=totals.astype(np.float32))
     dropped["zero total counts"] = int((totals <= 0).sum())
     return obs[totals > 0]

@@ -48,6 +48,10 @@ class TooFewError(VcDataError):
     """Too few perturbations, cell lines or cells for what was asked; ask for less."""
 
 
+class OptionError(VcDataError):
+    """A setting that does not fit the data or itself; pass another value."""
+
+
 class OutputError(VcDataError):
     """A target that exists or cannot be written; choose another or make room."""
 

@@ -208,7 +208,9 @@ def write_screen(
     with write_whole(path, overwrite=overwrite) as temporary, warnings.catch_warnings():
         # zarr says that consolidated metadata is not in the zarr 3 specification; readers here and anndata use it.
         warnings.simplefilter("ignore")
-        anndata.AnnData(obs=obs, var=var[list(VAR_COLUMNS)], uns=uns).write_zarr(temporary)
+        anndata.AnnData(obs=obs, var=var[list(VAR_COLUMNS)], uns=uns).write_zarr(
+            temporary, convert_strings_to_categoricals=False
+        )
         _write_matrix(temporary, rows, order, len(var), np.min_scalar_type(max_count))
 
 

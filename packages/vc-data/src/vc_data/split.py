@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vc_data.contract import check_header, make_header, write_whole
-from vc_data.errors import ContractError, TooFewError, few
+from vc_data.errors import ContractError, OptionError, TooFewError, few
 
 RECIPES = ("by_perturbation", "by_cell_line", "few_shot")
 PARTS = ("train", "val", "test", "unused")
@@ -74,10 +74,11 @@ def by_perturbation(
         control_shares: Shares of `input`, `reference`, `evaluation`.
 
     Raises:
+        OptionError: Shares that leave nothing for training.
         TooFewError: Too few targets to fill the parts that were asked for.
     """
     if not (0 < test < 1 and 0 <= val < 1 and test + val < 1):
-        raise TooFewError("split", "test and val", "shares that leave some for training", (test, val), "Lower them.")
+        raise OptionError("split", "test and val", "shares that leave some for training", (test, val), "Lower them.")
     table = _conditions(screen, min_cells)
     rng = np.random.default_rng(seed)
     singles = sorted({targets[0] for targets in _usable(table) if len(targets) == 1})
@@ -121,7 +122,8 @@ def by_cell_line(
         control_shares: Shares of `input`, `reference`, `evaluation`.
 
     Raises:
-        TooFewError: An unknown cell line, or none left for training.
+        OptionError: An unknown cell line.
+        TooFewError: No cell line is left for training.
     """
     table = _conditions(screen, min_cells)
     lines = sorted({condition["cell_line"] for condition in table if "why" not in condition})
@@ -132,7 +134,7 @@ def by_cell_line(
     unknown = sorted(set(held_out) - set(lines))
     if unknown or not test_lines:
         found = f"no usable cell line {few(unknown)}" if unknown else "none"
-        raise TooFewError("split", "test lines", f"some of {few(lines, 20)}", found, "Pass --test-lines NAME.")
+        raise OptionError("split", "test lines", f"some of {few(lines, 20)}", found, "Pass --test-lines NAME.")
     if set(lines) <= set(held_out):
         do = "Hold out fewer cell lines, or split by perturbation."
         raise TooFewError("split", "cell lines", "one or more left for training", f"only {few(lines)}", do)
@@ -172,13 +174,14 @@ def few_shot(
         control_shares: Shares of `input`, `reference`, `evaluation`.
 
     Raises:
-        TooFewError: An unknown cell line, or too few targets to give each part one.
+        OptionError: An unknown cell line, or sizes without training or test targets.
+        TooFewError: Too few targets to give each part one.
     """
     table = _conditions(screen, min_cells)
     own = [condition for condition in table if condition["cell_line"] == cell_line]
     if not own:
         names = sorted({condition["cell_line"] for condition in table})
-        raise TooFewError("split", "cell line", f"one of {few(names, 20)}", repr(cell_line), "Pass --cell-line NAME.")
+        raise OptionError("split", "cell line", f"one of {few(names, 20)}", repr(cell_line), "Pass --cell-line NAME.")
     targets = sorted({targets[0] for targets in _usable(own) if len(targets) == 1})
     wanted = {"train": n_train, "val": n_val, "test": n_test}
     sizes = _shrink(wanted, len(targets), cell_line, min_cells)
@@ -212,11 +215,11 @@ def cut_controls(obs, shares: Sequence[float], rng: np.random.Generator) -> dict
         Names of cells per set, in the order of `obs`.
 
     Raises:
-        TooFewError: Shares that are not three positive numbers summing to 1.
+        OptionError: Shares that are not three positive numbers summing to 1.
     """
     shares = np.asarray(shares, float)
     if shares.shape != (3,) or (shares <= 0).any() or not np.isclose(shares.sum(), 1):
-        raise TooFewError(
+        raise OptionError(
             "split", "control shares", "three positive numbers that sum to 1", shares.tolist(), "Mend them."
         )
     set_of = np.full(len(obs), -1)
@@ -398,7 +401,7 @@ def _shrink(wanted: dict[str, int], n: int, cell_line: str, min_cells: int) -> d
     least = sum(size > 0 for size in wanted.values())
     if min(wanted.values()) < 0 or not wanted["train"] or not wanted["test"]:
         do = "Pass --n-train and --n-test above 0."
-        raise TooFewError("split", "sizes", "one or more targets for train and test", wanted, do)
+        raise OptionError("split", "sizes", "one or more targets for train and test", wanted, do)
     if n < least:
         found = f"{n} single targets with {min_cells} cells or more"
         raise TooFewError("split", cell_line, f"{least} targets or more", found, "Lower --min-cells.")
