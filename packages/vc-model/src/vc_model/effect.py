@@ -5,11 +5,12 @@ of many of them costs one matrix product, and a checkpoint stores the shared bas
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 
-from vc_model.table import Conditions
+from vc_model.table import Conditions, EffectTable
 
 
 class Effect(ABC):
@@ -72,3 +73,27 @@ def sum_by_owner(weight_rk: np.ndarray, owner_r: np.ndarray, n_owners: int) -> n
     total_qk = np.zeros((n_owners, weight_rk.shape[1]), dtype=weight_rk.dtype)
     np.add.at(total_qk, owner_r, weight_rk)
     return total_qk
+
+
+def sum_of_components(weigh: Callable[[Conditions], np.ndarray], conditions: Conditions) -> np.ndarray:
+    """[q, r] sum over each condition's targets of the weights of the single perturbations."""
+    owner_r, singles = conditions.components()
+    return sum_by_owner(weigh(singles), owner_r, len(conditions))
+
+
+def line_rows(lines: tuple[str, ...], conditions: Conditions) -> np.ndarray:
+    """[q] position of each condition's line in `lines`, or len(lines) for any other line."""
+    order = {name: row for row, name in enumerate(lines)}
+    return np.array([order.get(line, len(lines)) for line in conditions.cell_line.tolist()], dtype=np.int64)
+
+
+def line_weights(table: EffectTable, rows_p: np.ndarray, weighting: Literal["conditions", "cells"]) -> np.ndarray:
+    """[l + 1, p] float32 weights that average the masked rows of each line; the last row averages the lines' means."""
+    raw_p = np.where(rows_p, table.n_cells_p if weighting == "cells" else 1.0, 0.0)
+    weight_lp = (table.line_p == np.arange(len(table.trained_lines))[:, None]) * raw_p
+    total_l = weight_lp.sum(axis=1, keepdims=True)
+    weight_lp = np.divide(weight_lp, total_l, out=np.zeros_like(weight_lp), where=total_l > 0)
+    filled = max(1, int((total_l > 0).sum()))
+    # A line without such rows has the average of the others.
+    weight_lp = np.where(total_l > 0, weight_lp, weight_lp.sum(axis=0) / filled)
+    return np.vstack([weight_lp, weight_lp.mean(axis=0)]).astype(np.float32)

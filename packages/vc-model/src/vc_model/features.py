@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vc_model.components import make_components
 from vc_model.table import MODES, Conditions, Contexts, EffectTable
 
 N_SCORES = 16  # components of training effects whose gene scores are features
@@ -104,10 +105,15 @@ def _raw(singles: Conditions, contexts: Contexts, features: FeatureMap) -> tuple
         (features.scores_gs[gene_r], measured_r),
         (control_r3, measured_r),
         (banked_rb, banked_r),
-        (np.column_stack([mode_r.reshape(-1, len(MODES)), dose_r, measured_r, banked_r]), np.ones(len(singles), dtype=bool)),
+        (
+            np.column_stack([mode_r.reshape(-1, len(MODES)), dose_r, measured_r, banked_r]),
+            np.ones(len(singles), dtype=bool),
+        ),
     )
     raw_rf = np.concatenate([values for values, _ in blocks], axis=1)
-    present_rf = np.concatenate([np.repeat(known[:, None], values.shape[1], axis=1) for values, known in blocks], axis=1)
+    present_rf = np.concatenate(
+        [np.repeat(known[:, None], values.shape[1], axis=1) for values, known in blocks], axis=1
+    )
     return raw_rf, present_rf
 
 
@@ -117,20 +123,14 @@ def _gene_scores(table: EffectTable) -> np.ndarray:
     A perturbation's effect on its own target is left out: it is known for training targets only, and would make the
     features of training targets unlike those of targets to be predicted.
     """
-    centre_pp = np.eye(len(table)) - (table.line_p[:, None] == table.line_p) / np.bincount(table.line_p)[table.line_p]
-    values, vectors = np.linalg.eigh(centre_pp @ table.gram_pp @ centre_pp)
-    keep = np.argsort(values)[::-1][: min(N_SCORES, len(table))]
-    left_ps = np.where(values[keep] > 1e-6 * max(values.max(), 1e-12), vectors[:, keep], 0)
-    # The sign of an eigenvector is arbitrary; fixing it keeps features the same for the same data.
-    left_ps *= np.where(left_ps[np.abs(left_ps).argmax(axis=0), np.arange(len(keep))] < 0, -1, 1)
-    weight_ps = (centre_pp @ left_ps).astype(np.float32)
-    scores_gs = table.delta_pg.T @ weight_ps
+    lift_kp = make_components(table).lift_kp[:N_SCORES].astype(np.float32)
+    scores_gs = table.delta_pg.T @ lift_kp.T
     for row, action in enumerate(table.conditions.actions):
         for target in action.targets:
             gene = table.gene_position.get(target)
             if gene is not None:
-                scores_gs[gene] -= table.delta_pg[row, gene] * weight_ps[row]
-    return scores_gs.astype(np.float32)
+                scores_gs[gene] -= table.delta_pg[row, gene] * lift_kp[:, row]
+    return scores_gs
 
 
 def _project_bank(table: EffectTable, targets: set[str]) -> tuple[tuple[str, ...], np.ndarray]:
@@ -147,7 +147,8 @@ def _project_bank(table: EffectTable, targets: set[str]) -> tuple[tuple[str, ...
     centre = vectors[known].mean(axis=0)
     _, sizes, directions = np.linalg.svd(vectors[known] - centre, full_matrices=False)
     keep = np.flatnonzero(sizes > 1e-5 * max(sizes.max(), 1e-12))[:N_BANK]
-    directions = directions[keep] * np.where(
-        directions[keep][np.arange(len(keep)), np.abs(directions[keep]).argmax(axis=1)] < 0, -1, 1
-    )[:, None]
+    directions = (
+        directions[keep]
+        * np.where(directions[keep][np.arange(len(keep)), np.abs(directions[keep]).argmax(axis=1)] < 0, -1, 1)[:, None]
+    )
     return entities, ((vectors - centre) @ directions.T).astype(np.float32)

@@ -58,9 +58,7 @@ def load_tables(
     return table, val, test
 
 
-def load_conditions(
-    screen: Screen | Path | str, splits: Splits | Path | str, part: str, like: Contexts
-) -> Conditions:
+def load_conditions(screen: Screen | Path | str, splits: Splits | Path | str, part: str, like: Contexts) -> Conditions:
     """Conditions of one part with the contexts of this screen, for a model fitted earlier.
 
     Args:
@@ -131,7 +129,9 @@ class _Controls:
         self.columns = np.flatnonzero(columns) if columns.dtype == bool else columns
         self.genes = tuple(screen.var.index[self.columns].astype(str))
         control = screen.groups[screen.groups["perturbation"].astype(str) == CONTROL]
-        self.slots = [(str(line), str(batch)) for line, batch in zip(control["cell_line"], control["batch"], strict=True)]
+        self.slots = [
+            (str(line), str(batch)) for line, batch in zip(control["cell_line"], control["batch"], strict=True)
+        ]
         self.lines = tuple(dict.fromkeys(line for line, _ in self.slots))
         n_slots, n_genes = len(self.slots), len(self.genes)
         self.sum_srg = {role: np.zeros((n_slots, n_genes)) for role in ("input", "reference")}

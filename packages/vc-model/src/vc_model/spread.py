@@ -17,7 +17,7 @@ from vc_model.table import Conditions, EffectTable
 
 PRIOR_ROWS = 10  # how many conditions the common level is worth against a gene's own variance
 MIN_ROWS = 8  # conditions below which a bin borrows its variance
-GENES_FOR_COVERAGE = 200  # evenly spaced genes on which coverage is matched
+GENES_FOR_COVERAGE = 50  # evenly spaced genes on which coverage is matched
 FLOOR = 1e-8  # (log1p CP10k)^2; no prediction is certain
 LEVELS = np.arange(1, 10) / 10
 # Where a bin had too few out-of-fold rows: which other bins stand in, in this order.

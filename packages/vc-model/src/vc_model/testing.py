@@ -49,6 +49,7 @@ def make_world(
     n_combos: int = 0,
     n_test_combos: int = 0,
     interaction: float = 0.0,
+    curvature: float = 0.0,
     held_out_line: str | None = None,
     measured_targets: bool = True,
     seed: int = 0,
@@ -69,6 +70,7 @@ def make_world(
         n_combos: Training pairs of training targets, in every line.
         n_test_combos: Held-out pairs of training targets.
         interaction: Standard deviation of a pair's non-additive effect.
+        curvature: Standard deviation of a part of single effects that is quadratic in the codes.
         held_out_line: A line whose training conditions are all held out.
         measured_targets: Whether targets are measured genes.
         seed: Draws everything.
@@ -79,6 +81,7 @@ def make_world(
     targets = [genes[number] if measured_targets and number < n_genes else f"X{number}" for number in range(n_targets)]
     code = {target: rng.standard_normal(rank) for target in targets}
     loading_gk = effect * rng.standard_normal((n_genes, rank)) / np.sqrt(rank)
+    curve_kg = curvature * rng.standard_normal((rank, n_genes)) / np.sqrt(rank)
     pair_kg = interaction * rng.standard_normal((rank, n_genes)) / np.sqrt(rank)
     mean_cg = mean_effect * (rng.standard_normal(n_genes) + 0.3 * rng.standard_normal((len(lines), n_genes)))
     scale_c = np.linspace(1, 0.7, len(lines))
@@ -86,7 +89,10 @@ def make_world(
 
     def truth(line: str, action: Action) -> np.ndarray:
         at = lines.index(line)
-        parts = [mean_cg[at] + scale_c[at] * (loading_gk @ code[target]) for target in action.targets]
+        parts = [
+            mean_cg[at] + scale_c[at] * (loading_gk @ v + v * np.roll(v, 1) @ curve_kg)
+            for v in (code[target] for target in action.targets)
+        ]
         pairs = [code[a] * code[b] @ pair_kg for i, a in enumerate(action.targets) for b in action.targets[i + 1 :]]
         return np.sum(parts + pairs, axis=0)
 

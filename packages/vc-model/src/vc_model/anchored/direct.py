@@ -60,7 +60,9 @@ def fit_direct(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, weight_
         for mode in np.unique(mode_e[use_e]):
             pick = use_e & (mode_e == mode)
             size = weight_e[pick] @ control_e[pick] ** 2
-            slope_m[mode] = (weight_e[pick] * control_e[pick]) @ truth_e[pick] / (size * (1 + PRIOR_TARGETS / pick.sum()) + 1e-9)
+            slope_m[mode] = (
+                (weight_e[pick] * control_e[pick]) @ truth_e[pick] / (size * (1 + PRIOR_TARGETS / pick.sum()) + 1e-9)
+            )
         return slope_m
 
     gate_b = np.zeros(len(BINS))
@@ -74,7 +76,11 @@ def fit_direct(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, weight_
     for kind in np.unique(oof.bin_m[row_i]):
         at = oof.bin_m[row_i] == kind
         gate_b[kind] = fit_gate(
-            error_i[at, None], move_i[at, None], weight_p[oof.row_m[row_i[at]]], fold_i[at], group_p[oof.row_m[row_i[at]]]
+            error_i[at, None],
+            move_i[at, None],
+            weight_p[oof.row_m[row_i[at]]],
+            fold_i[at],
+            group_p[oof.row_m[row_i[at]]],
         )
     return DirectEffect(slopes(np.ones(len(row_e), dtype=bool)).astype(np.float32), gate_b.astype(np.float32))
 

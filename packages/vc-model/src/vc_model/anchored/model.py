@@ -8,7 +8,6 @@ Gates are decided on cross-fitted predictions; where nothing is gained they are 
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from vc_model.anchored.direct import DirectEffect, fit_direct
 from vc_model.anchored.gate import fit_gate
@@ -16,6 +15,7 @@ from vc_model.anchored.residual import Residual, ResidualConfig, train_residuals
 from vc_model.anchored.stack import Stack, fit_stack
 from vc_model.baselines import effect_factories
 from vc_model.baselines.singles import noise_weights
+from vc_model.effect import Effect
 from vc_model.folds import (
     BINS,
     Fold,
@@ -60,7 +60,6 @@ class AnchoredConfig:
     """Whether the perturbed gene itself gets a term of its own."""
     seed: int = 0
     """Deals the folds."""
-
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,10 +110,21 @@ class Anchored:
 
     def fit(self, train: EffectTable) -> FittedAnchored:
         """Fit anchors, stacking weights, residual, gates and variance on training effects alone."""
+        factories = effect_factories(self.config.anchors, self.config.seed)
+        folds = all_folds(train, self.config.n_folds, self.config.seed)
+        oof = out_of_fold(factories, train, folds, progress="anchors")
+        return self.fit_on(train, oof, {name: factory(train) for name, factory in factories.items()})
+
+    def fit_on(self, train: EffectTable, oof: OutOfFold, effects: dict[str, Effect]) -> FittedAnchored:
+        """Fit on anchors that are there already.
+
+        Args:
+            train: Training effects.
+            oof: Out-of-fold predictions of the anchors (and perhaps of others).
+            effects: The anchors (and perhaps others), fitted on the whole table.
+        """
         config = self.config
-        factories = effect_factories(config.anchors, config.seed)
-        oof = out_of_fold(factories, train, all_folds(train, config.n_folds, config.seed), progress="anchors")
-        anchors = {name: factory(train) for name, factory in factories.items()}
+        anchors = {name: effects[name] for name in config.anchors}
         stack, delta_mg = fit_stack(train, oof, anchors, config.prior_conditions)
         gate_b2, residual = np.zeros((len(BINS), 2), dtype=np.float32), None
         if config.residual is not None:
@@ -143,9 +153,7 @@ def _fit_residual(
     held = [(_mask(fold.test, len(table)), np.isin(oof.row_m, fold.test)) for _, fold in families]
     nothing = (np.zeros(len(table), dtype=bool), np.zeros(len(oof.row_m), dtype=bool))
     conditions = table.conditions.subset(oof.row_m)
-    with tqdm(total=len(held) + 1, desc="residual", leave=False, disable=None) as bar:
-        *crossed, final = train_residuals(table, conditions, oof.bin_m, error_mg, weight_m, [*held, nothing], choices)
-        bar.update(len(held) + 1)
+    *crossed, final = train_residuals(table, conditions, oof.bin_m, error_mg, weight_m, [*held, nothing], choices)
     r1_mg, r2_mg = np.zeros_like(error_mg), np.zeros_like(error_mg)
     fold_m = np.full(len(oof.row_m), -1)
     for at, ((names, _), (_, held_m), residual) in enumerate(zip(families, held, crossed, strict=True)):
@@ -169,7 +177,10 @@ def _fit_residual(
 def _families(table: EffectTable, config: AnchoredConfig) -> list[tuple[tuple[str, ...], Fold]]:
     """Hold-outs of the residual and the bins each one may judge: what is held out resembles what the bin asks."""
     return [
-        *((("unseen", "transfer", "combo_unmeasured"), fold) for fold in target_folds(table, config.n_folds, config.seed)),
+        *(
+            (("unseen", "transfer", "combo_unmeasured"), fold)
+            for fold in target_folds(table, config.n_folds, config.seed)
+        ),
         *((("new_line", "new_line_unseen"), fold) for fold in line_folds(table)),
         *((("combo_measured",), fold) for fold in combo_folds(table, config.n_folds, config.seed)),
     ]

@@ -17,7 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from tqdm import tqdm
 
+from vc_model.components import top_eigen
 from vc_model.features import FeatureMap, make_features
 from vc_model.folds import BINS
 from vc_model.table import Conditions, Contexts, EffectTable
@@ -37,7 +39,7 @@ class ResidualConfig:
     """Main training effects that span the readout."""
     steps: int = 200
     """Full-batch steps."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     """Peak rate of AdamW; 5 % warm-up, then cosine."""
     weight_decay: float = 1e-2
     """Of AdamW."""
@@ -146,7 +148,9 @@ def make_batch(
     """Arrays of the conditions, targets padded to the largest number of targets."""
     owner_r, singles = conditions.components()
     sizes = conditions.sizes
-    slot_r = np.arange(len(owner_r)) - np.concatenate([[0], np.cumsum(sizes)[:-1]])[owner_r] if len(owner_r) else owner_r
+    slot_r = (
+        np.arange(len(owner_r)) - np.concatenate([[0], np.cumsum(sizes)[:-1]])[owner_r] if len(owner_r) else owner_r
+    )
     x_rf = features.transform(singles)
     shape = (len(conditions), max(1, int(sizes.max(initial=1))))
     x, present = np.zeros((*shape, x_rf.shape[1]), dtype=np.float32), np.zeros(shape, dtype=np.float32)
@@ -165,7 +169,7 @@ def make_context_map(table: EffectTable) -> ContextMap:
     """Components of the trained lines' input profiles, scaled to unit spread; none for a single line."""
     input_cg = table.contexts.input_cg[table.contexts.positions(table.trained_lines)]
     mean_g = input_cg.mean(axis=0)
-    left, sizes, directions = np.linalg.svd(input_cg - mean_g, full_matrices=False)
+    _, sizes, directions = np.linalg.svd(input_cg - mean_g, full_matrices=False)
     keep = np.flatnonzero(sizes > 1e-5 * max(float(np.linalg.norm(mean_g)), 1e-12))[:N_CONTEXT]
     if len(keep) == 0:
         return ContextMap(mean_g, np.zeros((len(mean_g), 1), dtype=np.float32))
@@ -198,7 +202,7 @@ def train_residuals(
     """
     context_map = make_context_map(table)
     fits = []
-    for held_p, held_m in held:
+    for held_p, held_m in tqdm(held, desc="residual", leave=False, disable=None):
         # Each fit has features, directions and scale from its own rows alone.
         seen = table if not held_p.any() else table.subset(~held_p)
         features = make_features(seen)
@@ -233,12 +237,10 @@ def train_residuals(
 
 def _main_directions(table: EffectTable, n_directions: int) -> np.ndarray:
     """[d, g] orthonormal rows spanning the main training effects, found in the Gram space."""
-    values, vectors = np.linalg.eigh(table.gram_pp)
-    keep = np.argsort(values)[::-1][:n_directions]
-    keep = keep[values[keep] > 1e-6 * max(float(values.max()), 1e-12)]
-    if len(keep) == 0:
+    value_d, vector_pd = top_eigen(table.gram_pp, n_directions)
+    if len(value_d) == 0:
         return np.zeros((1, len(table.genes)), dtype=np.float32)
-    return (vectors[:, keep] / np.sqrt(values[keep])).T.astype(np.float32) @ table.delta_pg
+    return (vector_pd / np.sqrt(value_d)).T.astype(np.float32) @ table.delta_pg
 
 
 def _widen(array: np.ndarray, width: int) -> np.ndarray:
@@ -266,7 +268,9 @@ def _forward(
     shape: tuple[int, int, int], config: ResidualConfig, weights: dict[str, jax.Array], batch: Batch
 ) -> tuple[jax.Array, jax.Array]:
     graph, params = nnx.split(nnx.eval_shape(lambda: _build(shape, config)))
-    flat = [(path, leaf.replace(weights["/".join(str(part) for part in path)])) for path, leaf in nnx.to_flat_state(params)]
+    flat = [
+        (path, leaf.replace(weights["/".join(str(part) for part in path)])) for path, leaf in nnx.to_flat_state(params)
+    ]
     return nnx.merge(graph, nnx.from_flat_state(flat))(batch)
 
 

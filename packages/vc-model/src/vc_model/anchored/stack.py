@@ -64,19 +64,25 @@ class Stack(Effect):
             owner_r, singles = conditions.subset(~whole_q).components()
             owner_r = np.flatnonzero(~whole_q)[owner_r]
             n = len(conditions)
-            for weight_rk, basis_rg in self._weighted(singles, self.known.bins(singles), np.ones(len(singles), dtype=bool)):
+            for weight_rk, basis_rg in self._weighted(
+                singles, self.known.bins(singles), np.ones(len(singles), dtype=bool)
+            ):
                 total_qk = np.zeros((n, weight_rk.shape[1]), dtype=np.float32)
                 np.add.at(total_qk, owner_r, weight_rk)
                 gathered.append((total_qk, basis_rg))
         return gathered
 
-    def _weighted(self, conditions: Conditions, bin_q: np.ndarray, use_q: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _weighted(
+        self, conditions: Conditions, bin_q: np.ndarray, use_q: np.ndarray
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
         gathered = []
         for at, anchor in enumerate(self.anchors):
             factor_q = np.where(use_q, self.weight_bj[bin_q, at], 0).astype(np.float32)
             if factor_q.any():
                 gathered += [(factor_q[:, None] * weight, basis) for weight, basis in anchor.parts(conditions)]
-        return gathered or [(np.zeros((len(conditions), len(self.anchors[0].basis_rg)), np.float32), self.anchors[0].basis_rg)]
+        return gathered or [
+            (np.zeros((len(conditions), len(self.anchors[0].basis_rg)), np.float32), self.anchors[0].basis_rg)
+        ]
 
 
 def fit_stack(
@@ -104,7 +110,9 @@ def fit_stack(
         if len(at) < MIN_ROWS:
             continue
         guesses = [oof.delta_mg[name][at] for name in anchors]
-        weight_bj[kind, :-1] = stack_weights(guesses, table.delta_pg[oof.row_m[at]], weight_p[oof.row_m[at]], prior_conditions)
+        weight_bj[kind, :-1] = stack_weights(
+            guesses, table.delta_pg[oof.row_m[at]], weight_p[oof.row_m[at]], prior_conditions
+        )
         fitted.add(BINS[kind])
     for kind, name in enumerate(BINS):
         if name == MEASURED:
@@ -148,12 +156,10 @@ def stack_weights(
 
 def _stack_out_of_fold(stack: Stack, oof: OutOfFold, names: list[str]) -> np.ndarray:
     """The stack's own out-of-fold predictions; bins without fitted weights fall back to the best the folds offer."""
-    total_mg = np.zeros_like(next(iter(oof.delta_mg.values())))
+    total_mg = np.zeros_like(oof.delta_mg[names[0]])
     additive = names.index("additive") if "additive" in names else 0
     for at, name in enumerate(names):
         weight_m = stack.weight_bj[oof.bin_m, at]
         weight_m = np.where(stack.whole_b[oof.bin_m], weight_m, float(at == additive))
         total_mg += weight_m[:, None].astype(np.float32) * oof.delta_mg[name]
     return total_mg
-
-

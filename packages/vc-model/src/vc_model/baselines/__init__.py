@@ -1,7 +1,6 @@
 """Every baseline behind one interface, with its definition; `BASELINES` is what tables of results must show.
 
-`fit_baselines` fits several at once and shares the work between them. All of them predict a variance, fitted on
-out-of-fold errors.
+All of them predict a variance, fitted on out-of-fold errors. `vc_model.models.fit_models` fits several at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,9 +26,9 @@ from vc_model.baselines.means import (
 from vc_model.baselines.neighbours import fit_knn
 from vc_model.baselines.pls import fit_pls
 from vc_model.baselines.ridge import fit_feature_ridge, fit_kernel_ridge
+from vc_model.effect import Effect
 from vc_model.errors import VcModelError
 from vc_model.folds import all_folds, out_of_fold
-from vc_model.effect import Effect
 from vc_model.predictor import FittedEffect
 from vc_model.spread import fit_spread
 from vc_model.table import EffectTable
@@ -72,7 +71,10 @@ class Baseline:
 
     def fit(self, train: EffectTable) -> FittedEffect:
         """Fit the effect on the whole table and the variance on out-of-fold errors."""
-        return fit_baselines(train, [self.name], n_folds=self.n_folds, seed=self.seed)[self.name]
+        factories = effect_factories([self.name], self.seed)
+        oof = out_of_fold(factories, train, all_folds(train, self.n_folds, self.seed), progress=self.name)
+        spread = fit_spread(train, oof, oof.delta_mg[self.name])
+        return FittedEffect(self.name, train.contexts, factories[self.name](train), spread)
 
 
 BASELINES: dict[str, Callable[..., Baseline]] = {name: partial(Baseline, name) for name in EFFECTS}
@@ -90,26 +92,4 @@ def effect_factories(names: Sequence[str], seed: int = 0) -> dict[str, Callable[
     return {name: partial(EFFECTS[name], seed=seed) if name in SEEDED else EFFECTS[name] for name in names}
 
 
-def fit_baselines(
-    train: EffectTable, names: Sequence[str] | None = None, *, n_folds: int = 5, seed: int = 0
-) -> dict[str, FittedEffect]:
-    """Fit several baselines, sharing folds, features and decompositions.
-
-    Args:
-        train: Training effects.
-        names: Which; all by default.
-        n_folds: Folds of the out-of-fold errors behind the predictive variances.
-        seed: Deals the folds, and draws where a baseline is random.
-
-    Returns:
-        Name -> fitted baseline, the same as `Baseline(name).fit` gives one by one.
-    """
-    factories = effect_factories(list(EFFECTS) if names is None else names, seed)
-    oof = out_of_fold(factories, train, all_folds(train, n_folds, seed), progress="baselines")
-    return {
-        name: FittedEffect(name, train.contexts, factory(train), fit_spread(train, oof, oof.delta_mg[name]))
-        for name, factory in factories.items()
-    }
-
-
-__all__ = ["BASELINES", "EFFECTS", "Baseline", "effect_factories", "fit_baselines"]
+__all__ = ["BASELINES", "EFFECTS", "Baseline", "effect_factories"]

@@ -92,5 +92,3 @@ def _is_largest(owner_r: np.ndarray, norm_r: np.ndarray) -> np.ndarray:
     largest_r = np.zeros(len(order), dtype=bool)
     largest_r[order[first]] = True
     return largest_r
-
-

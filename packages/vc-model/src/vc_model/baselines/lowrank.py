@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vc_model.baselines.means import line_rows, line_weights, sum_of_components
-from vc_model.effect import BasisEffect, Effect
+from vc_model.components import top_eigen
+from vc_model.effect import BasisEffect, Effect, line_rows, line_weights, sum_of_components
 from vc_model.table import Conditions, EffectTable
 
 RANK = 10  # components of A, as published
@@ -49,17 +49,17 @@ class LowRank(BasisEffect):
 
 
 def fit_lowrank_ridge(table: EffectTable) -> Effect:
-    """A and B from the principal components of the training pseudobulks."""
+    """A K B_p + b: A and B from the main components of the training pseudobulks, K by two-sided ridge."""
     return table.once("lowrank_ridge", lambda: _fit(table, lambda a_gk: (a_gk, a_gk)))
 
 
 def fit_lowrank_ridge_random_genes(table: EffectTable, seed: int = 0) -> Effect:
-    """Negative control: random A, the readout knows nothing about genes."""
+    """`lowrank_ridge` with random A, a negative control: the readout knows nothing about genes."""
     return _fit(table, lambda a_gk: (_random_like(a_gk, seed), a_gk))
 
 
 def fit_lowrank_ridge_random_perturbations(table: EffectTable, seed: int = 0) -> Effect:
-    """Negative control: random B, the model knows nothing about the perturbed gene."""
+    """`lowrank_ridge` with random B, a negative control: nothing is known about the perturbed gene."""
     return _fit(table, lambda a_gk: (a_gk, _random_like(a_gk, seed)))
 
 
@@ -72,7 +72,9 @@ def _fit(table: EffectTable, choose) -> LowRank:
     shrink_l = np.append(count_l / (count_l + 1), np.mean(count_l / (count_l + 1)))
     b_lg = (shrink_l[:, None] * mean_lp).astype(np.float32) @ table.delta_pg
     a_gk, b_gk = choose(table.once("pseudobulk_scores", lambda: _pseudobulk_scores(table)))
-    gene_s = np.array([table.gene_position.get(table.conditions.actions[row].targets[0], -1) for row in singles], dtype=np.int64)
+    gene_s = np.array(
+        [table.gene_position.get(table.conditions.actions[row].targets[0], -1) for row in singles], dtype=np.int64
+    )
     known = gene_s >= 0
     rows, gene_s = singles[known], gene_s[known]
     # The control column has B = 0 and therefore no part in the product.
@@ -94,9 +96,8 @@ def _pseudobulk_scores(table: EffectTable) -> np.ndarray:
     lines = contexts.positions(table.trained_lines)
     profile_pg = np.concatenate([contexts.input_cg[lines], contexts.input_cg[lines][table.line_p] + table.delta_pg])
     profile_pg = profile_pg - profile_pg.mean(axis=1, keepdims=True)
-    values, vectors = np.linalg.eigh((profile_pg @ profile_pg.T).astype(np.float64))
-    keep = np.argsort(values)[::-1][: min(RANK, len(values))]
-    return profile_pg.T.astype(np.float64) @ vectors[:, keep]
+    vector_pk = top_eigen((profile_pg @ profile_pg.T).astype(np.float64), RANK)[1]
+    return (profile_pg.T @ vector_pk.astype(np.float32)).astype(np.float64)
 
 
 def _random_like(a_gk: np.ndarray, seed: int) -> np.ndarray:

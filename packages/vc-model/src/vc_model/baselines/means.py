@@ -5,15 +5,13 @@ All are weighted sums of training effects, so each fitted one is a rule that giv
 
 import zlib
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from vc_model.effect import BasisEffect, Effect, sum_by_owner
+from vc_model.effect import BasisEffect, Effect, line_rows, line_weights
 from vc_model.table import Action, Conditions, EffectTable
 
 N_DIRECTIONS = 256  # Gaussian directions that random effects are mixed from
-Weighting = Literal["conditions", "cells"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,26 +113,8 @@ class GaussianEffect(BasisEffect):
         return (scale_q[:, None] * np.array(draws).reshape(-1, n)).astype(np.float32)
 
 
-def line_rows(lines: tuple[str, ...], conditions: Conditions) -> np.ndarray:
-    """[q] position of each condition's line in `lines`, or len(lines) for any other line."""
-    order = {name: row for row, name in enumerate(lines)}
-    return np.array([order.get(line, len(lines)) for line in conditions.cell_line.tolist()], dtype=np.int64)
-
-
-def line_weights(table: EffectTable, rows_p: np.ndarray, weighting: Weighting) -> np.ndarray:
-    """[l + 1, p] float32 weights that average the masked rows of each line; the last row averages the lines' means."""
-    raw_p = np.where(rows_p, table.n_cells_p if weighting == "cells" else 1.0, 0.0)
-    weight_lp = (table.line_p == np.arange(len(table.trained_lines))[:, None]) * raw_p
-    total_l = weight_lp.sum(axis=1, keepdims=True)
-    weight_lp = np.divide(weight_lp, total_l, out=np.zeros_like(weight_lp), where=total_l > 0)
-    filled = max(1, int((total_l > 0).sum()))
-    # A line without such rows has the average of the others.
-    weight_lp = np.where(total_l > 0, weight_lp, weight_lp.sum(axis=0) / filled)
-    return np.vstack([weight_lp, weight_lp.mean(axis=0)]).astype(np.float32)
-
-
 def fit_no_change(table: EffectTable) -> Effect:
-    """delta = 0."""
+    """The effect is 0."""
     weight_lp = np.zeros((len(table.trained_lines) + 1, len(table)), dtype=np.float32)
     return LineMean(table.delta_pg, table.trained_lines, weight_lp)
 
@@ -184,12 +164,6 @@ def fit_random_gaussian(table: EffectTable, seed: int = 0) -> Effect:
     weight_lp = line_weights(table, np.ones(len(table), dtype=bool), "conditions")
     directions = np.random.default_rng(seed).standard_normal((N_DIRECTIONS, len(table.genes)), dtype=np.float32)
     return GaussianEffect(directions, table.trained_lines, np.sqrt(weight_lp @ square_p), seed)
-
-
-def sum_of_components(effect_weigh, conditions: Conditions) -> np.ndarray:
-    """[q, r] sum over each condition's targets of the weights of the single perturbations."""
-    owner_r, singles = conditions.components()
-    return sum_by_owner(effect_weigh(singles), owner_r, len(conditions))
 
 
 def _condition_rng(seed: int, conditions: Conditions, row: int) -> np.random.Generator:

@@ -35,7 +35,10 @@ class NearestNeighbours(FeatureEffect):
 
 
 def fit_knn(table: EffectTable) -> Effect:
-    """k in {1, 5, 10, 20}, temperature and shrinkage by leave-target-out error on the training singles."""
+    """Softmax-weighted mean over the k nearest training perturbations, shrunk to the mean effect.
+
+    k in {1, 5, 10, 20}, temperature and shrinkage have the smallest leave-target-out error on the training singles.
+    """
     problem = make_problem(table)
     similarity_ss = cosines(problem.x_sf, problem.x_sf)
     similarity_ss[problem.group_s[:, None] == problem.group_s] = -np.inf

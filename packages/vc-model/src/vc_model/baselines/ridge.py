@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vc_model.baselines.means import line_rows
 from vc_model.baselines.singles import FeatureEffect, SingleProblem, leave_group_out, make_problem
+from vc_model.components import top_eigen
+from vc_model.effect import Effect, line_rows
 from vc_model.features import FeatureMap
-from vc_model.effect import Effect
 from vc_model.table import Conditions, EffectTable
 
 PENALTIES = np.geomspace(1e-2, 1e4, 13)  # times the mean eigenvalue; the largest one is the mean effect
@@ -53,7 +53,9 @@ class KernelRidge(FeatureEffect):
 def fit_feature_ridge(table: EffectTable) -> Effect:
     """Ridge regression of the first 50 effect components on standardised features."""
     problem = make_problem(table)
-    alpha_sk = _solve(problem, problem.x_sf @ problem.x_sf.T)
+    vector_sr, size_r, _ = np.linalg.svd(problem.x_sf * np.sqrt(problem.weight_s)[:, None], full_matrices=False)
+    good = size_r > 1e-6 * size_r.max(initial=1e-12)
+    alpha_sk = _dual(problem, vector_sr[:, good], size_r[good] ** 2)
     return FeatureRidge(
         table.delta_pg,
         problem.features,
@@ -77,7 +79,9 @@ def fit_kernel_ridge(table: EffectTable) -> Effect:
     line_s = table.line_p[problem.rows]
     kernel_ss = _kernel(problem.x_sf, problem.x_sf, problem.features, tuple(blocks), width_b)
     kernel_ss = kernel_ss * np.where(line_s[:, None] == line_s, 1, OTHER_LINE)
-    alpha_sk = _solve(problem, kernel_ss)
+    root_s = np.sqrt(problem.weight_s)
+    value_r, vector_sr = top_eigen(kernel_ss * root_s[:, None] * root_s, len(kernel_ss))
+    alpha_sk = _dual(problem, vector_sr, value_r)
     return KernelRidge(
         table.delta_pg,
         problem.features,
@@ -91,24 +95,28 @@ def fit_kernel_ridge(table: EffectTable) -> Effect:
     )
 
 
-def _solve(problem: SingleProblem, kernel_ss: np.ndarray) -> np.ndarray:
-    """[s, k] dual coefficients (K + lambda W^-1)^-1 z with the penalty of the smallest leave-target-out error."""
-    root_s = np.sqrt(problem.weight_s)
-    z_sk = problem.z_sk * root_s[:, None]
-    values, vectors = np.linalg.eigh(kernel_ss * root_s[:, None] * root_s)
-    values = np.maximum(values, 0)
-    if z_sk.size == 0 or values.max() <= 0:
+def _dual(problem: SingleProblem, vector_sr: np.ndarray, value_r: np.ndarray) -> np.ndarray:
+    """[s, k] coefficients (K + lambda W^-1)^-1 z with the penalty of the smallest leave-target-out error.
+
+    Args:
+        problem: The regression problem.
+        vector_sr: [s, r] eigenvectors of sqrt(W) K sqrt(W).
+        value_r: [r] its eigenvalues; the others are 0.
+    """
+    root_s1 = np.sqrt(problem.weight_s)[:, None]
+    z_sk = problem.z_sk * root_s1
+    if z_sk.size == 0 or len(value_r) == 0:
         return np.zeros_like(z_sk)
-    rotated_sk = vectors.T @ z_sk
+    rotated_rk = vector_sr.T @ z_sk
     best, chosen = np.inf, 0.0
-    for penalty in PENALTIES * values.mean():
-        remain = penalty / (values + penalty)
-        remain_ss = (vectors * remain) @ vectors.T
-        left_out = leave_group_out(vectors @ (remain[:, None] * rotated_sk), remain_ss, problem.group_s)
-        error = float(np.einsum("sk,sk->", left_out, left_out))
+    for penalty in PENALTIES * value_r.sum() / len(z_sk):
+        keep_r = value_r / (value_r + penalty)
+        residual_sk = z_sk - vector_sr @ (keep_r[:, None] * rotated_rk)
+        error = float((leave_group_out(residual_sk, vector_sr, keep_r, problem.group_s) ** 2).sum())
         if error < best:
             best, chosen = error, float(penalty)
-    return root_s[:, None] * (vectors @ (rotated_sk / (values + chosen)[:, None]))
+    keep_r = value_r / (value_r + chosen)
+    return root_s1 * (z_sk - vector_sr @ (keep_r[:, None] * rotated_rk)) / chosen
 
 
 def _kernel(x_rf: np.ndarray, y_sf: np.ndarray, features: FeatureMap, blocks: tuple[str, ...], width_b: np.ndarray):

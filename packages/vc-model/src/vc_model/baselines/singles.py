@@ -10,13 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vc_model.baselines.means import line_rows, line_weights, sum_of_components
+from vc_model.components import make_components
+from vc_model.effect import BasisEffect, line_rows, sum_of_components
 from vc_model.features import FeatureMap, make_features
 from vc_model.folds import target_groups
-from vc_model.effect import BasisEffect
 from vc_model.table import Conditions, EffectTable
 
-N_EFFECT_PCS = 50
 CELLS_FOR_HALF_WEIGHT = 50.0  # n0: a condition with that many cells counts half as much as one with very many
 
 
@@ -79,35 +78,31 @@ def make_problem(table: EffectTable) -> SingleProblem:
 
 
 def _make(table: EffectTable) -> SingleProblem:
-    rows = np.flatnonzero(table.single_p)
+    parts = make_components(table)
     features = make_features(table)
-    singles = table.conditions.subset(rows)
-    mean_lp = line_weights(table, table.single_p, "conditions")
-    # Rows of centre_sp turn effects into deviations from the line's mean.
-    centre_sp = np.eye(len(table))[rows] - mean_lp[table.line_p[rows]]
-    values, vectors = np.linalg.eigh(centre_sp @ table.gram_pp @ centre_sp.T)
-    keep = np.argsort(values)[::-1][:N_EFFECT_PCS]
-    keep = keep[values[keep] > 1e-9 * max(float(values.max(initial=0)), 1e-12)]
-    left_sk, size_k = vectors[:, keep], np.sqrt(values[keep])
-    weight_s = noise_weights(table)[rows]
+    singles = table.conditions.subset(parts.rows)
+    weight_s = noise_weights(table)[parts.rows]
     return SingleProblem(
         features=features,
-        rows=rows,
+        rows=parts.rows,
         x_sf=features.transform(singles).astype(np.float64),
-        z_sk=left_sk * size_k,
-        lift_kp=(left_sk / size_k).T @ centre_sp,
-        weight_s=weight_s / weight_s.mean() if len(rows) else weight_s,
-        group_s=target_groups(singles) if len(rows) else np.zeros(0, dtype=np.int64),
-        mean_lp=mean_lp,
+        z_sk=parts.score_sk,
+        lift_kp=parts.lift_kp,
+        weight_s=weight_s / max(float(weight_s.mean()), 1e-12) if len(singles) else weight_s,
+        group_s=target_groups(singles),
+        mean_lp=parts.mean_lp,
     )
 
 
-def leave_group_out(residual_sk: np.ndarray, remain_ss: np.ndarray, group_s: np.ndarray) -> np.ndarray:
+def leave_group_out(
+    residual_sk: np.ndarray, vector_sr: np.ndarray, keep_r: np.ndarray, group_s: np.ndarray
+) -> np.ndarray:
     """Residuals of a linear smoother if each row's whole group had been left out, in closed form.
 
     Args:
         residual_sk: [s, k] in-sample residuals (I - H) z.
-        remain_ss: [s, s] I - H.
+        vector_sr: [s, r] orthonormal eigenvectors of the smoother H.
+        keep_r: [r] its eigenvalues.
         group_s: [s] group numbers.
 
     Returns:
@@ -119,6 +114,6 @@ def leave_group_out(residual_sk: np.ndarray, remain_ss: np.ndarray, group_s: np.
     left_out = np.empty_like(residual_sk)
     for size in np.unique(size_g):
         members = order[start_g[size_g == size][:, None] + np.arange(size)]
-        block = remain_ss[members[:, :, None], members[:, None, :]]
+        block = np.eye(size) - (vector_sr[members] * keep_r) @ vector_sr[members].transpose(0, 2, 1)
         left_out[members] = np.linalg.solve(block + 1e-9 * np.eye(size), residual_sk[members])
     return left_out

@@ -69,7 +69,11 @@ def check_header(path: Path, header: object, name: str) -> dict:
     major = header["version"].split(".")[0]
     if not major.isdigit() or int(major) > MAJOR:
         raise refusal(
-            path, "contract.version", f"{MAJOR}.x or older", repr(header["version"]), "Update vc-model to read this file."
+            path,
+            "contract.version",
+            f"{MAJOR}.x or older",
+            repr(header["version"]),
+            "Update vc-model to read this file.",
         )
     return header
 
@@ -82,7 +86,7 @@ def refusal(
 
 
 def hash_path(path: Path) -> str:
-    """The sha256 of a file, or of a folder over its sorted `<relative path>\\0<sha256>` lines."""
+    """The sha256 of a file, or of a folder as docs/contracts/README.md defines it."""
     path = Path(path)
     if path.is_dir():
         names = sorted(part.relative_to(path).as_posix() for part in path.rglob("*") if part.is_file())

@@ -185,7 +185,9 @@ def _check_obs(path: Path, obs: "pd.DataFrame") -> None:
             path, 'obs["is_control"]', 'bool, true exactly where perturbation is "control"', "rows where they disagree"
         )
     if not control_n.any():
-        raise refusal(path, 'obs["perturbation"]', "at least one control cell", "none", "Convert with the control label set.")
+        raise refusal(
+            path, 'obs["perturbation"]', "at least one control cell", "none", "Convert with the control label set."
+        )
     if control_n.all():
         raise refusal(path, 'obs["perturbation"]', "at least one perturbed cell", "controls only")
     mode_n = obs["mode"].to_numpy()
@@ -234,7 +236,11 @@ def _check_block(path: Path, data: np.ndarray, indices: np.ndarray, row_starts: 
         raise refusal(path, "X", "finite counts", "NaN or infinity")
     if (data < 0).any() or (data != np.floor(data)).any():
         raise refusal(
-            path, "X", "raw counts (integers >= 0)", "negative or fractional values", "Convert from raw, not normalised, counts."
+            path,
+            "X",
+            "raw counts (integers >= 0)",
+            "negative or fractional values",
+            "Convert from raw, not normalised, counts.",
         )
     if (data == 0).any():
         raise refusal(path, "X", "no stored zeros", "stored zeros")
@@ -254,10 +260,14 @@ def _check_groups(path: Path, groups: "pd.DataFrame", obs: "pd.DataFrame") -> No
     start, stop = groups["start"].to_numpy(), groups["stop"].to_numpy()
     tiles = len(groups) > 0 and start[0] == 0 and stop[-1] == len(obs)
     if not (tiles and (start[1:] == stop[:-1]).all() and (stop > start).all()):
-        raise refusal(path, 'uns["groups"]', f"ranges that tile 0..{len(obs)} in order", "gaps, overlaps or empty ranges")
+        raise refusal(
+            path, 'uns["groups"]', f"ranges that tile 0..{len(obs)} in order", "gaps, overlaps or empty ranges"
+        )
     size = stop - start
     for column in keys:
-        if not np.array_equal(np.repeat(groups[column].astype(str).to_numpy(), size), obs[column].astype(str).to_numpy()):
+        if not np.array_equal(
+            np.repeat(groups[column].astype(str).to_numpy(), size), obs[column].astype(str).to_numpy()
+        ):
             raise refusal(path, 'uns["groups"]', f'the same {column} as obs["{column}"]', "rows where they differ")
     if groups[keys].astype(str).duplicated().any():
         raise refusal(path, 'uns["groups"]', "each (cell_line, perturbation, batch) once", "repeated groups")
@@ -283,7 +293,11 @@ def _check_conditions(path: Path, conditions: list, screen: Screen) -> dict[tupl
         if found:
             verb = "not in the screen" if found <= set(parts) else "missing from the split"
             raise refusal(
-                path, "conditions", what, f"{len(found)} {verb}, e.g. {sorted(found)[:5]}", "Split this very screen again."
+                path,
+                "conditions",
+                what,
+                f"{len(found)} {verb}, e.g. {sorted(found)[:5]}",
+                "Split this very screen again.",
             )
     for part in ("train", "test"):
         if part not in parts.values():
@@ -300,7 +314,9 @@ def _check_controls(path: Path, controls: dict, screen: Screen) -> dict[str, tup
             raise refusal(path, f"controls.{role}", "a list of control cells", repr(names)[:80])
         foreign = [name for name in names if not is_control.get(name, False)]
         if foreign:
-            raise refusal(path, f"controls.{role}", "control cells of the screen", f"{len(foreign)} others, e.g. {foreign[:5]!r}")
+            raise refusal(
+                path, f"controls.{role}", "control cells of the screen", f"{len(foreign)} others, e.g. {foreign[:5]!r}"
+            )
         if len(set(names)) < len(names) or seen & set(names):
             raise refusal(path, f"controls.{role}", "no cell in two control sets or twice", "shared cells")
         seen |= set(names)

@@ -1,0 +1,135 @@
+"""The command line: `vc-model fit | predict | list`."""
+
+import errno
+import sys
+from pathlib import Path
+
+import tyro
+
+EXAMPLES = """examples:
+  vc-model list
+  vc-model fit screen.zarr splits.json model --features bank.zarr
+  vc-model fit screen.zarr splits.json ridge --model feature_ridge
+  vc-model predict model screen.zarr splits.json predictions.zarr
+"""
+
+
+def fit(
+    screen: tyro.conf.Positional[Path],
+    splits: tyro.conf.Positional[Path],
+    out: tyro.conf.Positional[Path],
+    features: Path | None = None,
+    model: str = "anchored",
+    seed: int = 0,
+) -> None:
+    """Fit a model on the training conditions of a split and write a checkpoint.
+
+    Args:
+        screen: A screen-v1 file (.zarr or .h5ad).
+        splits: The splits-v1 file of that screen.
+        out: Folder to write the checkpoint to.
+        features: A features-v1 bank of the perturbed entities.
+        model: Any name of `vc-model list`.
+        seed: Of folds, initial weights and random baselines.
+    """
+    from vc_model.checkpoint import save_checkpoint
+    from vc_model.contracts import hash_path
+    from vc_model.models import make_model
+    from vc_model.pseudobulk import load_tables
+
+    chosen = make_model(model, seed)
+    train, _, test = load_tables(screen, splits, features)
+    fitted = chosen.fit(train)
+    sources = [path for path in (screen, splits, features) if path is not None]
+    save_checkpoint(
+        out,
+        fitted,
+        parents={path.name: hash_path(path) for path in sources},
+        config={"model": model, "seed": seed},
+    )
+    for note, count in train.notes.items():
+        if count:
+            print(f"note: {note.replace('_', ' ')}: {count}")
+    print(
+        f"Wrote {out}: {model} fitted on {len(train)} conditions x {len(train.genes)} genes. "
+        f"Next: vc-model predict {out} {screen} {splits} predictions.zarr ({len(test)} test conditions)."
+    )
+
+
+def predict(
+    checkpoint: tyro.conf.Positional[Path],
+    screen: tyro.conf.Positional[Path],
+    splits: tyro.conf.Positional[Path],
+    out: tyro.conf.Positional[Path],
+    part: str = "test",
+) -> None:
+    """Predict the held-out conditions of a split and write a predictions-v1 file.
+
+    Args:
+        checkpoint: A folder written by `vc-model fit`.
+        screen: The screen-v1 file; only its control cells are read.
+        splits: The splits-v1 file.
+        out: File to write, .zarr or .h5ad.
+        part: Which conditions: test, val or train.
+    """
+    from vc_model.checkpoint import load_checkpoint
+    from vc_model.contracts import hash_path, write_predictions
+    from vc_model.errors import VcModelError
+    from vc_model.output import make_prediction_file
+    from vc_model.pseudobulk import load_conditions
+
+    if part not in ("train", "val", "test"):
+        raise VcModelError(f"part: expected train, val or test, found {part!r}.")
+    fitted = load_checkpoint(checkpoint)
+    conditions = load_conditions(screen, splits, part, fitted.contexts)
+    if len(conditions) == 0:
+        raise VcModelError(f"{splits}: part {part!r}: expected conditions, found none. Choose another part.")
+    write_predictions(
+        out,
+        make_prediction_file(fitted, conditions),
+        parents={path.name: hash_path(path) for path in (checkpoint, screen, splits)},
+        config={"model": fitted.name, "part": part},
+    )
+    print(f"Wrote {out}: {fitted.name} on {len(conditions)} {part} conditions. Next: score it with vc-eval.")
+
+
+def list_models() -> None:
+    """List every model with its definition."""
+    from vc_model.models import MODELS, describe
+
+    for name in MODELS:
+        print(f"{name:36s} {describe(name)}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exits 2 on a refusal, 130 on Ctrl-C.
+
+    Args:
+        arguments: What was typed after `vc-model`; by default the process's own.
+    """
+    from vc_model.errors import VcModelError
+
+    commands = {"fit": fit, "predict": predict, "list": list_models}
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            commands,
+            prog="vc-model",
+            description=f"Fit perturbation effect models and predict held-out conditions.\n\n{EXAMPLES}",
+            args=arguments,
+        )
+    except VcModelError as error:
+        sys.exit(_report(str(error), 2))
+    except KeyboardInterrupt:
+        sys.exit(_report("interrupted; nothing was written", 130))
+    except OSError as error:
+        remedy = " Free some space and run again." if error.errno == errno.ENOSPC else ""
+        sys.exit(_report(f"{error}.{remedy}", 2))
+
+
+def _report(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

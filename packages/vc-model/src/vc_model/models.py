@@ -1,0 +1,66 @@
+"""Every model by name, and fitting many of them while sharing what they have in common."""
+
+import inspect
+from collections.abc import Callable, Sequence
+
+from vc_model.anchored import Anchored, AnchoredConfig, make_stacked
+from vc_model.baselines import BASELINES, EFFECTS, effect_factories
+from vc_model.errors import VcModelError
+from vc_model.folds import all_folds, out_of_fold
+from vc_model.predictor import Fitted, FittedEffect, Model
+from vc_model.spread import fit_spread
+from vc_model.table import EffectTable
+
+MODELS: dict[str, Callable[..., Model]] = {
+    **BASELINES,
+    "stacked": make_stacked,
+    "anchored": lambda seed=0: Anchored(AnchoredConfig(seed=seed)),
+}
+_COMPOSITE = {
+    "stacked": "Non-negative stack of out-of-fold baselines, weighted per kind of condition.",
+    "anchored": "`stacked` plus a gated neural residual, a pairwise interaction and a term for the perturbed gene.",
+}
+
+
+def make_model(name: str, seed: int = 0) -> Model:
+    """The model of that name.
+
+    Raises:
+        VcModelError: If there is none.
+    """
+    if name not in MODELS:
+        raise VcModelError(f"model: expected one of {list(MODELS)}, found {name!r}. See `vc-model list`.")
+    return MODELS[name](seed=seed)
+
+
+def describe(name: str) -> str:
+    """One line that defines the model."""
+    return _COMPOSITE[name] if name in _COMPOSITE else inspect.getdoc(EFFECTS[name]).splitlines()[0]
+
+
+def fit_models(train: EffectTable, names: Sequence[str] | None = None, *, seed: int = 0) -> dict[str, Fitted]:
+    """Fit several models; every baseline is fitted once per fold, also where `anchored` stacks it.
+
+    Args:
+        train: Training effects.
+        names: Which; all by default.
+        seed: Of every model.
+
+    Returns:
+        Name -> fitted model, the same as `make_model(name, seed).fit(train)` gives one by one.
+    """
+    names = list(MODELS) if names is None else list(names)
+    models = {name: make_model(name, seed) for name in names}
+    composites = {name: model for name, model in models.items() if isinstance(model, Anchored)}
+    wanted = [name for name in names if name in EFFECTS]
+    for model in composites.values():
+        wanted += [name for name in model.config.anchors if name not in wanted]
+    factories = effect_factories(wanted, seed)
+    oof = out_of_fold(factories, train, all_folds(train, seed=seed), progress="out of fold")
+    effects = {name: factory(train) for name, factory in factories.items()}
+    return {
+        name: composites[name].fit_on(train, oof, effects)
+        if name in composites
+        else FittedEffect(name, train.contexts, effects[name], fit_spread(train, oof, oof.delta_mg[name]))
+        for name in names
+    }
