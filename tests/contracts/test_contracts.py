@@ -63,12 +63,10 @@ def read(reader: str, contract: str, path: Path, corpus: Path) -> object:
 
 
 def is_refusal(error: Exception, reader: str) -> bool:
-    """Whether an error is the ContractError of the reader's own package."""
-    kind = type(error)
-    return (
-        isinstance(error, ValueError)
-        and kind.__name__ == "ContractError"
-        and kind.__module__.startswith(reader.split(".")[0])
+    """Whether an error is the ContractError (or a kind of it) of the reader's own package."""
+    package = reader.split(".")[0]
+    return isinstance(error, ValueError) and any(
+        kind.__name__ == "ContractError" and kind.__module__.startswith(package) for kind in type(error).__mro__
     )
 
 
