@@ -7,7 +7,7 @@ it must find, and predictions after loading are the same to the bit.
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -118,13 +118,17 @@ def load_checkpoint(path: Path | str) -> Fitted:
         raise CheckpointError(
             f"{path}/config.json: expected objects, arrays and root, found {error!r}. Fit again."
         ) from error
-    reader = _Reader(_restore(path, expected), objects)
+    arrays = _restore(path, expected)
     try:
-        fitted = reader.decode(root)
-    except (KeyError, TypeError, IndexError) as error:
+        fitted = _Reader(arrays, objects).decode(root)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path}/config.json: expected the parts of a {content['model']}, found {error!r}. Fit the model again."
         ) from error
+    if not isinstance(fitted, FittedAnchored | FittedEffect):
+        raise CheckpointError(
+            f"{path}/config.json: root: expected a fitted model, found {type(fitted).__name__}. Fit again."
+        )
     if list(fitted.contexts.genes) != meta.get("genes") or list(fitted.contexts.cell_lines) != meta.get("cell_lines"):
         raise CheckpointError(
             f"{path}/meta.json: genes: expected those of the parameters, found others. Fit the model again."
@@ -148,13 +152,8 @@ def _restore(path: Path, expected: dict[str, np.ndarray]) -> dict[str, np.ndarra
 
     folder = path.resolve() / "params"
     with ocp.StandardCheckpointer() as checkpointer:
-        try:
-            stored = checkpointer.metadata(folder).item_metadata.tree
-            found = {key: (tuple(leaf.shape), str(np.dtype(leaf.dtype))) for key, leaf in stored.items()}
-        except Exception as error:  # orbax raises many kinds for a damaged item
-            raise CheckpointError(
-                f"{folder}: expected an orbax item, found one it cannot read ({error}). Fit again."
-            ) from error
+        stored = _guard(folder, lambda: checkpointer.metadata(folder).item_metadata.tree)
+        found = {key: (tuple(leaf.shape), str(np.dtype(leaf.dtype))) for key, leaf in stored.items()}
         wanted = {key: (array.shape, str(array.dtype)) for key, array in expected.items()}
         if found != wanted:
             wrong = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
@@ -162,7 +161,16 @@ def _restore(path: Path, expected: dict[str, np.ndarray]) -> dict[str, np.ndarra
                 f"{folder}: expected the arrays of config.json, found {len(wrong)} that differ, e.g. "
                 f"{[(key, found.get(key), wanted.get(key)) for key in wrong[:3]]}. Fit the model again."
             )
-        return checkpointer.restore(folder, expected)
+        return _guard(folder, lambda: checkpointer.restore(folder, expected))
+
+
+def _guard(folder: Path, read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except Exception as error:  # orbax and tensorstore raise many kinds for a damaged item
+        raise CheckpointError(
+            f"{folder}: expected an orbax item, found one it cannot read ({error}). Fit the model again."
+        ) from error
 
 
 class _Writer:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vc_model.contracts.header import check_header, refusal
+from vc_model.errors import ContractError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,25 +92,13 @@ def read_screen(path: Path | str) -> Screen:
     Raises:
         ContractError: For every refusal of docs/contracts/screen-v1.md.
     """
-    from anndata.io import read_elem
-
     path = Path(path)
-    with _open(path) as store:
-        for key in ("X", "obs", "var", "uns"):
-            if key not in store:
-                raise refusal(path, key, "an AnnData element", "nothing")
-        uns = {key: read_elem(store[f"uns/{key}"]) for key in ("contract", "groups") if key in store["uns"]}
-        if "contract" not in uns:
-            raise refusal(path, 'uns["contract"]', "a JSON object with name and version", "nothing")
-        header = check_header(path, uns["contract"], "screen")
-        obs, var = read_elem(store["obs"]), read_elem(store["var"])
-        _check_obs(path, obs)
-        _check_var(path, var)
-        indptr_n = _check_counts(path, store["X"], obs, len(var))
-    if "groups" not in uns:
-        raise refusal(path, 'uns["groups"]', "a data frame of row ranges", "nothing")
-    _check_groups(path, uns["groups"], obs)
-    return Screen(path, header, obs, var, uns["groups"], indptr_n)
+    try:
+        return _read_screen(path)
+    except (ContractError, PermissionError, MemoryError):
+        raise
+    except Exception as error:  # zarr, h5py and anndata each raise their own kinds for a damaged file
+        raise refusal(path, "file", "an AnnData that can be read", f"damage ({error})") from error
 
 
 def read_splits(path: Path | str, screen: Screen) -> Splits:
@@ -138,6 +127,27 @@ def read_splits(path: Path | str, screen: Screen) -> Splits:
     parts = _check_conditions(path, content["conditions"], screen)
     controls = _check_controls(path, content["controls"], screen)
     return Splits(path, header, content["recipe"], content["seed"], parts, controls)
+
+
+def _read_screen(path: Path) -> Screen:
+    from anndata.io import read_elem
+
+    with _open(path) as store:
+        for key in ("X", "obs", "var", "uns"):
+            if key not in store:
+                raise refusal(path, key, "an AnnData element", "nothing")
+        uns = {key: read_elem(store[f"uns/{key}"]) for key in ("contract", "groups") if key in store["uns"]}
+        if "contract" not in uns:
+            raise refusal(path, 'uns["contract"]', "a JSON object with name and version", "nothing")
+        header = check_header(path, uns["contract"], "screen")
+        obs, var = read_elem(store["obs"]), read_elem(store["var"])
+        _check_obs(path, obs)
+        _check_var(path, var)
+        indptr_n = _check_counts(path, store["X"], obs, len(var))
+    if "groups" not in uns:
+        raise refusal(path, 'uns["groups"]', "a data frame of row ranges", "nothing")
+    _check_groups(path, uns["groups"], obs)
+    return Screen(path, header, obs, var, uns["groups"], indptr_n)
 
 
 def _open(path: Path):
@@ -226,7 +236,7 @@ def _check_counts(path: Path, x, obs: "pd.DataFrame", n_genes: int) -> np.ndarra
         b = min(a + VALUES_PER_BLOCK + 1, int(indptr_n[-1]))
         _check_block(path, x["data"][a:b], x["indices"][a:b], indptr_n[(indptr_n > a) & (indptr_n < b)] - a, n_genes)
     total_n = obs["total_counts"].to_numpy(dtype=np.float64)
-    if not np.isfinite(total_n).all() or (total_n < 0).any() or (total_n[np.diff(indptr_n) > 0] <= 0).any():
+    if not np.isfinite(total_n).all() or (total_n <= 0).any():
         raise refusal(path, 'obs["total_counts"]', "finite library sizes > 0", "values that are not")
     return indptr_n
 
