@@ -100,7 +100,7 @@ def read_screen(screen: "str | Path | anndata.AnnData") -> "anndata.AnnData":
     if not np.isin(mode, np.arange(9)).all():
         refuse("obs['mode']", "whole numbers 0..8", repr(adata.obs["mode"].to_numpy()[~np.isin(mode, np.arange(9))][0]))
     totals = pd.to_numeric(adata.obs["total_counts"], errors="coerce").to_numpy(np.float64)
-    bad = ~np.isfinite(totals) | (totals < 0) | ((totals <= 0) & (np.diff(adata.X.indptr) > 0))
+    bad = ~(np.isfinite(totals) & (totals > 0))
     if bad.any():
         refuse(
             "obs['total_counts']",

@@ -2,8 +2,9 @@
 
 Every model of a condition gets the same drawn input control cells; each gene's linear values are multiplied by one
 factor such that the mean log1p over the cells equals the predicted mean. Cell-to-cell spread is that of real controls,
-zeros stay zeros. A gene that is zero in every drawn cell cannot reach a positive mean, and factors are capped; what is
-missed is returned as the residual.
+zeros stay zeros and detected stays detected. Factors are capped on both sides: a gene that is zero in every drawn cell
+cannot reach a positive mean, and a predicted mean of zero does not switch a gene off in every cell, which the rule would
+read as an infinite fold change that outranks all others. What is missed is returned as the residual.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ import scipy.sparse
 from vc_eval import de, kernels
 from vc_eval.de import DeTable, SortedControl
 
-FACTOR_CAP = 100.0  # no gene of a cell is scaled up by more
+FACTOR_CAP = 100.0  # no gene of a cell is scaled up or down by more
 
 
 class Emission(NamedTuple):

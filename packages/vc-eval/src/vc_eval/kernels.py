@@ -230,7 +230,7 @@ def add_groups(indptr, indices, data, group, sums, squares):
 
 @numba.njit(nogil=True, cache=True)
 def scale_factor(values, n_stored, n_cells, target, cap):
-    """Factor f with mean(log1p(f * values)) = target over `n_cells`, zeros implicit; f is in [0, cap].
+    """Factor f with mean(log1p(f * values)) = target over `n_cells`, zeros implicit; f is in [1 / cap, cap].
 
     The mean is concave and increasing in f, so Newton's method started at or left of the root never passes it.
     Products replace sums of logarithms: one log per gene and step instead of one per cell.
@@ -238,7 +238,7 @@ def scale_factor(values, n_stored, n_cells, target, cap):
     if n_stored == 0:
         return 1.0
     if target <= 0.0:
-        return 0.0
+        return 1.0 / cap
     wanted = target * n_cells
     factor = 1.0
     for _ in range(60):
@@ -261,7 +261,7 @@ def scale_factor(values, n_stored, n_cells, target, cap):
             factor = 0.0
         elif factor > cap:
             return cap  # the root is never passed, so it lies beyond the cap too
-    return factor
+    return max(factor, 1.0 / cap)
 
 
 @numba.njit(nogil=True, cache=True)
