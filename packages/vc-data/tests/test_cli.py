@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -248,10 +247,6 @@ def test_split_refusals(screen_path, toy, tmp_path, capsys):
     assert "--cell-line" in refused(capsys, tmp_path, "split", screen_path, tmp_path / "s.json", "--recipe", "few_shot")
 
 
-def make_large(path: Path, cells_per_group: int = 600) -> Path:
-    return write_foreign(make_foreign(cells_per_group=cells_per_group, n_genes=60), path)
-
-
 CONVERT = "import sys; from vc_data.cli import main; sys.exit(main(sys.argv[1:]))"
 LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); " + CONVERT
 
@@ -279,8 +274,9 @@ def test_full_disk_leaves_nothing_behind(tmp_path, matrix):
     assert "Traceback" not in result.stderr
 
 
-def test_ctrl_c_in_the_middle_leaves_nothing_behind(tmp_path):
-    source = make_large(tmp_path / "large.h5ad")
+@pytest.mark.parametrize("what", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_or_a_kill_in_the_middle_leaves_nothing_behind(tmp_path, what):
+    source = write_foreign(make_foreign(cells_per_group=600, n_genes=60), tmp_path / "large.h5ad")
     folder = tmp_path / "out"
     folder.mkdir()
     # One row a block makes the conversion long enough to be caught in the middle.
@@ -291,7 +287,7 @@ def test_ctrl_c_in_the_middle_leaves_nothing_behind(tmp_path):
         while not any(path.stat().st_size for path in folder.glob(".*/data.u4")) and time.monotonic() < deadline:
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(what)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and out == ""
     assert err.splitlines()[-1] == "error: interrupted; nothing was written" and "Traceback" not in err

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import vc_data.counts
 import vc_data.source
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,6 +35,7 @@ def test_merging_columns_equals_the_dense_loop(data):
 @pytest.mark.parametrize("elements", [1, 37, 1 << 20])
 def test_spooled_rows_come_back_in_any_order(tmp_path, monkeypatch, matrix, elements):
     monkeypatch.setattr(vc_data.source, "BLOCK_ELEMENTS", elements)
+    monkeypatch.setattr(vc_data.counts, "RANGE_ELEMENTS", elements)
     adata = make_foreign()
     write_foreign(adata, tmp_path / "a.h5ad", matrix=matrix)
     with open_source(tmp_path / "a.h5ad") as source:

@@ -180,13 +180,17 @@ def simulate(output: Folder, preset: Literal["tiny", "small", "vcc"] = "tiny", s
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the command line; 0 only when the work is whole, 2 on a refusal, 130 on Ctrl-C."""
+    """Run the command line; 0 only when the work is whole, 2 on a refusal, 130 on Ctrl-C or a kill."""
+    import threading
     import warnings
 
     from vc_data.download_cli import download_dataset, list_datasets
 
     commands = {"list": list_datasets, "download": download_dataset, "convert": convert, "inspect": inspect}
     commands |= {"split": split, "genes": genes, "simulate": simulate}
+    if threading.current_thread() is threading.main_thread():
+        # A kill by the system (a time limit, a batch queue) cleans up as Ctrl-C does.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -214,6 +218,4 @@ def _fail(message: str, code: int) -> int:
 
 
 if __name__ == "__main__":
-    # A kill by the system (a time limit, a batch queue) cleans up as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

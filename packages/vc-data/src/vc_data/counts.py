@@ -3,6 +3,7 @@
 The spool makes a conversion read its source once and hold one block in memory, whatever the layout.
 """
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,10 @@ from tqdm import tqdm
 from vc_data.errors import CountsError
 from vc_data.source import Matrix, iter_columns, iter_rows
 
+RANGE_ELEMENTS = 1 << 23
+"""Values of a CSC matrix that are sorted in memory at once: 100 MB, and as much again for the order."""
+MAX_RANGES = 512
+_ENTRY = np.dtype([("row", np.uint32), ("column", np.int32), ("count", np.uint32)])
 MAX_COUNT = np.iinfo(np.uint32).max
 
 
@@ -73,37 +78,44 @@ class Spool:
                 stop = row + block.shape[0]
                 self._measure(block, slice(row, stop), slice(None))
                 self.indptr[row + 1 : stop + 1] = self.indptr[row] + block.indptr[1:]
-                data.write(block.data)
-                indices.write(block.indices.astype(np.int32))
+                data.write(block.data.tobytes())
+                indices.write(block.indices.astype(np.int32).tobytes())
                 row = stop
                 bar.update(block.shape[0])
 
     def _fill_columns(self, matrix, check, whole):
-        """Two passes over a CSC matrix: row lengths first, then every value to its place in its row."""
-        n_genes = self.shape[1]
-        with tqdm(total=2 * n_genes, desc="reading counts", unit="gene", disable=None) as bar:
-            lengths = np.zeros(self.shape[0], np.int64)
+        """Sort a CSC matrix by rows through files of row ranges: all writing is in sequence, one range fits in memory."""
+        n_cells, n_genes = self.shape
+        n_ranges = min(max(1, matrix.node["data"].shape[0] // RANGE_ELEMENTS), n_cells, MAX_RANGES)
+        edges = np.linspace(0, n_cells, n_ranges + 1).astype(np.int64)
+        paths = [self._data_fpath.with_name(f"range{i}") for i in range(n_ranges)]
+        lengths = np.zeros(n_cells, np.int64)
+        with (
+            contextlib.ExitStack() as stack,
+            tqdm(total=n_genes, desc="reading counts", unit="gene", disable=None) as bar,
+        ):
+            files = [stack.enter_context(path.open("wb")) for path in paths]
             for column, block in iter_columns(matrix, whole=whole):
                 block = check(block, 0, column)
                 self._measure(block, slice(None), slice(column, column + block.shape[1]))
-                lengths += np.diff(block.indptr)
+                in_block = np.diff(block.indptr)
+                lengths += in_block
+                entries = np.empty(block.nnz, _ENTRY)
+                entries["row"] = np.repeat(np.arange(n_cells), in_block)
+                entries["column"] = block.indices + column
+                entries["count"] = block.data
+                for file, start, stop in zip(files, block.indptr[edges[:-1]], block.indptr[edges[1:]], strict=True):
+                    file.write(entries[start:stop].tobytes())
                 bar.update(block.shape[1])
-            np.cumsum(lengths, out=self.indptr[1:])
-            if not self.indptr[-1]:
-                bar.update(n_genes)
-                return
-            data = _allocate(self._data_fpath, np.uint32, int(self.indptr[-1]))
-            indices = _allocate(self._indices_fpath, np.int32, int(self.indptr[-1]))
-            next_place = self.indptr[:-1].copy()
-            for column, block in iter_columns(matrix, whole=whole):
-                lengths = np.diff(block.indptr)
-                places = np.arange(block.nnz) + np.repeat(next_place - block.indptr[:-1], lengths)
-                data[places] = block.data
-                indices[places] = block.indices + column
-                next_place += lengths
-                bar.update(block.shape[1])
-            data.flush()
-            indices.flush()
+        np.cumsum(lengths, out=self.indptr[1:])
+        with self._data_fpath.open("wb") as data, self._indices_fpath.open("wb") as indices:
+            for path in tqdm(paths, desc="sorting by cell", unit="range", disable=None):
+                entries = np.fromfile(path, _ENTRY)
+                path.unlink()
+                # Stable: columns came in rising order and stay so within a row.
+                order = np.argsort(entries["row"], kind="stable")
+                data.write(entries["count"][order].tobytes())
+                indices.write(entries["column"][order].tobytes())
 
     def _measure(self, block, rows: slice, columns: slice) -> None:
         self.totals_n[rows] += np.asarray(block.sum(axis=1, dtype=np.int64)).ravel()
@@ -111,15 +123,6 @@ class Spool:
             greatest = np.zeros(block.shape[1], np.int64)
             np.maximum.at(greatest, block.indices, block.data.astype(np.int64))
             self.max_g[columns] = np.maximum(self.max_g[columns], greatest)
-
-
-def _allocate(path: Path, dtype, n: int) -> np.memmap:
-    """A mapped file whose room on disk is taken at once: a full disk is then an error here, not a crash later."""
-    n_bytes, piece = n * np.dtype(dtype).itemsize, 1 << 24
-    with path.open("wb") as file:
-        for start in range(0, n_bytes, piece):
-            file.write(bytes(min(piece, n_bytes - start)))
-    return np.memmap(path, dtype, "r+")
 
 
 def check_counts(block, matrix: Matrix, obs_names, var_names, *, hint=lambda: "") -> None:

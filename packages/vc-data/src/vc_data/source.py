@@ -12,7 +12,7 @@ import numpy as np
 
 from vc_data.errors import CountsError, SourceError, few
 
-BLOCK_ELEMENTS = 1 << 23
+BLOCK_ELEMENTS = 1 << 22
 """Elements (dense) or stored values (sparse) per block: about 100 MB while a block is worked on."""
 
 
