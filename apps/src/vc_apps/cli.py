@@ -3,19 +3,14 @@
 Nothing heavy is imported here: `vc --help` answers at once, and each command imports what it needs.
 """
 
+import errno
+import os
 import sys
 from typing import Annotated
 
 import tyro
 
 from vc_apps.settings import Quickstart
-
-EPILOG = """examples:
-  vc quickstart                                   the whole job on a simulated screen
-  vc quickstart --data my.h5ad                    the same on your counts; columns are guessed and stated
-  vc quickstart --data my.h5ad --control-label NT --cell-line-col line --split by_cell_line --out run
-"""
-
 
 def run(command: Quickstart) -> None:
     """Carry out a parsed command."""
@@ -43,21 +38,37 @@ def guarded(job) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted: nothing was written.", file=sys.stderr)
         return 130
-    except (ValueError, OSError) as error:
-        # The packages' own errors are ValueErrors whose text stands alone; anything else keeps its traceback.
-        if isinstance(error, ValueError) and not type(error).__module__.startswith("vc_"):
+    except (ValueError, OSError, RuntimeError) as error:
+        if disk_is_full(error):
+            message = "no space left on the disk. Nothing was written; free some space or choose another --out."
+        elif isinstance(error, OSError) or type(error).__module__.startswith("vc_"):
+            # The packages' own errors stand alone; those of the system name the file.
+            message = str(error)
+        else:
             raise
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
         return 2
     return 0
 
 
-def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}. Nothing was written; free some space or choose another --out, then run again."
-    return str(error)
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether `error`, or what caused it, is a full disk; HDF5 says so only in the text of a RuntimeError."""
+    while error is not None:
+        if getattr(error, "errno", None) == errno.ENOSPC or f"errno = {errno.ENOSPC}" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def console() -> None:
+    """Entry point of the `vc` script."""
+    code = main()
+    if code:
+        # HDF5 crashes at exit when a file could not be flushed; leaving at once keeps the message and the exit code.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    console()

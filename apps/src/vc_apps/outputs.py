@@ -1,6 +1,7 @@
 """A run folder appears whole or not at all."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -49,6 +50,16 @@ def run_folder(out_dpath: Path, *, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(old_dpath, ignore_errors=True)
     finally:
         shutil.rmtree(tmp_dpath, ignore_errors=True)
+
+
+def check_space(dpath: Path, n_bytes: int) -> None:
+    """Refuse a disk that cannot hold `n_bytes` more; to be asked before HDF5, which does not survive a failed write.
+
+    Raises:
+        OSError: ENOSPC.
+    """
+    if shutil.disk_usage(dpath).free < n_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(dpath))
 
 
 def write_json(fpath: Path, value: dict) -> None:

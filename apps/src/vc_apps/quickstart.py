@@ -97,21 +97,11 @@ def _source(run: Run) -> tuple[Path, Path | None]:
 
 
 def _convert(run: Run, source_fpath: Path) -> Path:
-    from vc_data.columns import Columns
     from vc_data.convert import ConvertOptions, convert
 
     settings = run.settings
-    columns = Columns(
-        perturbation=settings.perturbation_col,
-        control=(settings.control_label,) if settings.control_label is not None else (),
-        cell_line=settings.cell_line_col,
-        batch=settings.batch_col,
-        mode=settings.mode_col,
-        dose=settings.dose_col,
-        total_counts=settings.total_counts_col,
-    )
     dataset = source_fpath.stem if settings.data is not None else f"simulated-{settings.preset}"
-    options = ConvertOptions(columns=columns, layer=settings.layer, dataset=dataset, seed=settings.seed)
+    options = ConvertOptions(columns=settings.columns, layer=settings.layer, dataset=dataset, seed=settings.seed)
     with run.stage("convert"):
         report = convert(source_fpath, run.dpath / "screen.zarr", options)
     for line in report.lines():
@@ -188,7 +178,7 @@ def _fit_and_score(run: Run, screen_fpath: Path, features_fpath: Path | None, sp
             splits_fpath,
             features_fpath,
             run.dpath / "predictions" / name,
-            checkpoint_dpath=None,
+            checkpoint_dpath=run.dpath / "checkpoint" if name == "split-0" else None,
             seed=run.settings.seed,
         )
     with run.stage(f"score {name}"):

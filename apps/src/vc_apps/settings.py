@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
+from vc_data.columns import Columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,6 +14,12 @@ class Quickstart:
 
     Without --data a screen is simulated. With it, raw counts are read from an .h5ad; columns that are not given are
     guessed and stated.
+
+    For example:
+      vc quickstart
+      vc quickstart --data my.h5ad --out run
+      vc quickstart --data my.h5ad --control NT --cell-line line --genesets go.gmt
+      vc quickstart --data tcells.h5ad --cell-line cell_line,stimulation --split by_cell_line
     """
 
     data: Path | None = None
@@ -19,20 +28,8 @@ class Quickstart:
     """The folder to write. An earlier run that stands there is replaced when the new one is whole."""
     preset: Literal["tiny", "small"] = "small"
     """Size of the simulated screen."""
-    perturbation_col: str | None = None
-    """obs column that names the perturbation."""
-    control_label: str | None = None
-    """Its value for control cells."""
-    cell_line_col: str | None = None
-    """obs column of the cell line or cell type; several joined by commas, e.g. cell_line,stimulation."""
-    batch_col: str | None = None
-    """obs column of the batch."""
-    mode_col: str | None = None
-    """obs column that says how the perturbation acts (CRISPRi, CRISPRa, knockout, drug, ...)."""
-    dose_col: str | None = None
-    """obs column of the dose."""
-    total_counts_col: str | None = None
-    """obs column of the library size over all genes; the row sum where there is none."""
+    columns: Annotated[Columns, tyro.conf.arg(name="")] = Columns()  # noqa: RUF009 frozen, so sharing is safe
+    """Which columns of --data hold what; the same flags as `vc-data convert`."""
     layer: str | None = None
     """Layer that holds the raw counts, where X does not."""
     genesets: Path | None = None

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from vc_apps.outputs import check_space
+
 CONTROL_LABEL = "non-targeting"
 CELLS_PER_CONDITION = 100
 
@@ -57,4 +59,5 @@ def write_challenge_file(
         {"target_gene": pd.Categorical(labels), "celltype": pd.Categorical(lines)},
         index=pd.Index([str(row) for row in range(x_ng.shape[0])]),
     )
+    check_space(out_fpath.parent, x_ng.data.nbytes + x_ng.indices.nbytes)
     ad.AnnData(x_ng, obs=obs, var=pd.DataFrame(index=genes)).write_h5ad(out_fpath, compression="gzip")

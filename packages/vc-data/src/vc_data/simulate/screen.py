@@ -1,5 +1,8 @@
 """A simulated screen from end to end: in memory, or streamed to a folder; with its truth and its prior knowledge."""
 
+import errno
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -94,6 +97,7 @@ def write_simulation(config: SimulatorConfig, seed: int, out_dir: str | Path, *,
     with write_whole(out_dir, overwrite=overwrite) as temporary:
         ready = _prepare(config, seed)
         temporary.mkdir()
+        _check_space(temporary, ready)
         make_truth(ready.world, ready.perturbations, ready.effects, ready.plan).write_h5ad(temporary / "truth.h5ad")
         lines = [f"{name}\tsimulated gene set\t" + "\t".join(genes) for name, genes in ready.gene_sets.items()]
         (temporary / "pathways.gmt").write_text("\n".join(lines) + "\n")
@@ -143,7 +147,7 @@ def make_truth(world: World, perturbations: list[Perturbation], effects: list[Ef
                 "perturbation_type": [p.kind for p in perturbations],
                 "targets": ["+".join(world.gene_names[list(p.targets)]) for p in perturbations],
                 "efficiency": ["+".join(f"{x:.4g}" for x in p.strengths) for p in perturbations],
-                "escape": [p.escape for p in perturbations],
+                "escape": ["+".join(f"{x:.4g}" for x in p.escapes) for p in perturbations],
                 "dose": np.array([p.dose for p in perturbations], np.float32),
                 "viability": effect.viability,
                 "survival": effect.survival,
@@ -162,14 +166,12 @@ def make_truth(world: World, perturbations: list[Perturbation], effects: list[Ef
 
 
 def _expected(world: World, line, effect: Effects, expectation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Expected delta and log fold change of the mixture of responders and escapers, and the control profile."""
+    """Expected delta and log fold change of the mixture of states, and the control profile."""
     control = log_share(line, np.zeros((1, world.config.n_genes)))
-    escaped = log_share(line, world.shift[None])
-    responding = log_share(line, effect.steady)
-    share = effect.escaped[:, None]
+    states = log_share(line, effect.state_change)
     base = expectation(control)
-    delta = (1 - share) * expectation(responding) + share * expectation(escaped) - base
-    lfc = np.logaddexp(np.log1p(-share) + responding, np.log(np.maximum(share, 1e-300)) + escaped) - control
+    delta = effect.mixture @ expectation(states) - base
+    lfc = np.log(effect.mixture @ np.exp(states)) - control
     return delta, lfc, base[0]
 
 
@@ -259,6 +261,19 @@ def _progress(blocks: Iterator, ready: _Prepared) -> Iterator:
         for block in blocks:
             yield block
             bar.update(block.shape[0])
+
+
+def _check_space(folder: Path, ready: _Prepared) -> None:
+    """Refuse a disk that cannot hold the files: HDF5 does not survive a write that fails half-way.
+
+    Raises:
+        OSError: ENOSPC, if fewer bytes are free than the uncompressed counts and effects take.
+    """
+    config = ready.world.config
+    stored = len(ready.plan) * min(config.n_genes, config.depth_median)
+    conditions = len(ready.perturbations) * len(config.cell_lines)
+    if shutil.disk_usage(folder).free < stored * 4 + conditions * config.n_genes * 12:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def _stream_screen(path: Path, ready: _Prepared) -> None:

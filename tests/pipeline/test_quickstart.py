@@ -1,0 +1,119 @@
+"""The main job, end to end, as a newcomer runs it."""
+
+import json
+import subprocess
+import sys
+
+import anndata as ad
+import numpy as np
+import pytest
+
+from vc_apps.cli import main
+from vc_apps.settings import Quickstart
+from vc_data.columns import Columns
+from vc_eval.contracts import read_predictions, read_scores
+from vc_model.baselines import BASELINES
+
+FLAGS = ["--preset", "tiny", "--repeats", "1", "--bootstrap", "200"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("quickstart") / "run"
+    assert main(["quickstart", *FLAGS, "--out", str(out)]) == 0
+    return out
+
+
+def test_everything_that_was_promised_is_there(run):
+    names = {path.name for path in run.iterdir()}
+    assert {"report.html", "scores.parquet", "scores.json", "challenge.h5ad", "checkpoint", "run.json"} <= names
+    assert {path.stem for path in (run / "predictions" / "split-0").iterdir()} == {"anchored", "stacked", *BASELINES}
+    assert not [path for path in run.parent.iterdir() if path != run]
+
+
+def test_the_table_holds_model_baselines_and_ceiling(run):
+    scores, _ = read_scores(run)
+    overall = scores[scores["group"] == "all"]
+    assert set(overall["model"]) >= {"anchored", "stacked", "split_half", *BASELINES}
+    pearson = overall[(overall["metric"] == "pearson_delta") & (overall["model"] == "anchored")].iloc[0]
+    assert pearson["lower"] <= pearson["value"] <= pearson["upper"]
+    assert np.isfinite([pearson["baseline"], pearson["ceiling"]]).all()
+
+
+def test_no_held_out_condition_was_trained_on(run):
+    conditions = json.loads((run / "splits" / "split-0.json").read_text())["conditions"]
+    parts = {
+        part: {c["perturbation"] for c in conditions if c["part"] == part and "+" not in c["perturbation"]}
+        for part in ("train", "test")
+    }
+    assert parts["test"] and not parts["train"] & parts["test"]
+    predicted = read_predictions(run / "predictions" / "split-0" / "anchored.zarr").obs
+    tested = {(c["cell_line"], c["perturbation"]) for c in conditions if c["part"] == "test"}
+    rows = predicted.loc[~predicted["is_control"]]
+    assert set(zip(rows["cell_line"], rows["perturbation"], strict=True)) == tested
+
+
+def test_the_challenge_file_holds_cells_as_the_challenge_wants_them(run):
+    cells = ad.read_h5ad(run / "challenge.h5ad")
+    profile = read_predictions(run / "predictions" / "split-0" / "anchored.zarr")
+    assert cells.X.dtype == np.float32 and cells.X.min() >= 0 and cells.X.max() < 15
+    assert "non-targeting" in set(cells.obs["target_gene"])
+    assert list(cells.var_names) == list(profile.var_names)
+    row = np.flatnonzero(~profile.obs["is_control"])[0]
+    name, line = profile.obs["perturbation"].iloc[row], profile.obs["cell_line"].iloc[row]
+    own = cells[(cells.obs["target_gene"] == name) & (cells.obs["celltype"] == line)]
+    expressed = np.asarray((own.X > 0).mean(axis=0)).ravel() > 0.2
+    mean_g = np.asarray(own.X.mean(axis=0)).ravel()[expressed]
+    np.testing.assert_allclose(mean_g, np.asarray(profile.X[row]).ravel()[expressed], atol=0.02)
+
+
+def test_the_report_shows_every_model_and_loads_nothing(run):
+    page = (run / "report.html").read_text()
+    assert all(name in page for name in ("anchored", "split_half", *BASELINES))
+    assert "src=\"http" not in page and "href=\"http" not in page.replace("https://doi.org", "")
+
+
+def test_the_saved_model_predicts_the_same(run):
+    from vc_model.checkpoint import load_checkpoint
+    from vc_model.pseudobulk import load_conditions
+
+    model = load_checkpoint(run / "checkpoint")
+    test = load_conditions(run / "screen.zarr", run / "splits" / "split-0.json", "test", model.contexts)
+    saved = read_predictions(run / "predictions" / "split-0" / "anchored.zarr")
+    mean_pg = np.asarray(saved[~saved.obs["is_control"].to_numpy()].X)
+    np.testing.assert_allclose(model.predict(test).mean_pg, mean_pg, atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_bytes(run, tmp_path):
+    again = tmp_path / "again"
+    subprocess.run([sys.executable, "-m", "vc_apps.cli", "quickstart", *FLAGS, "--out", str(again)], check=True)
+    assert (again / "scores.parquet").read_bytes() == (run / "scores.parquet").read_bytes()
+
+
+def test_an_earlier_run_is_replaced(run):
+    before = (run / "run.json").stat().st_ino
+    assert main(["quickstart", *FLAGS, "--out", str(run)]) == 0
+    assert (run / "run.json").stat().st_ino != before
+
+
+def test_a_real_screen_runs(real_data, tmp_path):
+    fpath = real_data / "mcfaline2023_gbm_crispri_500g.h5ad"
+    assert main(["quickstart", "--data", str(fpath), "--repeats", "2", "--out", str(tmp_path / "run")]) == 0
+    scores, header = read_scores(tmp_path / "run")
+    assert set(scores["dataset"]) == {fpath.stem}
+    assert {"A172", "T98G", "U87MG"} <= set(scores["group"])
+
+
+def test_one_perturbation_in_several_contexts_is_split_by_context(real_data, tmp_path):
+    fpath = real_data / "kang2018_pbmc_ifnb.h5ad"
+    assert main(["quickstart", "--data", str(fpath), "--repeats", "2", "--out", str(tmp_path / "run")]) == 0
+    split = json.loads((tmp_path / "run" / "splits" / "split-0.json").read_text())
+    assert split["recipe"] == "by_cell_line"
+
+
+def test_help_names_every_setting(capsys):
+    with pytest.raises(SystemExit):
+        main(["quickstart", "--help"])
+    text = capsys.readouterr().out
+    names = {*Quickstart.__dataclass_fields__, *Columns.__dataclass_fields__} - {"columns"}
+    assert all("--" + name.replace("_", "-") in text for name in names)
