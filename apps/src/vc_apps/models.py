@@ -38,7 +38,7 @@ def fit_and_predict(
     if checkpoint_dpath is not None:
         from vc_model.checkpoint import save_checkpoint
 
-        save_checkpoint(anchored, checkpoint_dpath)
+        save_checkpoint(checkpoint_dpath, anchored)
     models = {"anchored": anchored, "stacked": make_stacked(seed).fit(train), **fit_baselines(train, seed=seed)}
     parents = {path.name: hash_path(path) for path in (screen_fpath, splits_fpath, features_fpath) if path is not None}
     out_dpath.mkdir(parents=True, exist_ok=True)
