@@ -1,6 +1,7 @@
 """The command line: `vc-model fit | predict | list`."""
 
 import errno
+import os
 import sys
 from pathlib import Path
 
@@ -109,6 +110,9 @@ def main(arguments: list[str] | None = None) -> None:
     """
     from vc_model.errors import VcModelError
 
+    # The decompositions here are small: threads of OpenBLAS wait for each other longer than they work. numpy is not
+    # loaded before this line.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     commands = {"fit": fit, "predict": predict, "list": list_models}
     try:
         tyro.extras.subcommand_cli_from_dict(

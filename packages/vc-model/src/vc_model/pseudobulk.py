@@ -242,9 +242,8 @@ def _measure(
     slot_of = {key: slot for slot, key in enumerate(controls.slots)}
     ranges: dict[int, list[tuple[int, int]]] = {}
     n_p, n_slots = len(conditions), len(controls.slots)
-    weight_ps, unmatched_p = np.zeros((n_p, n_slots)), np.zeros(n_p)
-    has_reference_s = controls.n_sr["reference"] > 0
-    batches_without: set[tuple[str, str]] = set()
+    cells_ps, unknown_p = np.zeros((n_p, n_slots)), np.zeros(n_p)
+    bare_batches: set[tuple[str, str]] = set()
     groups = (screen.groups[key] for key in ("cell_line", "perturbation", "batch", "start", "stop"))
     for line, label, batch, start, stop in zip(*groups, strict=True):
         row = row_of.get((str(line), str(label)))
@@ -252,51 +251,66 @@ def _measure(
             continue
         ranges.setdefault(row, []).append((int(start), int(stop)))
         slot = slot_of.get((str(line), str(batch)))
-        if slot is not None and has_reference_s[slot]:
-            weight_ps[row, slot] += stop - start
+        if slot is None:
+            unknown_p[row] += stop - start
         else:
-            unmatched_p[row] += stop - start
-            batches_without.add((str(line), str(batch)))
-    _spread_unmatched(weight_ps, unmatched_p, conditions, controls, screen)
+            cells_ps[row, slot] += stop - start
+        if slot is None or controls.n_sr["reference"][slot] == 0:
+            bare_batches.add((str(line), str(batch)))
     sum_pg = np.zeros((n_p, len(columns)))
     for row in tqdm(range(n_p), desc="conditions", leave=False, disable=None):
         # A condition is one contiguous slice: its batches follow each other.
         for a, b in screen.blocks(ranges[row][0][0], ranges[row][-1][1]):
             sum_pg[row] += _cp10k(screen, a, b, columns).sum(axis=0).A1
-    n_cells_p = weight_ps.sum(axis=1)
-    weight_ps /= n_cells_p[:, None]
-    n_ref_s = controls.n_sr["reference"]
-    reference_sg = controls.sum_srg["reference"] / np.maximum(n_ref_s, 1)[:, None]
-    notes = {"batches_without_reference": len(batches_without), "cells_without_batch_reference": int(unmatched_p.sum())}
-    if batches_without:
+    n_cells_p = cells_ps.sum(axis=1) + unknown_p
+    mean_pg = sum_pg / n_cells_p[:, None]
+    matched = {role: _match(role, cells_ps, unknown_p, conditions, controls, screen) for role in ("reference", "input")}
+    unmatched = int(n_cells_p.sum() - cells_ps[:, controls.n_sr["reference"] > 0].sum())
+    notes = {"batches_without_reference": len(bare_batches), "cells_without_batch_reference": unmatched}
+    if bare_batches:
         logger.warning(
             "%s: %d batch(es) have no reference control; %d cells were compared with their cell line's controls",
             screen.path,
-            len(batches_without),
-            int(unmatched_p.sum()),
+            len(bare_batches),
+            unmatched,
         )
     return EffectTable(
         contexts=contexts,
         conditions=Conditions(conditions.cell_line, conditions.actions, contexts, conditions.perturbation),
-        delta_pg=(sum_pg / n_cells_p[:, None] - weight_ps @ reference_sg).astype(np.float32),
+        delta_pg=(mean_pg - matched["reference"][0]).astype(np.float32),
+        check_pg=(mean_pg - matched["input"][0]).astype(np.float32),
         n_cells_p=n_cells_p.astype(np.float32),
-        n_ref_p=(1 / (weight_ps**2 @ (1 / np.maximum(n_ref_s, 1)))).astype(np.float32),
+        n_ref_p=matched["reference"][1].astype(np.float32),
+        n_check_p=matched["input"][1].astype(np.float32),
         bank=bank,
         notes=notes,
     )
 
 
-def _spread_unmatched(
-    weight_ps: np.ndarray, unmatched_p: np.ndarray, conditions: Conditions, controls: _Controls, screen: Screen
-) -> None:
-    """Compare cells of batches without reference controls with all reference controls of their line, in place."""
-    n_ref_s = controls.n_sr["reference"]
+def _match(
+    role: str,
+    cells_ps: np.ndarray,
+    unknown_p: np.ndarray,
+    conditions: Conditions,
+    controls: _Controls,
+    screen: Screen,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Control profile of one role in the batches of each condition, [p, g], and its effective number of cells, [p].
+
+    Cells of batches that have no such control are compared with all such controls of their line.
+    """
+    n_s = controls.n_sr[role]
+    weight_ps = np.where(n_s > 0, cells_ps, 0)
+    unmatched_p = unknown_p + cells_ps.sum(axis=1) - weight_ps.sum(axis=1)
     for at, line in enumerate(controls.lines):
         rows = np.flatnonzero(conditions.cell_line == line)
-        share_s = np.where(controls.line_s == at, n_ref_s, 0)
+        share_s = np.where(controls.line_s == at, n_s, 0)
         if len(rows) and share_s.sum() == 0:
             raise TableError(
-                f"{screen.path}: cell line {line!r} has {len(rows)} training conditions but no reference control. "
+                f"{screen.path}: cell line {line!r} has {len(rows)} training conditions but no {role} control. "
                 "Split the screen again with more controls, or leave the line out."
             )
         weight_ps[rows] += unmatched_p[rows, None] * share_s / max(share_s.sum(), 1)
+    weight_ps /= weight_ps.sum(axis=1, keepdims=True)
+    profile_sg = controls.sum_srg[role] / np.maximum(n_s, 1)[:, None]
+    return weight_ps @ profile_sg, 1 / (weight_ps**2 @ (1 / np.maximum(n_s, 1)))

@@ -82,7 +82,7 @@ def fit_spread(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray) -> Spre
             continue
         rows = oof.row_m[at]
         var_bg[kind], size_b2[kind], usual_b[kind] = _fit_bin(
-            table.delta_pg[rows] - delta_mg[at], table.noise_pg(rows), delta_mg[at]
+            table.check_pg[rows] - delta_mg[at], table.noise_pg(rows), delta_mg[at]
         )
         fitted.add(BINS[kind])
     everything = table.delta_pg.astype(np.float64).var(axis=0) + FLOOR

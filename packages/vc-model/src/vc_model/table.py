@@ -177,8 +177,12 @@ class EffectTable:
         contexts: Control profiles of every cell line of the screen (also of lines without training conditions).
         conditions: The p training conditions.
         delta_pg: [p, g] float32, mean log1p CP10k of the perturbed cells minus batch-matched `reference` controls.
+        check_pg: [p, g] float32, the same cells minus batch-matched `input` controls. Effects against one reference
+            share its noise, so a prediction made of some looks good on the others; out-of-fold errors are therefore
+            taken on these.
         n_cells_p: [p] float32, perturbed cells behind each row.
         n_ref_p: [p] float32, effective number of reference cells, 1 / sum_b (w_b^2 / n_b).
+        n_check_p: [p] float32, the same for the input cells behind `check_pg`.
         bank: Features of perturbed entities from outside, or None.
         notes: Counts worth telling the user, e.g. batches that had no reference control.
     """
@@ -186,8 +190,10 @@ class EffectTable:
     contexts: Contexts
     conditions: Conditions
     delta_pg: np.ndarray
+    check_pg: np.ndarray
     n_cells_p: np.ndarray
     n_ref_p: np.ndarray
+    n_check_p: np.ndarray
     bank: FeatureBank | None = None
     notes: dict[str, int] = field(default_factory=dict)
     _memo: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -231,9 +237,9 @@ class EffectTable:
         return self.once("gene_position", lambda: {name: column for column, name in enumerate(self.genes)})
 
     def noise_pg(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Variance of measurement of the effects, sigma2 (1/n + 1/n_ref), [rows, g] float32."""
+        """Variance of measurement of `check_pg`, sigma2 (1/n + 1/n_check), [rows, g] float32."""
         sigma2 = self.contexts.sigma2_cg[self.contexts.positions(self.conditions.cell_line[rows])]
-        return sigma2 * (1 / self.n_cells_p[rows] + 1 / self.n_ref_p[rows])[:, None].astype(np.float32)
+        return sigma2 * (1 / self.n_cells_p[rows] + 1 / self.n_check_p[rows])[:, None].astype(np.float32)
 
     def subset(self, rows: np.ndarray) -> "EffectTable":
         """The table of the given rows alone: nothing in it depends on the other rows."""
@@ -242,8 +248,10 @@ class EffectTable:
             self,
             conditions=self.conditions.subset(rows),
             delta_pg=self.delta_pg[rows],
+            check_pg=self.check_pg[rows],
             n_cells_p=self.n_cells_p[rows],
             n_ref_p=self.n_ref_p[rows],
+            n_check_p=self.n_check_p[rows],
             _memo={"gene_position": self.gene_position, "gram_pp": self.gram_pp[np.ix_(rows, rows)]},
         )
         return table

@@ -14,6 +14,7 @@ from vc_model.contracts.features import FeatureBank
 from vc_model.table import Action, Conditions, Contexts, EffectTable
 
 Quality = Literal["none", "useless", "weak", "good"]
+CONTROLS_PER_CELL = 10  # reference (and input) controls of a line per cell of a condition
 _NOISE = {"useless": np.inf, "weak": 3.0, "good": 0.1}  # sd of the noise on codes in the bank, relative to the codes
 
 
@@ -66,7 +67,7 @@ def make_world(
         effect: Standard deviation of a gene's deviation.
         mean_effect: Standard deviation over genes of the line's mean effect.
         noise: Standard deviation of one cell's expression around its mean.
-        n_cells: Cells behind each effect, and ten times as many controls.
+        n_cells: Cells behind each effect.
         n_combos: Training pairs of training targets, in every line.
         n_test_combos: Held-out pairs of training targets.
         interaction: Standard deviation of a pair's non-additive effect.
@@ -112,14 +113,19 @@ def make_world(
         test += [(held_out_line, Action(names, 0)) for names in seen + unseen]
     train_truth_pg = np.array([truth(*pair) for pair in train])
     n_p = np.full(len(train), n_cells, dtype=np.float32)
-    sd = noise * np.sqrt(1 / n_cells + 1 / (10 * n_cells))
-    delta_pg = train_truth_pg + sd * rng.standard_normal(train_truth_pg.shape)
+    measured_pg = train_truth_pg + noise / np.sqrt(n_cells) * rng.standard_normal(train_truth_pg.shape)
+    # The controls of a line are one draw that all its effects share; reference and input controls are disjoint.
+    sd_control = noise / np.sqrt(CONTROLS_PER_CELL * n_cells)
+    reference_cg, input_cg = sd_control * rng.standard_normal((2, len(lines), n_genes))
+    line_p = np.array([lines.index(line) for line, _ in train])
     table = EffectTable(
         contexts=contexts,
         conditions=_conditions(train, contexts),
-        delta_pg=delta_pg.astype(np.float32),
+        delta_pg=(measured_pg - reference_cg[line_p]).astype(np.float32),
+        check_pg=(measured_pg - input_cg[line_p]).astype(np.float32),
         n_cells_p=n_p,
-        n_ref_p=10 * n_p,
+        n_ref_p=CONTROLS_PER_CELL * n_p,
+        n_check_p=CONTROLS_PER_CELL * n_p,
         bank=_make_bank(code, features, rng),
     )
     return World(table, _conditions(test, contexts), np.array([truth(*pair) for pair in test]), train_truth_pg)

@@ -71,7 +71,7 @@ def fit_direct(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, weight_
     row_i, gene_i, mode_i, control_i = _entries(held, table.contexts)
     fold_i = group_p[oof.row_m[row_i]] % N_FOLDS
     stacked_i = delta_mg[row_i, gene_i]
-    error_i = table.delta_pg[oof.row_m[row_i], gene_i] - stacked_i
+    error_i = table.check_pg[oof.row_m[row_i], gene_i] - stacked_i
     move_i = slope_fm[fold_i, mode_i] * control_i - stacked_i
     for kind in np.unique(oof.bin_m[row_i]):
         at = oof.bin_m[row_i] == kind

@@ -163,6 +163,7 @@ def _fit_residual(
             fold_m[pick] = at
     gate_b2 = np.zeros((len(BINS), 2), dtype=np.float32)
     group_m = target_groups(conditions)
+    error_mg = table.check_pg[oof.row_m] - delta_mg
     for kind in np.unique(oof.bin_m):
         at = np.flatnonzero((oof.bin_m == kind) & (fold_m >= 0))
         for which, part_mg in enumerate((r1_mg, r2_mg)):
@@ -170,8 +171,7 @@ def _fit_residual(
                 gate = fit_gate(error_mg[at], part_mg[at], weight_m[at], fold_m[at], group_m[at])
                 gate_b2[kind, which] = gate
                 error_mg[at] -= np.float32(gate) * part_mg[at]
-    gated_mg = table.delta_pg[oof.row_m] - error_mg
-    return (final if gate_b2.any() else None), gate_b2, gated_mg
+    return (final if gate_b2.any() else None), gate_b2, table.check_pg[oof.row_m] - error_mg
 
 
 def _families(table: EffectTable, config: AnchoredConfig) -> list[tuple[tuple[str, ...], Fold]]:

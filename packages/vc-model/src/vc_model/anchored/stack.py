@@ -111,7 +111,7 @@ def fit_stack(
             continue
         guesses = [oof.delta_mg[name][at] for name in anchors]
         weight_bj[kind, :-1] = stack_weights(
-            guesses, table.delta_pg[oof.row_m[at]], weight_p[oof.row_m[at]], prior_conditions
+            guesses, table.check_pg[oof.row_m[at]], weight_p[oof.row_m[at]], prior_conditions
         )
         fitted.add(BINS[kind])
     for kind, name in enumerate(BINS):
