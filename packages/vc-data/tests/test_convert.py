@@ -75,6 +75,22 @@ def test_cells_without_counts_label_or_line_are_dropped_and_reported(foreign, tm
     assert (screen.X.toarray() == adata[screen.obs_names].X).all()
 
 
+def test_control_cells_need_no_label_where_a_column_marks_them(foreign, tmp_path):
+    adata = foreign.copy()
+    is_control = adata.obs["target_gene"] == "non-targeting"
+    adata.obs["target_gene"] = adata.obs["target_gene"].astype(object).where(~is_control)
+    adata.obs["is_control"] = is_control
+    screen, report = run(adata, tmp_path)
+    assert report.dropped_cells == {} and screen.obs["is_control"].sum() == is_control.sum()
+    assert set(screen.obs["perturbation"].astype(str)) == {"control", "GENE0", "GENE1", "GENE2", "GENE0+GENE1"}
+
+
+def test_a_screen_is_not_converted_again(screen, tmp_path):
+    screen.write_h5ad(tmp_path / "s.h5ad")
+    with pytest.raises(SourceError, match="Read it as it is"):
+        convert(tmp_path / "s.h5ad", tmp_path / "s.zarr")
+
+
 def test_several_columns_make_the_cell_line(foreign, tmp_path):
     screen, _ = run(foreign, tmp_path, columns=Columns(cell_line="cell_line,gem_group"))
     assert sorted(screen.obs["cell_line"].unique()) == ["K562_b1", "K562_b2", "RPE1_b1", "RPE1_b2"]

@@ -69,7 +69,7 @@ def test_challenge_panel_with_tables(shared, tmp_path):
     screen, source = read_screen(tmp_path / "s.zarr"), anndata.read_h5ad(path)
     assert screen.var_names.tolist() == read_panel(panel)
     assert report.alignment["matched"] == {"name": 428, "table": 0, "alias": 8}
-    common = [gene for gene in source.var_names if gene in set(screen.var_names)]
+    common = source.var_names.intersection(screen.var_names)
     assert (screen[:, common].X != source[screen.obs_names, common].X).nnz == 0
     dropped = set(report.alignment["dropped"]["not in panel"]["genes"])
     kept = source[screen.obs_names, [gene not in dropped for gene in source.var_names]]

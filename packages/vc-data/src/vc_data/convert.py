@@ -15,7 +15,7 @@ from vc_data.columns import Columns, as_bool, guess_columns, is_chemical_file, o
 from vc_data.contract import check_target, sha256_tree
 from vc_data.counts import Spool, find_problem, merge_columns
 from vc_data.errors import ColumnError, ControlError, GeneError, OutputError, SourceError, TooFewError, few
-from vc_data.genes import GeneNames, align_genes, identify_genes, is_ensembl, read_gene_table, read_panel, unique_names
+from vc_data.genes import GeneNames, align_genes, identify_genes, is_ensembl, read_panel, unique_names
 from vc_data.labels import CONTROL, KNOCKOUT, UNKNOWN, is_chemical, parse_mode, read_labels
 from vc_data.source import Source, open_source
 
@@ -103,6 +103,9 @@ def convert(in_path: str | Path, out_path: str | Path, options: ConvertOptions |
     if out_path.suffix != ".zarr":
         raise OutputError(out_path, "output", "a name that ends in .zarr", repr(out_path.name), "Choose such a name.")
     with open_source(in_path) as source:
+        if source.is_contract():
+            do = "Read it as it is, or convert the file that it was made from."
+            raise SourceError(in_path, "uns['contract']", "a foreign file", "a file of one of our contracts", do)
         name = options.layer or "X"
         matrix = source.matrix(name)
         var_table = source.var(name)
@@ -175,15 +178,18 @@ def _read_cells(source: Source, genes: GeneNames, columns: Columns, options: Con
         names = make_index_unique(names)
     chemical = is_chemical_file(raw, columns)
     label = raw[columns.perturbation].astype(object)
-    missing = label.isna().to_numpy()
+    unlabelled = label.isna().to_numpy()
     label = label.astype(str)
     is_control = as_bool(raw[columns.is_control]) if columns.is_control else label.isin(columns.control).to_numpy()
-    controls = set(label[is_control & ~missing]) if columns.is_control else set(columns.control)
+    # A control cell needs no label where a column says that it is one.
+    missing = unlabelled & ~is_control
+    controls = set(label[is_control & ~unlabelled]) if columns.is_control else set(columns.control)
     separator = "none" if chemical and options.combo_separator == "auto" else options.combo_separator
     known = {*genes.symbols, *genes.gene_ids} - {""}
-    meaning = read_labels(label[~missing].unique(), controls, known=known, separator=separator)
+    meaning = read_labels(label[~unlabelled].unique(), controls, known=known, separator=separator)
     statements += meaning.statements
     target = label.map(meaning.target_of).fillna("")
+    target[is_control] = CONTROL
     mixed = (target == CONTROL).to_numpy() & ~is_control & ~missing
     if columns.is_control and mixed.any():
         found = f"{int(mixed.sum())} cells labelled {few(label[mixed].unique())} that it calls perturbed"
@@ -306,15 +312,11 @@ def _align(genes: GeneNames, options: ConvertOptions, path):
     result = align_genes(
         by_symbol, panel, gene_ids=genes.gene_ids, gene_table=options.gene_table, aliases=options.aliases
     )
-    ids_of = read_gene_table(options.gene_table)[1] if options.gene_table else {}
     source_of = {target: row for row, target in reversed(list(enumerate(result.target.tolist()))) if target >= 0}
-    gene_ids, symbols = [], []
-    for i, name in enumerate(result.panel):
-        row = source_of.get(i)
-        ids = ids_of.get(name, set())
-        known = name if is_ensembl(name) else next(iter(ids)) if len(ids) == 1 else ""
-        gene_ids.append(genes.gene_ids[row] or known if row is not None else known)
-        symbols.append(name if not is_ensembl(name) else genes.symbols[row] if row is not None else "")
+    gene_ids, symbols = list(result.panel_ids), ["" if is_ensembl(name) else name for name in result.panel]
+    for i, row in source_of.items():
+        gene_ids[i] = genes.gene_ids[row] or gene_ids[i]
+        symbols[i] = symbols[i] or genes.symbols[row]
     var = pd.DataFrame({"gene_id": gene_ids, "symbol": symbols, "measured": result.measured}, index=result.panel)
     alignment = {"panel": options.panel.name, **result.to_json(), "lines": result.lines()}
     return var, alignment, result.target

@@ -69,6 +69,8 @@ class GeneAlignment:
     """[source] int64: position in the panel, -1 for dropped."""
     how: list[str]
     """[source]: 'name', 'table', 'alias', or why dropped: 'not in panel', 'ambiguous'."""
+    panel_ids: list[str]
+    """[panel]: Ensembl id where the panel's name is one, or the gene table has exactly one for it; else ''."""
 
     @property
     def measured(self) -> np.ndarray:
@@ -250,7 +252,9 @@ def align_genes(
         if len(found) == 1:
             target[row] = found.pop()
         how.append("ambiguous" if found else rule)
-    alignment = GeneAlignment(panel, names, target, how)
+    ids = [ids_of.get(name, set()) for name in panel]
+    panel_ids = [n if is_ensembl(n) else min(i) if len(i) == 1 else "" for n, i in zip(panel, ids, strict=True)]
+    alignment = GeneAlignment(panel, names, target, how, panel_ids)
     if not alignment.measured.any():
         do = "Pass --gene-table to translate between Ensembl ids and symbols, or another panel."
         raise GeneError("the panel", "names", f"genes like {few(names, 3)}", f"genes like {few(panel, 3)}", do)

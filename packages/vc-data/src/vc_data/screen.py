@@ -202,15 +202,14 @@ def write_screen(
     uns = {
         "contract": json.dumps(make_header("screen", parents=parents, config=config), sort_keys=True),
         "alignment": json.dumps(alignment),
-        "groups": _make_groups(obs),
+        "groups": _plain(_make_groups(obs)),
     }
     check_tables(obs, var, uns, path)
     with write_whole(path, overwrite=overwrite) as temporary, warnings.catch_warnings():
         # zarr says that consolidated metadata is not in the zarr 3 specification; readers here and anndata use it.
         warnings.simplefilter("ignore")
-        anndata.AnnData(obs=obs, var=var[list(VAR_COLUMNS)], uns=uns).write_zarr(
-            temporary, convert_strings_to_categoricals=False
-        )
+        tables = anndata.AnnData(obs=_plain(obs), var=_plain(var[list(VAR_COLUMNS)]), uns=uns)
+        tables.write_zarr(temporary, convert_strings_to_categoricals=False)
         _write_matrix(temporary, rows, order, len(var), np.min_scalar_type(max_count))
 
 
@@ -234,6 +233,12 @@ def _make_groups(obs):
     stop = np.append(start[1:], len(obs))
     index = np.arange(len(start)).astype(str)
     return pd.DataFrame({**groups, "start": start.astype(np.int64), "stop": stop.astype(np.int64)}, index=index)
+
+
+def _plain(table):
+    """A table whose strings are Python objects: anndata stores these as one array, which every reader knows."""
+    table = table.astype({column: object for column in table.columns if table[column].dtype == "str"})
+    return table.set_index(table.index.astype(object))
 
 
 def _write_matrix(folder: Path, rows, order: np.ndarray, n_genes: int, dtype: np.dtype) -> None:
