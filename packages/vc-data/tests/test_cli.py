@@ -12,7 +12,7 @@ import pytest
 import vc_data.screen
 from vc_data.cli import main
 from vc_data.screen import read_screen
-from vc_data.split import read_splits
+from vc_data.splits_v1 import read_splits
 from vc_data.testing import make_foreign, write_foreign
 
 

@@ -15,7 +15,7 @@ _HOME = {
     "ConvertOptions": "convert",
     "ConvertReport": "convert",
     "GeneAlignment": "genes",
-    "Splits": "split",
+    "Splits": "splits_v1",
     "VcDataError": "errors",
     "align_genes": "genes",
     "by_cell_line": "split",
@@ -25,11 +25,11 @@ _HOME = {
     "few_shot": "split",
     "guess_columns": "columns",
     "read_screen": "screen",
-    "read_splits": "split",
+    "read_splits": "splits_v1",
     "sha256_tree": "contract",
     "write_screen": "screen",
     "write_simulation": "simulate",
-    "write_splits": "split",
+    "write_splits": "splits_v1",
 }
 
 __all__ = ["__version__", *_HOME]
