@@ -3,7 +3,6 @@
 import errno
 
 import pytest
-
 from vc_apps.cli import disk_is_full, guarded
 from vc_apps.outputs import RUN_FNAME, AppError, check_space, run_folder
 
@@ -46,7 +45,7 @@ def test_an_earlier_run_is_replaced_when_the_new_one_is_whole(tmp_path):
 def test_other_folders_are_replaced_only_when_asked(tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("words")
-    with pytest.raises(AppError, match="thesis.*--overwrite"):
+    with pytest.raises(AppError, match=r"thesis.*--overwrite"):
         _write_run(tmp_path / "thesis")
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "words"
     _write_run(tmp_path / "thesis", overwrite=True)

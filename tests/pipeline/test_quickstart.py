@@ -7,7 +7,6 @@ import sys
 import anndata as ad
 import numpy as np
 import pytest
-
 from vc_apps.cli import main
 from vc_apps.settings import Quickstart
 from vc_data.columns import Columns
@@ -70,7 +69,7 @@ def test_the_challenge_file_holds_cells_as_the_challenge_wants_them(run):
 def test_the_report_shows_every_model_and_loads_nothing(run):
     page = (run / "report.html").read_text()
     assert all(name in page for name in ("anchored", "split_half", *BASELINES))
-    assert "src=\"http" not in page and "href=\"http" not in page.replace("https://doi.org", "")
+    assert 'src="http' not in page and 'href="http' not in page.replace("https://doi.org", "")
 
 
 def test_the_saved_model_predicts_the_same(run):
@@ -99,7 +98,7 @@ def test_an_earlier_run_is_replaced(run):
 def test_a_real_screen_runs(real_data, tmp_path):
     fpath = real_data / "mcfaline2023_gbm_crispri_500g.h5ad"
     assert main(["quickstart", "--data", str(fpath), "--repeats", "2", "--out", str(tmp_path / "run")]) == 0
-    scores, header = read_scores(tmp_path / "run")
+    scores, _ = read_scores(tmp_path / "run")
     assert set(scores["dataset"]) == {fpath.stem}
     assert {"A172", "T98G", "U87MG"} <= set(scores["group"])
 

@@ -12,6 +12,7 @@ import tyro
 
 from vc_apps.settings import Quickstart
 
+
 def run(command: Quickstart) -> None:
     """Carry out a parsed command."""
     from vc_apps.quickstart import quickstart
@@ -62,6 +63,8 @@ def disk_is_full(error: BaseException | None) -> bool:
 
 def console() -> None:
     """Entry point of the `vc` script."""
+    # The decompositions are small: threads of OpenBLAS wait for each other longer than they work, and their sums vary.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     code = main()
     if code:
         # HDF5 crashes at exit when a file could not be flushed; leaving at once keeps the message and the exit code.

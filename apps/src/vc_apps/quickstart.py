@@ -16,12 +16,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from vc_apps.models import MODEL, OURS, fit_and_predict
 from vc_apps.outputs import RUN_FNAME, AppError, run_folder, write_json
 from vc_apps.settings import Quickstart
 
-MODEL = "anchored"
-OURS = ("anchored", "stacked")
-"""Models of ours in the tables; every other one is a baseline."""
 HEADLINES = ("pearson_delta", "mse_delta", "vcc2025/overall")
 """The three numbers that the last lines print."""
 FEW_PERTURBATIONS = 100
@@ -77,7 +75,9 @@ def _check(settings: Quickstart) -> None:
     if settings.genesets is not None and not settings.genesets.is_file():
         raise AppError(f"--genesets {settings.genesets}: no such file. Give the path of a .gmt file.")
     if settings.split == "few_shot" and settings.few_shot_line is None:
-        raise AppError("--split few_shot needs --few-shot-line, the cell line that is shown through a few perturbations.")
+        raise AppError(
+            "--split few_shot needs --few-shot-line, the cell line that is shown through a few perturbations."
+        )
     if not 0 < settings.test < 1:
         raise AppError(f"--test {settings.test}: expected a share between 0 and 1 of the perturbations, e.g. 0.25.")
     if settings.repeats < 0 or settings.bootstrap < 100 or settings.min_cells < 1:
@@ -169,8 +169,6 @@ def _fit_and_score(run: Run, screen_fpath: Path, features_fpath: Path | None, sp
     """Fit and predict every model on one split, then score the files that came out."""
     from vc_eval.score import score_split
 
-    from vc_apps.models import fit_and_predict
-
     name = splits_fpath.stem
     with run.stage(f"fit and predict {name}"):
         fpaths = fit_and_predict(
@@ -213,7 +211,9 @@ def _report(run: Run, scored: list, screen_fpath: Path, splits_fpaths: list[Path
         }
         write_report(run.dpath / "report.html", summary=summary, splits_scores=scored, meta=meta)
         prediction_fpath = run.dpath / "predictions" / splits_fpaths[0].stem / f"{MODEL}.zarr"
-        write_challenge_file(screen_fpath, splits_fpaths[0], prediction_fpath, run.dpath / "challenge.h5ad", seed=settings.seed)
+        write_challenge_file(
+            screen_fpath, splits_fpaths[0], prediction_fpath, run.dpath / "challenge.h5ad", seed=settings.seed
+        )
     return summary
 
 

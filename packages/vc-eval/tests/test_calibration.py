@@ -41,3 +41,18 @@ def test_error_rank_correlation():
 def test_predicted_error_is_a_root_mean_square_over_kept_genes():
     keep = np.array([[True, True, False]])
     np.testing.assert_allclose(calibration.predicted_error(np.array([[3.0, 4.0, 100.0]]), keep), [np.sqrt(12.5)])
+
+
+def test_resampled_rank_correlation_equals_writing_the_resamples_out():
+    rng = np.random.default_rng(0)
+    predicted, realised = rng.integers(0, 6, 12).astype(float), rng.normal(size=12)
+    realised[4] = np.nan
+    weights = rng.multinomial(12, np.full(12, 1 / 12), size=200)
+    weights[0] = 0
+    weights[0, 1] = 12
+    written = [
+        calibration.error_rank_correlation(np.repeat(predicted, row), np.repeat(realised, row)) for row in weights
+    ]
+    np.testing.assert_allclose(
+        calibration.error_rank_correlation_draws(predicted, realised, weights), written, atol=1e-12
+    )

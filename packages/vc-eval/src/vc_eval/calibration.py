@@ -52,3 +52,46 @@ def error_rank_correlation(predicted_p: np.ndarray, realised_p: np.ndarray) -> f
     if a.size < 3 or np.ptp(a) <= FLAT * np.abs(a).max() or np.ptp(b) <= FLAT * np.abs(b).max():
         return float("nan")
     return float(np.corrcoef(scipy.stats.rankdata(a), scipy.stats.rankdata(b))[0, 1])
+
+
+def error_rank_correlation_draws(predicted_p: np.ndarray, realised_p: np.ndarray, weights_bp: np.ndarray) -> np.ndarray:
+    """`[b]` what `error_rank_correlation` gives when each condition occurs as often as a resample drew it.
+
+    Ranks are midranks of the resampled conditions, computed from counts without writing the resamples out.
+
+    Args:
+        predicted_p: `[p]` predicted errors.
+        realised_p: `[p]` realised errors.
+        weights_bp: `[b, p]` how often each condition occurs in each resample.
+    """
+    kept = np.isfinite(predicted_p) & np.isfinite(realised_p)
+    a, b = np.asarray(predicted_p, np.float64)[kept], np.asarray(realised_p, np.float64)[kept]
+    weights_bp = np.asarray(weights_bp, np.float64)[:, kept]
+    n_b = weights_bp.sum(axis=1)
+    if a.size == 0:
+        return np.full(len(weights_bp), np.nan)
+    centred = [_resampled_midranks(side, weights_bp) - (n_b[:, None] + 1) / 2 for side in (a, b)]
+    var_a, var_b, both = (
+        (weights_bp * x * y).sum(axis=1)
+        for x, y in ((centred[0], centred[0]), (centred[1], centred[1]), (centred[0], centred[1]))
+    )
+    defined = (n_b >= 3) & ~_resampled_flat(a, weights_bp) & ~_resampled_flat(b, weights_bp)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(defined, both / np.sqrt(var_a * var_b), np.nan)
+
+
+def _resampled_midranks(values_p: np.ndarray, weights_bp: np.ndarray) -> np.ndarray:
+    """`[b, p]` midrank of each value among the resampled ones."""
+    block_p = np.unique(values_p, return_inverse=True)[1]
+    block_sizes_bk = np.zeros((len(weights_bp), int(block_p.max()) + 1))
+    np.add.at(block_sizes_bk.T, block_p, weights_bp.T)
+    before_bk = np.cumsum(block_sizes_bk, axis=1) - block_sizes_bk
+    return (before_bk + (block_sizes_bk + 1) / 2)[:, block_p]
+
+
+def _resampled_flat(values_p: np.ndarray, weights_bp: np.ndarray) -> np.ndarray:
+    """`[b]` bool: the drawn values are constant up to float32 rounding."""
+    drawn = weights_bp > 0
+    high = np.where(drawn, values_p, -np.inf).max(axis=1)
+    low = np.where(drawn, values_p, np.inf).min(axis=1)
+    return high - low <= FLAT * np.maximum(np.abs(high), np.abs(low))

@@ -272,8 +272,7 @@ def _calibration(
         )  # fmt: skip
         predicted = cube.column(model, "calibration/predicted_error")[mask]
         realised = np.sqrt(cube.column(model, "mse_delta")[mask])
-        rows = [np.repeat(np.arange(cluster.size), row[cluster]) for row in weights]
-        draws = np.array([calibration.error_rank_correlation(predicted[r], realised[r]) for r in rows])
+        draws = calibration.error_rank_correlation_draws(predicted, realised, weights[:, cluster])
         result[m]["calibration/spearman"] = (calibration.error_rank_correlation(predicted, realised), draws, n)
     return result
 
