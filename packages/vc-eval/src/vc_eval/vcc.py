@@ -31,12 +31,18 @@ class PdsResult(NamedTuple):
     pessimistic: np.ndarray
 
 
-def differential_expression_score(real: DeTable, predicted: DeTable) -> DesResult:
+def differential_expression_score(real: DeTable, predicted: DeTable, rounding_p: np.ndarray | None = None) -> DesResult:
     """Share of the k real DE genes among the k strongest predicted DE genes (`overlap_at_N`).
 
     The target gene is not excluded and the sign is not checked, as in the source. Predicted genes are ordered by
     float32 |log2 fold change| descending, then by gene position; keep genes in name order for invariance to gene order.
     No real or no predicted DE gene gives 0.
+
+    Args:
+        real: Tests of the real cells.
+        predicted: Tests of the predicted cells, same rows and genes.
+        rounding_p: `[p]` error that another program may make in a log2 fold change; sizes closer than twice that count
+            as tied in the interval, never in the value.
 
     References:
         metrics.md A5, edge cases A15.
@@ -57,15 +63,19 @@ def differential_expression_score(real: DeTable, predicted: DeTable) -> DesResul
         cut = np.partition(size, called.size - k)[called.size - k]
         head, block = size > cut, size == cut
         slots = k - int(head.sum())
+        result[0, p] = (hit[head].sum() + hit[np.flatnonzero(block)[:slots]].sum()) / k
+        if rounding_p is not None and np.isfinite(cut):
+            head = size > cut + 2 * rounding_p[p]
+            block = ~head & (size >= cut - 2 * rounding_p[p])
+            slots = k - int(head.sum())
         certain, tied_hits = int(hit[head].sum()), int(hit[block].sum())
-        result[0, p] = (certain + hit[np.flatnonzero(block)[:slots]].sum()) / k
         result[1, p] = (certain + max(0, slots - (int(block.sum()) - tied_hits))) / k
         result[2, p] = (certain + min(slots, tied_hits)) / k
     return DesResult(*result)
 
 
 def perturbation_discrimination_score(
-    predicted_delta_pg: np.ndarray, real_delta_pg: np.ndarray, target_p: np.ndarray
+    predicted_delta_pg: np.ndarray, real_delta_pg: np.ndarray, target_p: np.ndarray, rounding: float = 0.0
 ) -> PdsResult:
     """1 - rank / N of a perturbation's own real delta among all real deltas, by L1 distance to its predicted delta.
 
@@ -73,6 +83,8 @@ def perturbation_discrimination_score(
         predicted_delta_pg: `[p, g]` mean log1p minus the predicting side's own control mean.
         real_delta_pg: `[p, g]` mean log1p minus the real control mean, same rows and genes.
         target_p: `[p]` gene left out of row p (the gene named like the perturbation), -1 for none.
+        rounding: Relative error that another program may make in a distance; distances closer than that count as tied
+            in the interval, never in the midrank.
 
     Returns:
         Values in [1/N, 1]; an uninformative prediction averages 0.5 + 1/(2N).
@@ -87,7 +99,9 @@ def perturbation_discrimination_score(
     distance[rows] -= np.abs(predicted_delta_pg[rows, genes][:, None] - real_delta_pg[:, genes].T)
     own = np.diagonal(distance)[:, None]
     below, not_above = (distance < own).sum(1), (distance <= own).sum(1) - 1
-    return PdsResult(1 - (below + not_above) / (2 * n), 1 - below / n, 1 - not_above / n)
+    surely_below = (distance < own * (1 - rounding)).sum(1)
+    maybe_below = (distance <= own * (1 + rounding)).sum(1) - 1
+    return PdsResult(1 - (below + not_above) / (2 * n), 1 - surely_below / n, 1 - maybe_below / n)
 
 
 def mean_absolute_error(predicted_pg: np.ndarray, real_pg: np.ndarray) -> np.ndarray:

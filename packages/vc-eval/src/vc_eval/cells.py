@@ -1,0 +1,319 @@
+"""Cells of one AnnData, in memory or backed by a file, brought to log1p and ranked against its own controls.
+
+Rows are read in blocks, values are kept gene by gene without zeros, and genes that do not fit in the memory allowed are
+read in a further pass. The result, a `Side`, is all that scores of the 2025 rule need: a DE table and mean profiles.
+What a matrix holds (counts or log1p) is found as cell-eval 0.8.2 finds it (metrics.md A2); bad values are refused here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse
+
+from vc_eval import de, kernels, sweep
+from vc_eval.errors import VcEvalError
+from vc_eval.rules import Settings
+
+if TYPE_CHECKING:
+    import anndata
+
+BLOCK_BYTES = 64 << 20  # of one block of rows
+FRACTION = 1e-3  # a fractional part beyond it means log1p (metrics.md A2)
+LOG_LIMIT = 15.0  # log1p values stay below it (metrics.md A2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """What one matrix was found to hold, and what was done with it."""
+
+    found: str
+    """`log1p` or `counts`."""
+    target_sum: float | None
+    """Median total counts that every cell was scaled to before log1p; None where values were taken as they are."""
+    minimum: float
+    maximum: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One side of a comparison: `p` perturbations tested against the control of the same matrix."""
+
+    name: str
+    """`real` or `pred`, for messages."""
+    labels: list[str]
+    """`[p]` perturbations in ascending order, the control left out."""
+    genes: np.ndarray
+    """`[g]` names."""
+    sizes: np.ndarray
+    """`[p + 1]` cells per perturbation, controls last."""
+    scale: Scale
+    stored_bytes: int
+    """4 or 8: width of the values, which bounds how finely the peer tells means apart."""
+    twice_u: np.ndarray
+    """`[p, g]` 2U."""
+    ties: np.ndarray
+    """`[p, g]` sum of t^3 - t over tied blocks."""
+    mean_lg: np.ndarray
+    """`[p + 1, g]` mean value, controls last."""
+    mean_log_lg: np.ndarray
+    """`[p + 1, g]` mean log1p behind the fold change; `mean_lg` itself unless counts were taken as they are."""
+
+    def table(self) -> de.DeTable:
+        """The DE table: p values, q values per perturbation and fold changes."""
+        p_value_pg = de.p_values(self.twice_u, self.ties, self.sizes[:-1], int(self.sizes[-1]))
+        return de.DeTable(
+            u_pg=self.twice_u / 2,
+            p_value_pg=p_value_pg,
+            q_value_pg=de.benjamini_hochberg(p_value_pg),
+            lfc_pg=de.log_fold_change(self.mean_log_lg[:-1], self.mean_log_lg[-1]),
+            mean_pg=self.mean_log_lg[:-1],
+            control_mean_g=self.mean_log_lg[-1],
+        )
+
+
+def read_labels(adata: "anndata.AnnData", column: str, control: str, name: str) -> np.ndarray:
+    """`[n]` labels of one column of `obs`, as strings.
+
+    Args:
+        adata: The cells.
+        column: Column of `obs`.
+        control: Label of control cells, which must occur.
+        name: `real` or `pred`, for messages.
+
+    Raises:
+        VcEvalError: If the column is missing, a label is missing, or no cell is a control.
+    """
+    where = f"{name} ({source_name(adata)})"
+    if column not in adata.obs.columns:
+        raise VcEvalError(
+            f"{where}: expected the column {column!r} in obs, found {', '.join(map(str, adata.obs.columns)) or 'none'}. "
+            "Name it with --pert-col."
+        )
+    labels = adata.obs[column]
+    missing = labels.isna().to_numpy()
+    if missing.any():
+        raise VcEvalError(
+            f"{where}: obs[{column!r}] has no label at {int(missing.sum())} cells, first {adata.obs_names[missing][0]!r}; "
+            "expected a label for every cell. Label them or drop them."
+        )
+    labels = labels.astype(str).to_numpy(str)
+    if not (labels == control).any():
+        found = sorted(set(labels))
+        raise VcEvalError(
+            f"{where}: expected control cells labelled {control!r} in obs[{column!r}], found none among {len(found)} "
+            f"labels such as {found[:5]!r}. Name the label with --control, or add the control cells."
+        )
+    return labels
+
+
+def source_name(adata: "anndata.AnnData") -> str:
+    """File name of a backed AnnData, else "in memory"."""
+    return repr(str(adata.filename.name)) if adata.isbacked else "in memory"
+
+
+def read_side(
+    adata: "anndata.AnnData", labels_n: np.ndarray, genes: np.ndarray, *, name: str, settings: Settings
+) -> Side:
+    """Rank every perturbation of one matrix against its own controls.
+
+    Args:
+        adata: `[n, g]` cells, log1p or counts; CSR, CSC or dense, in memory or backed.
+        labels_n: `[n]` labels; an empty one leaves the cell out.
+        genes: `[g]` names in the order wanted; all in the file.
+        name: `real` or `pred`, for messages.
+        settings: Control label, memory, threads.
+
+    Raises:
+        VcEvalError: If values are negative, not finite, or of no scale the rule knows.
+    """
+    matrix = _Matrix(adata, settings.memory_mb)
+    names = sorted(set(labels_n) - {"", settings.control})
+    if not names:
+        raise VcEvalError(f"{name} ({source_name(adata)}): no perturbation besides the control {settings.control!r}.")
+    codes = {label: code for code, label in enumerate([*names, settings.control])}
+    code_n = np.array([codes.get(label, -1) for label in labels_n], np.int64)
+    n_genes, n_groups = len(genes), len(names) + 1
+    column_g = adata.var_names.get_indexer(genes)
+    counts, totals, state = _scan(matrix, code_n, settings.progress)
+    scale = _check_scale(matrix, code_n, state, totals, name, adata, settings)
+    factor_n = None
+    if scale.target_sum is not None:
+        # Rounded where scanpy's normalize_total rounds: ties between cells hang on it.
+        factor_n = totals.astype(matrix.dtype) / matrix.dtype.type(scale.target_sum)
+    log_sums = settings.allow_counts
+    dtype = matrix.dtype
+    twice_u, ties = (np.zeros((n_genes, n_groups - 1)) for _ in range(2))
+    sums, sums_log = np.zeros((n_genes, n_groups)), np.zeros((n_genes if log_sums else 1, n_groups))
+    sizes = np.bincount(code_n[code_n >= 0], minlength=n_groups)
+    for start, stop in _windows(counts, dtype.itemsize + 2, settings.memory_mb):
+        values, owners, offsets = _columns(matrix, code_n, factor_n, counts, start, stop, dtype, settings.progress)
+        bits = values.view(np.uint32 if dtype.itemsize == 4 else np.uint64)
+        sign = bits.dtype.type(1 << (8 * dtype.itemsize - 1))
+        window = slice(start, stop)
+
+        def task(first: int, last: int) -> None:
+            sweep.sweep_genes(
+                values, owners, bits, sign, offsets, sizes, first, last, log_sums, twice_u[window], ties[window],
+                sums[window], sums_log[window] if log_sums else sums_log,
+            )  # fmt: skip
+
+        kernels.run_blocks(task, stop - start, settings.n_threads)
+        del values, owners, bits
+    mean_lg = np.ascontiguousarray(sums[column_g].T) / sizes[:, None]
+    mean_log_lg = np.ascontiguousarray(sums_log[column_g].T) / sizes[:, None] if log_sums else mean_lg
+    return Side(
+        name=name, labels=names, genes=genes, sizes=sizes, scale=scale, stored_bytes=dtype.itemsize,
+        twice_u=np.ascontiguousarray(twice_u[column_g].T), ties=np.ascontiguousarray(ties[column_g].T),
+        mean_lg=mean_lg, mean_log_lg=mean_log_lg,
+    )  # fmt: skip
+
+
+class _Matrix:
+    """Blocks of CSR rows of a matrix in memory or in a file; small files are read once and kept."""
+
+    def __init__(self, adata: "anndata.AnnData", memory_mb: int) -> None:
+        x = adata.X
+        if x is None:
+            raise VcEvalError(f"{source_name(adata)}: X is missing; expected expression values.")
+        if getattr(x, "format", "csr") == "csc" and not scipy.sparse.issparse(x):
+            x = x.to_memory()  # rows of a column store cannot be read on their own
+        if scipy.sparse.issparse(x):
+            x = scipy.sparse.csr_array(x)
+        self.n_rows, self.n_columns = x.shape
+        self.source = x
+        found = np.dtype(x.dtype)
+        self.dtype = found if found in (np.float32, np.float64) else np.dtype(np.float32 if found.itemsize <= 4 else np.float64)
+        if found.kind not in "fiub":
+            raise VcEvalError(f"{source_name(adata)}: X is of type {found}; expected real numbers.")
+        self.kept: list | None = None
+        bytes_per_row = self._bytes() / max(self.n_rows, 1)
+        self.rows_per_block = int(max(1, min(self.n_rows, BLOCK_BYTES / max(bytes_per_row, 1))))
+        self._keep = not isinstance(x, np.ndarray | scipy.sparse.csr_array) and self._bytes() < memory_mb * 2**20 / 2
+
+    def _bytes(self) -> float:
+        x = self.source
+        if isinstance(x, scipy.sparse.csr_array):
+            return x.data.nbytes + x.indices.nbytes
+        indptr = getattr(x, "_indptr", None)
+        if indptr is not None:
+            return float(indptr[-1]) * (self.dtype.itemsize + 4)
+        return float(self.n_rows) * self.n_columns * self.dtype.itemsize
+
+    def blocks(self) -> Iterator[tuple[int, scipy.sparse.csr_array]]:
+        """(first row, rows as CSR of float32 or float64) until all rows are seen."""
+        if self.kept is not None:
+            yield from self.kept
+            return
+        kept = []
+        for start in range(0, self.n_rows, self.rows_per_block):
+            block = (start, self._read(start, min(start + self.rows_per_block, self.n_rows)))
+            if self._keep:
+                kept.append(block)
+            yield block
+        if self._keep:
+            self.kept = kept
+
+    def _read(self, start: int, stop: int) -> scipy.sparse.csr_array:
+        x = self.source
+        if isinstance(x, scipy.sparse.csr_array):
+            a, b = x.indptr[start], x.indptr[stop]
+            parts = (x.data[a:b], x.indices[a:b], x.indptr[start : stop + 1] - a)
+            block = scipy.sparse.csr_array(parts, shape=(stop - start, self.n_columns))
+        else:
+            block = scipy.sparse.csr_array(x[start:stop])
+        if not block.has_canonical_format:
+            block = block.copy()
+            block.sum_duplicates()
+        return block.astype(self.dtype, copy=False)
+
+
+def _scan(matrix: _Matrix, code_n: np.ndarray, progress: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Non-zero values per column, total of each row, and (minimum, maximum, largest fraction, not finite)."""
+    counts, totals = np.zeros(matrix.n_columns, np.int64), np.zeros(matrix.n_rows)
+    state = np.array([0.0, 0.0, 0.0, 0.0])
+    for start, block in _with_bar(matrix, "looking", progress):
+        stop = start + block.shape[0]
+        sweep.scan(block.indptr, block.indices, block.data, code_n[start:stop] >= 0, counts, totals[start:stop], state)
+    return counts, totals, state
+
+
+def _columns(
+    matrix: _Matrix, code_n: np.ndarray, factor_n: np.ndarray | None, counts: np.ndarray, start: int, stop: int,
+    dtype: np.dtype, progress: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Values and group codes of the columns `start..stop`, column after column, and where each starts."""
+    offsets = np.concatenate([[0], np.cumsum(counts[start:stop])])
+    values = np.empty(offsets[-1], dtype)
+    owners = np.empty(offsets[-1], np.uint16 if code_n.max() < 2**16 else np.uint32)
+    position = offsets[:-1].copy()
+    for row, block in _with_bar(matrix, "ranking", progress):
+        data, last = block.data, row + block.shape[0]
+        if factor_n is not None:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                data = np.log1p(data / np.repeat(factor_n[row:last], np.diff(block.indptr)))
+        sweep.fill(block.indptr, block.indices, data, code_n[row:last], start, stop, position, values, owners)
+    return values, owners, offsets
+
+
+def _with_bar(matrix: _Matrix, what: str, progress: bool) -> Iterator[tuple[int, scipy.sparse.csr_array]]:
+    from tqdm import tqdm
+
+    n_blocks = -(-matrix.n_rows // matrix.rows_per_block)
+    return iter(tqdm(matrix.blocks(), total=n_blocks, desc=what, unit="block", disable=not progress))
+
+
+def _windows(counts: np.ndarray, bytes_each: int, memory_mb: int) -> list[tuple[int, int]]:
+    """Ranges of columns whose values fit in the memory allowed; at least one column each."""
+    ends = np.cumsum(counts) * bytes_each
+    windows, start = [], 0
+    while start < counts.size:
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + memory_mb * 2**20, side="right")))
+        windows.append((start, stop))
+        start = stop
+    return windows
+
+
+def _check_scale(
+    matrix: _Matrix, code_n: np.ndarray, state: np.ndarray, totals: np.ndarray, name: str, adata: "anndata.AnnData",
+    settings: Settings,
+) -> Scale:  # fmt: skip
+    minimum, maximum, fraction, bad = state
+    where = f"{name} ({source_name(adata)})"
+    if bad:
+        cell, gene, value = _first(matrix, code_n, lambda data: ~np.isfinite(data), adata)
+        raise VcEvalError(
+            f"{where}: {int(bad)} values of X are not finite, first {value} at cell {cell!r}, gene {gene!r}; expected "
+            "finite expression. Replace them before scoring."
+        )
+    if minimum < 0:
+        cell, gene, value = _first(matrix, code_n, lambda data: data < 0, adata)
+        raise VcEvalError(
+            f"{where}: X holds negative values, first {value:g} at cell {cell!r}, gene {gene!r}; expected counts or "
+            "log1p values of 0 or more. Score expression, not differences."
+        )
+    if fraction > FRACTION and maximum >= LOG_LIMIT and not settings.allow_counts:
+        cell, gene, value = _first(matrix, code_n, lambda data: data >= LOG_LIMIT, adata)
+        raise VcEvalError(
+            f"{where}: X has fractions and reaches {maximum:g} (cell {cell!r}, gene {gene!r}); expected whole counts, or "
+            f"log1p values below {LOG_LIMIT:g}. Take log1p of normalised values, of every cell."
+        )
+    if fraction > FRACTION or settings.allow_counts:
+        found = "log1p" if fraction > FRACTION and maximum < LOG_LIMIT else "counts"
+        return Scale(found=found, target_sum=None, minimum=float(minimum), maximum=float(maximum))
+    positive = totals[(code_n >= 0) & (totals > 0)]
+    target = float(np.median(positive.astype(matrix.dtype))) if positive.size else None
+    return Scale(found="counts", target_sum=target, minimum=float(minimum), maximum=float(maximum))
+
+
+def _first(matrix: _Matrix, code_n: np.ndarray, wrong: object, adata: "anndata.AnnData") -> tuple[str, str, float]:
+    """Cell, gene and value of the first offending entry."""
+    for start, block in matrix.blocks():
+        rows = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
+        found = np.flatnonzero(wrong(block.data) & (code_n[start + rows] >= 0))
+        if found.size:
+            at = found[0]
+            return str(adata.obs_names[start + rows[at]]), str(adata.var_names[block.indices[at]]), float(block.data[at])
+    raise AssertionError("no offending entry")

@@ -1,0 +1,229 @@
+"""Rank kernels for cells stored gene by gene: each gene is sorted once, then one sweep gives every perturbation's U.
+
+A gene's non-zero values of all groups lie together, each with the code of its group. They are sorted by radix (the
+bits of a float, turned so that they sort as whole numbers), and a single pass over the sorted list counts the controls
+below each value. The cost is O(nnz), whatever the number of perturbations; zeros are never stored. All sums run over
+sorted values, so no result depends on the order of cells, threads or blocks.
+"""
+
+import numba
+import numpy as np
+
+SMALL = 48  # shorter lists are sorted by insertion
+
+
+@numba.njit(nogil=True, cache=True)
+def scan(indptr, indices, data, rows, counts, totals, state):
+    """Look at a block of CSR rows before anything is computed.
+
+    Args:
+        indptr: Row pointers of the block, starting at 0.
+        indices: Column indices.
+        data: Values.
+        rows: `[b]` bool; rows to look at.
+        counts: `[g]` gains the number of non-zero values of each column.
+        totals: `[b]` receives the sum of each row.
+        state: `[4]` minimum, maximum, largest fractional part and number of values that are not finite, updated.
+    """
+    for row in range(indptr.size - 1):
+        total = 0.0
+        if rows[row]:
+            for j in range(indptr[row], indptr[row + 1]):
+                value = float(data[j])
+                if value == 0.0:
+                    continue
+                if not np.isfinite(value):
+                    state[3] += 1
+                    continue
+                counts[indices[j]] += 1
+                total += value
+                state[0] = min(state[0], value)
+                state[1] = max(state[1], value)
+                state[2] = max(state[2], value - np.trunc(value))
+        totals[row] = total
+
+
+@numba.njit(nogil=True, cache=True)
+def fill(indptr, indices, data, code_n, start, stop, position, values, codes):
+    """Append the non-zero values of a block of CSR rows to the columns `start..stop`.
+
+    Args:
+        indptr: Row pointers of the block, starting at 0.
+        indices: Column indices.
+        data: Values.
+        code_n: `[b]` group of each row, -1 to leave it out.
+        start: First column of the window.
+        stop: Column after the last one of the window.
+        position: `[w]` where the next value of each column goes; advanced.
+        values: Receives values.
+        codes: Receives the group of each value.
+    """
+    for row in range(indptr.size - 1):
+        code = code_n[row]
+        if code < 0:
+            continue
+        for j in range(indptr[row], indptr[row + 1]):
+            column = indices[j]
+            if column < start or column >= stop or data[j] == 0:
+                continue
+            at = position[column - start]
+            values[at] = data[j]
+            codes[at] = code
+            position[column - start] = at + 1
+
+
+@numba.njit(nogil=True, cache=True)
+def _insertion_sort(values, codes):
+    for i in range(1, values.size):
+        value, code = values[i], codes[i]
+        j = i - 1
+        while j >= 0 and values[j] > value:
+            values[j + 1], codes[j + 1] = values[j], codes[j]
+            j -= 1
+        values[j + 1], codes[j + 1] = value, code
+
+
+@numba.njit(nogil=True, cache=True)
+def _radix_sort(keys, codes, other_keys, other_codes, n_digits, histogram):
+    """Sort unsigned `keys` with their codes by digits of 11 bits, least first; True if the result lies in `other`."""
+    n = keys.size
+    swapped = False
+    for digit in range(n_digits):
+        shift = np.uint64(11 * digit)
+        histogram[:] = 0
+        for i in range(n):
+            histogram[(np.uint64(keys[i]) >> shift) & np.uint64(2047)] += 1
+        total = 0
+        for k in range(2048):
+            count = histogram[k]
+            histogram[k] = total
+            total += count
+        for i in range(n):
+            k = (np.uint64(keys[i]) >> shift) & np.uint64(2047)
+            other_keys[histogram[k]] = keys[i]
+            other_codes[histogram[k]] = codes[i]
+            histogram[k] += 1
+        keys, other_keys = other_keys, keys
+        codes, other_codes = other_codes, codes
+        swapped = not swapped
+    return swapped
+
+
+@numba.njit(nogil=True, cache=True)
+def sort_column(values, codes, bits, sign, scratch, scratch_codes, histogram):
+    """Sort one column in place with its codes.
+
+    Args:
+        values: Non-zero values.
+        codes: Their groups.
+        bits: The same memory as `values`, as unsigned integers.
+        sign: The sign bit of that integer type.
+        scratch: Unsigned integers, at least as long.
+        scratch_codes: Codes, at least as long.
+        histogram: `[2048]` whole numbers.
+    """
+    n = values.size
+    if n < SMALL:
+        _insertion_sort(values, codes)
+        return
+    negative = False
+    for i in range(n):
+        if values[i] < 0:
+            negative = True
+            break
+    if negative:
+        for i in range(n):
+            bits[i] = ~bits[i] if bits[i] & sign else bits[i] | sign
+    n_digits = 3 if bits.itemsize == 4 else 6
+    if _radix_sort(bits, codes, scratch[:n], scratch_codes[:n], n_digits, histogram):
+        bits[:] = scratch[:n]
+        codes[:] = scratch_codes[:n]
+    if negative:
+        for i in range(n):
+            bits[i] = bits[i] ^ sign if bits[i] & sign else ~bits[i]
+
+
+@numba.njit(nogil=True, cache=True)
+def sweep_genes(values, codes, bits, sign, offsets, sizes, first, last, log_sums, twice_u, ties, sums, sums_log):
+    """Rank every group against the controls, gene by gene.
+
+    Args:
+        values: Non-zero values of a window of genes, gene after gene; sorted in place.
+        codes: Group of each value; group `sizes.size - 1` is the control.
+        bits: The memory of `values` as unsigned integers.
+        sign: The sign bit of that integer type.
+        offsets: `[w + 1]` where each gene of the window starts.
+        sizes: `[p + 1]` cells per group, zeros included, controls last.
+        first: First gene of the range to do, within the window.
+        last: Gene after the last one.
+        log_sums: Also fill `sums_log`.
+        twice_u: `[w, p]` receives 2U of each group against the control.
+        ties: `[w, p]` receives the sum of t^3 - t over tied blocks of group and control together.
+        sums: `[w, p + 1]` receives the sum of values.
+        sums_log: `[w, p + 1]` receives the sum of log1p of values, or is left.
+    """
+    control = sizes.size - 1
+    longest = 0
+    for gene in range(first, last):
+        longest = max(longest, offsets[gene + 1] - offsets[gene])
+    scratch = np.empty(longest, bits.dtype)
+    scratch_codes = np.empty(longest, codes.dtype)
+    histogram = np.empty(2048, np.int64)
+    stored = np.empty(sizes.size, np.int64)
+    in_block = np.zeros(sizes.size, np.int64)
+    for gene in range(first, last):
+        a, b = offsets[gene], offsets[gene + 1]
+        sort_column(values[a:b], codes[a:b], bits[a:b], sign, scratch, scratch_codes, histogram)
+        stored[:] = 0
+        for i in range(a, b):
+            q = codes[i]
+            stored[q] += 1
+            sums[gene, q] += float(values[i])
+        if log_sums:
+            for i in range(a, b):
+                sums_log[gene, codes[i]] += np.log1p(float(values[i]))
+        zeros_control = float(sizes[control] - stored[control])
+        below = 0.0
+        control_ties = 0.0
+        zeros_done = False
+        i = a
+        while i <= b:
+            if not zeros_done and (i == b or values[i] > 0):
+                for q in range(control):
+                    zeros = float(sizes[q] - stored[q])
+                    twice_u[gene, q] += zeros * (2.0 * below + zeros_control)
+                    both = zeros + zeros_control
+                    ties[gene, q] += both * both * both - both - (zeros_control * zeros_control * zeros_control - zeros_control)
+                control_ties += zeros_control * zeros_control * zeros_control - zeros_control
+                below += zeros_control
+                zeros_done = True
+            if i == b:
+                break
+            j = i + 1
+            while j < b and values[j] == values[i]:
+                j += 1
+            if j == i + 1:
+                if codes[i] == control:
+                    below += 1.0
+                else:
+                    twice_u[gene, codes[i]] += 2.0 * below
+                i = j
+                continue
+            for k in range(i, j):
+                in_block[codes[k]] += 1
+            equal = float(in_block[control])
+            in_block[control] = 0
+            alone = equal * equal * equal - equal
+            for k in range(i, j):
+                q = codes[k]
+                if in_block[q] > 0:
+                    m = float(in_block[q])
+                    in_block[q] = 0
+                    twice_u[gene, q] += m * (2.0 * below + equal)
+                    both = equal + m
+                    ties[gene, q] += both * both * both - both - alone
+            control_ties += alone
+            below += equal
+            i = j
+        for q in range(control):
+            ties[gene, q] += control_ties

@@ -1,0 +1,205 @@
+"""The Virtual Cell Challenge 2025 rules on cells: `vcc2025` (cell-eval 0.8.2) and `vcc2025-leaderboard` (as of 2025).
+
+Both sides are tested against their own controls, as the rule has it. The leaderboard of 2025 ran cell-eval 0.6.6 with
+pdex 0.1.27: one Benjamini-Hochberg over all pairs, and fold changes of zero or infinity replaced by 1/20 and 20.
+"""
+
+import dataclasses
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vc_eval import de, vcc
+from vc_eval.cells import Side, read_labels, read_side, source_name
+from vc_eval.errors import VcEvalError
+from vc_eval.rules import AGGREGATE, PER_PERTURBATION, RuleResult, Settings
+
+if TYPE_CHECKING:
+    import anndata
+    import pandas as pd
+
+METRICS = ("vcc2025/des", "vcc2025/mae", "vcc2025/pds")
+PEER_NAMES = {"vcc2025/des": "overlap_at_N", "vcc2025/mae": "mae", "vcc2025/pds": "discrimination_score_l1"}
+"""Columns of cell-eval's result files, in its order."""
+LEADERBOARD = "vcc2025-leaderboard"
+VERSIONS = {vcc.RULE: vcc.RULE_VERSION, LEADERBOARD: "cell-eval-0.6.6+pdex-0.1.27"}
+CLIP = 20.0  # pdex 0.1.27 writes this for a fold change with a zero below, and its inverse for a zero above
+FLOAT32 = 2.0**-24  # relative rounding of one float32 operation
+
+
+def score_pair(pred: "anndata.AnnData", real: "anndata.AnnData", *, settings: Settings) -> RuleResult:
+    """Score predicted cells under `vcc2025`.
+
+    Args:
+        pred: Predicted cells with their own controls, `[n, g]`.
+        real: Real cells with controls, `[m, g]`.
+        settings: See `Settings`.
+
+    Raises:
+        VcEvalError: If the two do not hold the same genes and perturbations, or values are of no known scale.
+
+    References:
+        metrics.md A; cell-eval 0.8.2.
+    """
+    return _score(pred, real, settings, vcc.RULE)
+
+
+def score_pair_leaderboard(pred: "anndata.AnnData", real: "anndata.AnnData", *, settings: Settings) -> RuleResult:
+    """Score predicted cells as the leaderboard of 2025 did; arguments as `score_pair`.
+
+    References:
+        metrics.md A12; cell-eval 0.6.6 with pdex 0.1.27.
+    """
+    return _score(pred, real, settings, LEADERBOARD)
+
+
+def read_pair(
+    pred: "anndata.AnnData", real: "anndata.AnnData", settings: Settings
+) -> "list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]":
+    """Check that two AnnData belong together.
+
+    Returns:
+        Per context (name, labels of `pred`, labels of `real`, genes in the order of `real`); cells of other contexts
+        carry the label "".
+
+    Raises:
+        VcEvalError: With the offending genes, perturbations or contexts by name.
+    """
+    genes = real.var_names.to_numpy(str)
+    for adata, name in ((pred, "pred"), (real, "real")):
+        if not adata.var_names.is_unique:
+            twice = adata.var_names[adata.var_names.duplicated()][0]
+            raise VcEvalError(f"{name} ({source_name(adata)}): gene {twice!r} occurs twice; expected unique names.")
+    _same(set(pred.var_names.astype(str)), set(genes), pred, real, "genes")
+    labels = {n: read_labels(a, settings.pert_col, settings.control, n) for a, n in ((pred, "pred"), (real, "real"))}
+    if settings.context_col is None:
+        _same(set(labels["pred"]), set(labels["real"]), pred, real, f"labels of obs[{settings.pert_col!r}]")
+        return [("", labels["pred"], labels["real"], genes)]
+    contexts = {}
+    for adata, name in ((pred, "pred"), (real, "real")):
+        if settings.context_col not in adata.obs.columns:
+            raise VcEvalError(f"{name} ({source_name(adata)}): no column {settings.context_col!r} in obs.")
+        contexts[name] = adata.obs[settings.context_col].astype(str).to_numpy(str)
+    _same(set(contexts["pred"]), set(contexts["real"]), pred, real, f"contexts of obs[{settings.context_col!r}]")
+    pairs = []
+    for context in sorted(set(contexts["real"])):
+        part = {name: np.where(contexts[name] == context, labels[name], "") for name in labels}
+        _same(set(part["pred"]) - {""}, set(part["real"]) - {""}, pred, real, f"labels of context {context!r}")
+        if settings.control not in part["real"]:
+            raise VcEvalError(f"context {context!r}: no control cell labelled {settings.control!r} on either side.")
+        pairs.append((context, part["pred"], part["real"], genes))
+    return pairs
+
+
+def _same(pred: set, real: set, pred_data: "anndata.AnnData", real_data: "anndata.AnnData", what: str) -> None:
+    if pred == real:
+        return
+    only = [
+        f"{len(extra)} only in {name} ({source_name(data)}), e.g. {sorted(extra)[:5]!r}"
+        for extra, name, data in ((pred - real, "pred", pred_data), (real - pred, "real", real_data))
+        if extra
+    ]
+    raise VcEvalError(f"{what} differ: {'; '.join(only)}; expected the same on both sides. Drop or add them.")
+
+
+def _score(pred: "anndata.AnnData", real: "anndata.AnnData", settings: Settings, rule: str) -> RuleResult:
+    import pandas as pd
+
+    from vc_eval.cache import cached_side
+
+    if settings.options:
+        raise VcEvalError(f"{rule}: unknown options {sorted(settings.options)!r}; this rule has none.")
+    rows, scales = [], {}
+    pairs = read_pair(pred, real, settings)
+    for context, pred_labels, real_labels, genes in pairs:
+        real_side = cached_side(real, real_labels, genes, name="real", settings=settings, context=context)
+        pred_side = read_side(pred, pred_labels, genes, name="pred", settings=settings)
+        rows.append(_rows(context, score_sides(pred_side, real_side, rule=rule), real_side.labels))
+        scales[context or "all"] = {side.name: dataclasses.asdict(side.scale) for side in (real_side, pred_side)}
+    per_perturbation = pd.concat(rows, ignore_index=True)[list(PER_PERTURBATION)]
+    provenance = {
+        "rule": rule,
+        "rule_version": VERSIONS[rule],
+        "package_version": version("vc-eval"),
+        "settings": settings.as_dict(),
+        "scale": scales,
+        "genes": len(pairs[0][3]),
+        "genes_reordered": not np.array_equal(pred.var_names.to_numpy(str), real.var_names.to_numpy(str)),
+        "control_source": "each side its own",
+        "normalisation": "log1p as given; whole counts scaled to the median total of the side, then log1p",
+        "de": "Mann-Whitney U, tie- and continuity-corrected; Benjamini-Hochberg "
+        + ("over all pairs" if rule == LEADERBOARD else "per perturbation"),
+        "ties": "DES: gene order of the real file; PDS: midrank; lower and upper span all orders and float32 rounding",
+    }
+    return RuleResult(per_perturbation=per_perturbation, aggregate=aggregate(per_perturbation), provenance=provenance)
+
+
+def score_sides(pred: Side, real: Side, *, rule: str = vcc.RULE) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """DES, MAE and PDS of one context from two ranked sides: metric -> (value, lower, upper), each `[p]`.
+
+    Args:
+        pred: Prediction, same labels and genes as `real`.
+        real: Real cells.
+        rule: `vcc2025` or `vcc2025-leaderboard`.
+    """
+    tables = [side_table(side, rule) for side in (real, pred)]
+    single = pred.stored_bytes == 4 or real.stored_bytes == 4
+    des = vcc.differential_expression_score(*tables, rounding_p=_fold_change_rounding(pred))
+    position = {gene: g for g, gene in enumerate(real.genes)}
+    target_p = np.array([position.get(label, -1) for label in real.labels])
+    deltas = [side.mean_lg[:-1] - side.mean_lg[-1] for side in (pred, real)]
+    pds = vcc.perturbation_discrimination_score(*deltas, target_p, rounding=1e-6 if single else 1e-12)
+    mae = vcc.mean_absolute_error(pred.mean_lg[:-1], real.mean_lg[:-1])
+    return {
+        "vcc2025/des": tuple(des),
+        "vcc2025/mae": (mae, mae, mae),
+        "vcc2025/pds": (pds.midrank, pds.pessimistic, pds.optimistic),
+    }
+
+
+def side_table(side: Side, rule: str = vcc.RULE) -> de.DeTable:
+    """DE table of one side under a rule."""
+    table = side.table()
+    if rule == vcc.RULE:
+        return table
+    mean_pg, control_g = np.expm1(table.mean_pg), np.expm1(table.control_mean_g)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(control_g == 0, CLIP, np.where(mean_pg == 0, 1 / CLIP, mean_pg / control_g))
+    q_value_pg = de.benjamini_hochberg(table.p_value_pg.reshape(1, -1)).reshape(table.p_value_pg.shape)
+    return dataclasses.replace(table, q_value_pg=q_value_pg, lfc_pg=np.log2(ratio))
+
+
+def _fold_change_rounding(side: Side) -> np.ndarray:
+    """`[p]` what a float32 sum over the cells may add to a log2 fold change; six times a random walk of roundings."""
+    if side.stored_bytes == 8:
+        return np.full(len(side.labels), 1e-6)  # the ranking itself is in float32
+    steps = np.sqrt(side.sizes[:-1]) + np.sqrt(side.sizes[-1]) + 4
+    return 6 * steps * FLOAT32 / np.log(2) * np.maximum(1.0, side.mean_log_lg.max())
+
+
+def _rows(context: str, scores: dict, labels: list[str]) -> "pd.DataFrame":
+    import pandas as pd
+
+    frames = [
+        pd.DataFrame({
+            "context": context, "perturbation": labels, "metric": metric, "value": value, "lower": lower,
+            "upper": upper, "reason": "",
+        })
+        for metric, (value, lower, upper) in scores.items()
+    ]  # fmt: skip
+    return pd.concat(frames, ignore_index=True)
+
+
+def aggregate(per_perturbation: "pd.DataFrame") -> "pd.DataFrame":
+    """Means per context and metric, and over all contexts (mean of their means); NaN propagates, as the rule has it."""
+    import pandas as pd
+
+    rows = []
+    for metric, part in per_perturbation.groupby("metric", sort=True):
+        groups = [(context, group["value"].to_numpy()) for context, group in part.groupby("context", sort=True)]
+        missing = int(part["value"].isna().sum())
+        overall = float(np.mean([values.mean() for _, values in groups]))
+        rows.append(("", metric, overall, len(part), missing))
+        rows += [(c, metric, float(v.mean()), v.size, int(np.isnan(v).sum())) for c, v in groups if c]
+    return pd.DataFrame(rows, columns=list(AGGREGATE))
