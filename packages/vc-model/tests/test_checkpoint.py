@@ -1,0 +1,110 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from vc_model.anchored import Anchored, AnchoredConfig, ResidualConfig
+from vc_model.checkpoint import load_checkpoint, save_checkpoint
+from vc_model.errors import CheckpointError, ContractError
+from vc_model.models import MODELS, fit_models
+from vc_model.testing import make_world
+
+CONFIG = AnchoredConfig(residual=ResidualConfig(hidden=16, rank=8, directions=16, steps=100))
+
+
+@pytest.fixture(scope="module")
+def world():
+    return make_world(n_train=40, n_test=8, n_genes=40, n_combos=80, n_test_combos=10, interaction=0.4)
+
+
+@pytest.fixture(scope="module")
+def fitted(world):
+    model = Anchored(CONFIG).fit(world.train)
+    assert model.gate_b2.any(), "the residual has to be open for its parameters to be tested"
+    return model
+
+
+@pytest.fixture(scope="module")
+def saved(fitted, tmp_path_factory):
+    path = tmp_path_factory.mktemp("checkpoint") / "model"
+    save_checkpoint(path, fitted, metrics={"mse": 0.5}, commit="abc", parents={"screen.zarr": "0"})
+    return path
+
+
+@pytest.fixture
+def copy(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "model")
+
+
+def edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def assert_same(one, other):
+    for name in ("delta_pg", "mean_pg", "var_pg"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_predictions_after_loading_are_equal_to_the_bit(saved, fitted, world):
+    loaded = load_checkpoint(saved)
+    assert_same(loaded.predict(world.test), fitted.predict(world.test))
+    assert loaded.config == CONFIG
+    meta = json.loads((saved / "meta.json").read_text())
+    assert (meta["metrics"], meta["commit"], meta["contract"]["name"]) == ({"mse": 0.5}, "abc", "checkpoint")
+    assert meta["genes"] == list(world.train.genes)
+
+
+def test_every_baseline_survives_a_round_trip(world, tmp_path):
+    for name, model in fit_models(world.train, [name for name in MODELS if name != "anchored"]).items():
+        save_checkpoint(tmp_path / name, model)
+        assert_same(load_checkpoint(tmp_path / name).predict(world.test), model.predict(world.test))
+
+
+def test_an_array_that_many_parts_share_is_stored_once(saved):
+    config = json.loads((saved / "config.json").read_text())
+    shape = [120, 40]
+    assert [entry[0] for entry in config["arrays"].values()].count(shape) == 1
+
+
+@pytest.mark.parametrize("item", ["params", "config.json", "meta.json"])
+def test_a_missing_item_is_refused(copy, item):
+    shutil.rmtree(copy / item) if item == "params" else (copy / item).unlink()
+    with pytest.raises(CheckpointError, match=item):
+        load_checkpoint(copy)
+
+
+def _reshape(config):
+    next(iter(config["arrays"].values()))[0][0] += 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config.update(model="oracle"),
+        lambda config: config["arrays"].popitem(),
+        lambda config: config["arrays"].update(extra=[[2], "float32"]),
+        _reshape,
+        lambda config: config["objects"][0].update({"class": "Oracle"}),
+        lambda config: config["objects"][-1]["fields"].pop("spread"),
+        lambda config: config.update(root=3),
+        lambda config: config.pop("objects"),
+    ],
+)
+def test_a_config_that_does_not_fit_the_parameters_is_refused(copy, change):
+    edit(copy / "config.json", change)
+    with pytest.raises(CheckpointError):
+        load_checkpoint(copy)
+
+
+def test_a_wrong_header_is_refused(copy):
+    edit(copy / "meta.json", lambda meta: meta["contract"].update(version="2.0"))
+    with pytest.raises(ContractError, match="version"):
+        load_checkpoint(copy)
+
+
+def test_nothing_is_left_of_a_failed_save(fitted, tmp_path):
+    with pytest.raises(TypeError):
+        save_checkpoint(tmp_path / "model", fitted, metrics={"bad": {1, 2}})
+    assert list(tmp_path.iterdir()) == []
