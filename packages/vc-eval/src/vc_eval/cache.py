@@ -25,7 +25,13 @@ FORMAT = 1  # moves when the content of a cache file moves
 
 
 def cached_side(
-    adata: "anndata.AnnData", labels_n: np.ndarray, genes: np.ndarray, *, name: str, settings: Settings, context: str = ""
+    adata: "anndata.AnnData",
+    labels_n: np.ndarray,
+    genes: np.ndarray,
+    *,
+    name: str,
+    settings: Settings,
+    context: str = "",
 ) -> Side:
     """`cells.read_side`, kept in the folder `settings.cache` if there is one.
 
@@ -89,7 +95,7 @@ def _load(path: Path, genes: np.ndarray, name: str) -> Side | None:
             side = Side(
                 name=name, labels=header["labels"], genes=genes, sizes=file["sizes"], scale=Scale(**header["scale"]),
                 stored_bytes=header["stored_bytes"], twice_u=file["twice_u"], ties=file["ties"], mean_lg=mean_lg,
-                mean_log_lg=file["mean_log_lg"] if "mean_log_lg" in file else mean_lg,
+                mean_log_lg=file.get("mean_log_lg", mean_lg),
             )  # fmt: skip
     except FileNotFoundError:
         return None

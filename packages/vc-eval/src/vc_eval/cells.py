@@ -147,20 +147,12 @@ def read_side(
     twice_u, ties = (np.zeros((n_genes, n_groups - 1)) for _ in range(2))
     sums, sums_log = np.zeros((n_genes, n_groups)), np.zeros((n_genes if log_sums else 1, n_groups))
     sizes = np.bincount(code_n[code_n >= 0], minlength=n_groups)
+    outputs = (twice_u, ties, sums)
     for start, stop in _windows(counts, dtype.itemsize + 2, settings.memory_mb):
-        values, owners, offsets = _columns(matrix, code_n, factor_n, counts, start, stop, dtype, settings.progress)
-        bits = values.view(np.uint32 if dtype.itemsize == 4 else np.uint64)
-        sign = bits.dtype.type(1 << (8 * dtype.itemsize - 1))
-        window = slice(start, stop)
-
-        def task(first: int, last: int) -> None:
-            sweep.sweep_genes(
-                values, owners, bits, sign, offsets, sizes, first, last, log_sums, twice_u[window], ties[window],
-                sums[window], sums_log[window] if log_sums else sums_log,
-            )  # fmt: skip
-
-        kernels.run_blocks(task, stop - start, settings.n_threads)
-        del values, owners, bits
+        columns = _columns(matrix, code_n, factor_n, counts, start, stop, dtype, settings.progress)
+        into = [array[start:stop] for array in outputs]
+        _rank(*columns, sizes, into, sums_log[start:stop] if log_sums else None, settings.n_threads)
+        del columns
     mean_lg = np.ascontiguousarray(sums[column_g].T) / sizes[:, None]
     mean_log_lg = np.ascontiguousarray(sums_log[column_g].T) / sizes[:, None] if log_sums else mean_lg
     return Side(
@@ -184,7 +176,9 @@ class _Matrix:
         self.n_rows, self.n_columns = x.shape
         self.source = x
         found = np.dtype(x.dtype)
-        self.dtype = found if found in (np.float32, np.float64) else np.dtype(np.float32 if found.itemsize <= 4 else np.float64)
+        self.dtype = (
+            found if found in (np.float32, np.float64) else np.dtype(np.float32 if found.itemsize <= 4 else np.float64)
+        )
         if found.kind not in "fiub":
             raise VcEvalError(f"{source_name(adata)}: X is of type {found}; expected real numbers.")
         self.kept: list | None = None
@@ -257,6 +251,22 @@ def _columns(
     return values, owners, offsets
 
 
+def _rank(
+    values: np.ndarray, owners: np.ndarray, offsets: np.ndarray, sizes: np.ndarray, outputs: list[np.ndarray],
+    sums_log: np.ndarray | None, n_threads: int | None,
+) -> None:  # fmt: skip
+    """Sort and sweep every gene of a window on threads."""
+    bits = values.view(np.uint32 if values.itemsize == 4 else np.uint64)
+    sign = bits.dtype.type(1 << (8 * values.itemsize - 1))
+    log_sums = sums_log is not None
+    logs = sums_log if log_sums else np.zeros((1, sizes.size))
+
+    def task(first: int, last: int) -> None:
+        sweep.sweep_genes(values, owners, bits, sign, offsets, sizes, first, last, log_sums, *outputs, logs)
+
+    kernels.run_blocks(task, offsets.size - 1, n_threads)
+
+
 def _with_bar(matrix: _Matrix, what: str, progress: bool) -> Iterator[tuple[int, scipy.sparse.csr_array]]:
     from tqdm import tqdm
 
@@ -315,5 +325,9 @@ def _first(matrix: _Matrix, code_n: np.ndarray, wrong: object, adata: "anndata.A
         found = np.flatnonzero(wrong(block.data) & (code_n[start + rows] >= 0))
         if found.size:
             at = found[0]
-            return str(adata.obs_names[start + rows[at]]), str(adata.var_names[block.indices[at]]), float(block.data[at])
+            return (
+                str(adata.obs_names[start + rows[at]]),
+                str(adata.var_names[block.indices[at]]),
+                float(block.data[at]),
+            )
     raise AssertionError("no offending entry")

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse
-import scipy.special
 
-from vc_eval import kernels
+from vc_eval import kernels, sweep
 from vc_eval.errors import VcEvalError
 
 SIGNIFICANT = 0.05  # strict bound on the adjusted p value, compared in float32 (metrics.md A4)
@@ -147,15 +146,10 @@ def p_values(twice_u: np.ndarray, ties: np.ndarray, sizes: np.ndarray, n_control
     References:
         metrics.md A3; the same numbers as scipy.stats.mannwhitneyu(method="asymptotic", use_continuity=True).
     """
-    m = sizes[:, None].astype(np.float64)
-    total = m + n_control
-    u = twice_u / 2
-    mean = m * n_control / 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        variance = m * n_control / 12 * ((total + 1) - ties / (total * (total - 1)))
-        z = (np.maximum(u, m * n_control - u) - mean - 0.5) / np.sqrt(variance)
-        p = np.minimum(1.0, 2 * scipy.special.ndtr(-z))
-    p[~(variance > 0)] = 1.0
+    p = np.empty(twice_u.shape)
+    sweep.two_sided_p(
+        np.ascontiguousarray(twice_u), np.ascontiguousarray(ties), np.asarray(sizes, np.int64), n_control, p
+    )
     return p
 
 

@@ -73,6 +73,11 @@ _RULES: dict[str, str | ScorePair] = {
     "vcc2025-leaderboard": "vc_eval.vcc2025:score_pair_leaderboard",
     "vcc2026": "vc_eval.vcc2026:score_pair",
 }
+PROFILES: dict[str, str] = {
+    "full": "vc_eval.metrics.full:score_pair",
+    "bio": "vc_eval.metrics.bio:score_pair",
+}
+"""Sets of metrics that are no competition rule; the same signature and result as a rule."""
 
 
 def rule_names() -> list[str]:
@@ -81,14 +86,15 @@ def rule_names() -> list[str]:
 
 
 def get_rule(name: str) -> ScorePair:
-    """The scoring function of a rule, imported on first use.
+    """The scoring function of a rule or profile, imported on first use.
 
     Raises:
-        VcEvalError: If no rule has that name.
+        VcEvalError: If no rule and no profile has that name.
     """
-    if name not in _RULES:
-        raise VcEvalError(f"rule: expected one of {', '.join(_RULES)}, found {name!r}.")
-    rule = _RULES[name]
+    known = _RULES | PROFILES
+    if name not in known:
+        raise VcEvalError(f"rule: expected one of {', '.join(known)}, found {name!r}.")
+    rule = known[name]
     if isinstance(rule, str):
         module, _, function = rule.partition(":")
         rule = getattr(importlib.import_module(module), function)
@@ -105,7 +111,7 @@ def register(name: str, rule: str | ScorePair) -> None:
     Raises:
         VcEvalError: If the name is taken.
     """
-    if name in _RULES:
+    if name in _RULES or name in PROFILES:
         raise VcEvalError(f"rule: {name!r} is taken; expected a new name.")
     _RULES[name] = rule
 
