@@ -1,0 +1,201 @@
+"""The two ends of the 2026 scale, measured on the real cells alone: 0 is the mean response, 1 is a replicate.
+
+The baseline knows the mean response of the very perturbations that are scored, so 0 is not "knows nothing". The
+replicate is one half of the cells against the other, each half with its own control; it is raw, so scores above 1 are
+possible. Real cells can be kept or handed on once measured: see `Anchors.as_dict`.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+
+from vc_eval.errors import VcEvalError
+from vc_eval.vcc2026 import members
+from vc_eval.vcc2026.sides import Counts, RealSide, Side, measure_prediction, measure_real, read_counts
+
+HIGHER = ("pds_cosine", "direction_fidelity", "direction_reach", "sig_jaccard")
+LOWER = ("expression_error", "lfc_nmae")
+MEMBERS = ("pds_cosine", "expression_error", "direction_fidelity", "direction_reach", "sig_jaccard", "lfc_nmae")
+N_SPLITS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anchors:
+    """Aggregates of the six members at both ends of the scale."""
+
+    baseline: dict[str, float]
+    replicate: dict[str, float]
+    replicate_sd: dict[str, float]
+    """Standard deviation over the splits; differences in score below it over the span are not resolvable."""
+    emission: str
+    """`dispersed` or `tile`; how the baseline profile became cells."""
+    seed: int
+    """Of the emission, and the root of the split seeds."""
+    split_seeds: tuple[int, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON."""
+        return asdict(self) | {"split_seeds": list(self.split_seeds)}
+
+
+def split_seeds(seed: int = 0, n_splits: int = N_SPLITS) -> tuple[int, ...]:
+    """Seeds of the half splits, words of a numpy SeedSequence; seed 0 gives those of the challenge."""
+    return tuple(int(word) for word in np.random.SeedSequence(seed).generate_state(n_splits))
+
+
+def aggregate(predicted: Side, real: RealSide) -> dict[str, float]:
+    """The six members of one measured prediction: means over perturbations with a value, and the ratio of sums."""
+    values = {
+        "pds_cosine": members.pds_cosine(predicted, real),
+        "direction_fidelity": members.direction_fidelity(predicted, real),
+        "direction_reach": members.direction_reach(predicted, real),
+        "sig_jaccard": members.sig_jaccard(predicted, real),
+        "lfc_nmae": members.lfc_nmae(predicted.lfc_pg, real),
+    }
+    result = {name: mean(value) for name, value in values.items()}
+    result["expression_error"] = members.expression_ratio(members.expression_terms(predicted, real))
+    return {name: result[name] for name in MEMBERS}
+
+
+def mean(values_p: np.ndarray) -> float:
+    """Mean of the defined values; NaN if there is none."""
+    defined = values_p[~np.isnan(values_p)]
+    return float(defined.mean()) if defined.size else float("nan")
+
+
+def compute_anchors(
+    counts: Counts, labels: pd.Series, genes: np.ndarray, real: RealSide, *, control: str,
+    target_genes: dict[str, str | None] | None = None, emission: str = "dispersed", seed: int = 0,
+    n_splits: int = N_SPLITS, n_threads: int | None = None,
+) -> Anchors:  # fmt: skip
+    """Measure both anchors on the real cells.
+
+    Args:
+        counts: Real cells.
+        labels: `[n]` label column of the real cells; a categorical keeps the order of its categories, which decides
+            the order of the random draws.
+        genes: `[g]` gene names.
+        real: The same cells measured.
+        control: Control label.
+        target_genes: See `sides.find_targets`.
+        emission: `dispersed`, or `tile` for the older baseline of identical cells.
+        seed: Root seed.
+        n_splits: Number of half splits.
+        n_threads: Threads; default is every core.
+
+    Raises:
+        VcEvalError: If a label has a single cell, a gene is targeted by every perturbation, or an option is unknown.
+    """
+    label_n = labels.astype(str).to_numpy().astype(str)
+    profile_g = mean_response(counts, label_n, real, control=control)
+    predicted_n, cells = emit_baseline(counts, label_n, profile_g, control=control, emission=emission, seed=seed)
+    baseline = aggregate(
+        measure_prediction(read_counts(cells, "baseline", fractional=True), predicted_n, real, n_threads=n_threads),
+        real,
+    )
+    seeds = split_seeds(seed, n_splits)
+    splits = [
+        _replicate(counts, labels, label_n, genes, real, control, target_genes, split_seed, n_threads)
+        for split_seed in seeds
+    ]
+    return Anchors(
+        baseline=baseline,
+        replicate={name: float(np.mean([split[name] for split in splits])) for name in MEMBERS},
+        replicate_sd={name: float(np.std([split[name] for split in splits])) for name in MEMBERS},
+        emission=emission, seed=seed, split_seeds=seeds,
+    )  # fmt: skip
+
+
+def mean_response(counts: Counts, label_n: np.ndarray, real: RealSide, *, control: str) -> np.ndarray:
+    """`[g]` mean over perturbations of their mean counts, every perturbation weighted equally and silent about its own target.
+
+    Raises:
+        VcEvalError: If some gene is the target of every perturbation.
+    """
+    group_n = np.array([{name: p for p, name in enumerate(real.perturbations)}.get(label, -1) for label in label_n])
+    kept = np.flatnonzero(group_n >= 0)
+    sizes = np.bincount(group_n[kept], minlength=len(real.perturbations))
+    indicator = scipy.sparse.csr_array(
+        (np.ones(kept.size), (group_n[kept], kept)), shape=(len(real.perturbations), label_n.size)
+    )
+    mean_pg = (indicator @ counts.csr.astype(np.float64)).toarray() / sizes[:, None]
+    total_g, count_g = mean_pg.sum(axis=0), np.full(mean_pg.shape[1], float(len(mean_pg)))
+    rows = np.flatnonzero(real.target_p >= 0)
+    np.subtract.at(total_g, real.target_p[rows], mean_pg[rows, real.target_p[rows]])
+    np.subtract.at(count_g, real.target_p[rows], 1)
+    if (count_g <= 0).any():
+        raise VcEvalError(
+            f"baseline: {', '.join(real.genes[count_g <= 0][:5])} is the target of every perturbation, so the mean "
+            "response is undefined there; score more perturbations."
+        )
+    return total_g / count_g
+
+
+def emit_baseline(
+    counts: Counts, label_n: np.ndarray, profile_g: np.ndarray, *, control: str, emission: str = "dispersed",
+    seed: int = 0,
+) -> tuple[np.ndarray, scipy.sparse.csr_array]:  # fmt: skip
+    """Cells of the baseline: as many per perturbation as there are real ones.
+
+    `dispersed` draws control cells with replacement and multiplies every gene by profile / control mean, so that the
+    mean of the counts is the profile and the spread is that of controls. `tile` repeats the profile.
+
+    Returns:
+        (labels `[n]`, cells `[n, g]` float32, fractional counts), perturbations in name order.
+
+    Raises:
+        VcEvalError: If the emission is unknown.
+    """
+    names, sizes = np.unique(label_n[label_n != control], return_counts=True)
+    if emission == "tile":
+        return np.repeat(names, sizes), scipy.sparse.csr_array(
+            np.tile(profile_g.astype(np.float32), (int(sizes.sum()), 1))
+        )
+    if emission != "dispersed":
+        raise VcEvalError(f"emission: expected 'dispersed' or 'tile', found {emission!r}.")
+    controls = counts.csr[np.flatnonzero(label_n == control)]
+    control_mean_g = np.asarray(controls.astype(np.float64).sum(axis=0)).ravel() / controls.shape[0]
+    scale_g = np.divide(profile_g, control_mean_g, out=np.zeros_like(profile_g), where=control_mean_g > 0)
+    rng = np.random.default_rng(seed)
+    drawn = np.concatenate([rng.integers(0, controls.shape[0], size=int(size)) for size in sizes])
+    cells = controls[drawn]
+    cells.data = (cells.data * scale_g[cells.indices]).astype(np.float32)
+    cells.eliminate_zeros()
+    return np.repeat(names, sizes), cells
+
+
+def halves(labels: pd.Series, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of two disjoint random halves: floor(n / 2) cells of every label in each, an odd cell in neither."""
+    rng = np.random.default_rng(seed)
+    first, second = [], []
+    for rows in labels.groupby(labels, observed=True).indices.values():
+        shuffled = rng.permutation(np.asarray(rows))
+        n = shuffled.size // 2
+        first.append(shuffled[:n])
+        second.append(shuffled[n : 2 * n])
+    return np.concatenate(first), np.concatenate(second)
+
+
+def _replicate(
+    counts: Counts, labels: pd.Series, label_n: np.ndarray, genes: np.ndarray, real: RealSide, control: str,
+    target_genes: dict[str, str | None] | None, seed: int, n_threads: int | None,
+) -> dict[str, float]:  # fmt: skip
+    """Members of one half as the prediction of the other; the fold change error with genes and denominator of the whole."""
+    single = sorted(name for name, n in real.n_cells.items() if n < 2)
+    if single:
+        raise VcEvalError(
+            f"replicate anchor: {len(single)} labels have a single cell (first: {', '.join(single[:5])}); halves need "
+            "two. Drop them from the real data, or give the anchors."
+        )
+    truth, prediction = (
+        measure_real(
+            counts.rows(rows), label_n[rows], genes, control=control, target_genes=target_genes, n_threads=n_threads
+        )
+        for rows in halves(labels, seed)
+    )
+    result = aggregate(prediction, truth)
+    result["lfc_nmae"] = mean(members.lfc_nmae(truth.lfc_pg, real, against_pg=prediction.lfc_pg))
+    return result
