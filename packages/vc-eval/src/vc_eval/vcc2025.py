@@ -135,7 +135,9 @@ def _score(pred: "anndata.AnnData", real: "anndata.AnnData", settings: Settings,
     return RuleResult(per_perturbation=per_perturbation, aggregate=aggregate(per_perturbation), provenance=provenance)
 
 
-def score_sides(pred: Side, real: Side, *, rule: str = vcc.RULE) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def score_sides(
+    pred: Side, real: Side, *, rule: str = vcc.RULE
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """DES, MAE and PDS of one context from two ranked sides: metric -> (value, lower, upper), each `[p]`.
 
     Args:
