@@ -16,6 +16,7 @@ import scipy.sparse
 
 from vc_eval.cells import Scale, Side, read_side
 from vc_eval.contracts import sha256_tree, write_whole
+from vc_eval.inputs import source_path
 from vc_eval.rules import Settings
 
 if TYPE_CHECKING:
@@ -55,9 +56,10 @@ def cached_side(
 
 
 def content_hash(adata: "anndata.AnnData") -> str:
-    """sha256 of the cells: of the file if the AnnData is backed by one, else of X and the gene names."""
-    if adata.isbacked:
-        return sha256_tree(Path(adata.filename))
+    """sha256 of the cells: of the file that X is read from, else of X and the gene names."""
+    path = source_path(adata)
+    if path is not None:
+        return sha256_tree(path)
     total = hashlib.sha256()
     x = adata.X
     arrays = (x.data, x.indices, x.indptr) if scipy.sparse.issparse(x) else (np.asarray(x),)

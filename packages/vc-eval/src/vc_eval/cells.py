@@ -14,6 +14,7 @@ import scipy.sparse
 
 from vc_eval import de, kernels, sweep
 from vc_eval.errors import VcEvalError
+from vc_eval.inputs import source_name
 from vc_eval.rules import Settings
 
 if TYPE_CHECKING:
@@ -71,46 +72,6 @@ class Side:
             mean_pg=self.mean_log_lg[:-1],
             control_mean_g=self.mean_log_lg[-1],
         )
-
-
-def read_labels(adata: "anndata.AnnData", column: str, control: str, name: str) -> np.ndarray:
-    """`[n]` labels of one column of `obs`, as strings.
-
-    Args:
-        adata: The cells.
-        column: Column of `obs`.
-        control: Label of control cells, which must occur.
-        name: `real` or `pred`, for messages.
-
-    Raises:
-        VcEvalError: If the column is missing, a label is missing, or no cell is a control.
-    """
-    where = f"{name} ({source_name(adata)})"
-    if column not in adata.obs.columns:
-        raise VcEvalError(
-            f"{where}: expected the column {column!r} in obs, found {', '.join(map(str, adata.obs.columns)) or 'none'}. "
-            "Name it with --pert-col."
-        )
-    labels = adata.obs[column]
-    missing = labels.isna().to_numpy()
-    if missing.any():
-        raise VcEvalError(
-            f"{where}: obs[{column!r}] has no label at {int(missing.sum())} cells, first {adata.obs_names[missing][0]!r}; "
-            "expected a label for every cell. Label them or drop them."
-        )
-    labels = labels.astype(str).to_numpy(str)
-    if not (labels == control).any():
-        found = sorted(set(labels))
-        raise VcEvalError(
-            f"{where}: expected control cells labelled {control!r} in obs[{column!r}], found none among {len(found)} "
-            f"labels such as {found[:5]!r}. Name the label with --control, or add the control cells."
-        )
-    return labels
-
-
-def source_name(adata: "anndata.AnnData") -> str:
-    """File name of a backed AnnData, else "in memory"."""
-    return repr(str(adata.filename.name)) if adata.isbacked else "in memory"
 
 
 def read_side(

@@ -117,17 +117,25 @@ def register(name: str, rule: str | ScorePair) -> None:
 
 
 def score_pair(
-    pred: "anndata.AnnData", real: "anndata.AnnData", *, rule: str = "vcc2025", settings: Settings | None = None
+    pred: "str | Path | anndata.AnnData",
+    real: "str | Path | anndata.AnnData",
+    *,
+    rule: str = "vcc2025",
+    settings: Settings | None = None,
 ) -> RuleResult:
     """Score predicted cells against real cells under a named rule.
 
     Args:
-        pred: Predicted cells `[n, g]`, perturbations in `obs`.
-        real: Real cells `[m, g]`, the same genes and perturbations.
-        rule: One of `rule_names`.
+        pred: Predicted cells `[n, g]`, perturbations in `obs`; a path is opened without loading X.
+        real: Real cells `[m, g]`, the same genes and perturbations; AnnData or path.
+        rule: One of `rule_names` or `PROFILES`.
         settings: Default settings if None.
 
     Raises:
         VcEvalError: If the rule is unknown or refuses the input.
     """
+    from vc_eval.inputs import open_cells, refuse_profiles
+
+    pred, real = open_cells(pred), open_cells(real)
+    refuse_profiles(pred)
     return get_rule(rule)(pred, real, settings=settings or Settings())

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vc_eval import de, vcc
-from vc_eval.cells import Side, read_labels, read_side, source_name
+from vc_eval.cells import Side, read_side
 from vc_eval.errors import VcEvalError
+from vc_eval.inputs import read_pair
 from vc_eval.rules import AGGREGATE, PER_PERTURBATION, RuleResult, Settings
 
 if TYPE_CHECKING:
@@ -52,55 +53,6 @@ def score_pair_leaderboard(pred: "anndata.AnnData", real: "anndata.AnnData", *, 
         metrics.md A12; cell-eval 0.6.6 with pdex 0.1.27.
     """
     return _score(pred, real, settings, LEADERBOARD)
-
-
-def read_pair(
-    pred: "anndata.AnnData", real: "anndata.AnnData", settings: Settings
-) -> "list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]":
-    """Check that two AnnData belong together.
-
-    Returns:
-        Per context (name, labels of `pred`, labels of `real`, genes in the order of `real`); cells of other contexts
-        carry the label "".
-
-    Raises:
-        VcEvalError: With the offending genes, perturbations or contexts by name.
-    """
-    genes = real.var_names.to_numpy(str)
-    for adata, name in ((pred, "pred"), (real, "real")):
-        if not adata.var_names.is_unique:
-            twice = adata.var_names[adata.var_names.duplicated()][0]
-            raise VcEvalError(f"{name} ({source_name(adata)}): gene {twice!r} occurs twice; expected unique names.")
-    _same(set(pred.var_names.astype(str)), set(genes), pred, real, "genes")
-    labels = {n: read_labels(a, settings.pert_col, settings.control, n) for a, n in ((pred, "pred"), (real, "real"))}
-    if settings.context_col is None:
-        _same(set(labels["pred"]), set(labels["real"]), pred, real, f"labels of obs[{settings.pert_col!r}]")
-        return [("", labels["pred"], labels["real"], genes)]
-    contexts = {}
-    for adata, name in ((pred, "pred"), (real, "real")):
-        if settings.context_col not in adata.obs.columns:
-            raise VcEvalError(f"{name} ({source_name(adata)}): no column {settings.context_col!r} in obs.")
-        contexts[name] = adata.obs[settings.context_col].astype(str).to_numpy(str)
-    _same(set(contexts["pred"]), set(contexts["real"]), pred, real, f"contexts of obs[{settings.context_col!r}]")
-    pairs = []
-    for context in sorted(set(contexts["real"])):
-        part = {name: np.where(contexts[name] == context, labels[name], "") for name in labels}
-        _same(set(part["pred"]) - {""}, set(part["real"]) - {""}, pred, real, f"labels of context {context!r}")
-        if settings.control not in part["real"]:
-            raise VcEvalError(f"context {context!r}: no control cell labelled {settings.control!r} on either side.")
-        pairs.append((context, part["pred"], part["real"], genes))
-    return pairs
-
-
-def _same(pred: set, real: set, pred_data: "anndata.AnnData", real_data: "anndata.AnnData", what: str) -> None:
-    if pred == real:
-        return
-    only = [
-        f"{len(extra)} only in {name} ({source_name(data)}), e.g. {sorted(extra)[:5]!r}"
-        for extra, name, data in ((pred - real, "pred", pred_data), (real - pred, "real", real_data))
-        if extra
-    ]
-    raise VcEvalError(f"{what} differ: {'; '.join(only)}; expected the same on both sides. Drop or add them.")
 
 
 def _score(pred: "anndata.AnnData", real: "anndata.AnnData", settings: Settings, rule: str) -> RuleResult:
