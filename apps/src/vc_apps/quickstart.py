@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from vc_apps.models import MODEL, OURS, fit_and_predict
@@ -128,7 +129,6 @@ def _features(run: Run, screen_fpath: Path, genesets_fpath: Path | None) -> Path
 
 def _split(run: Run, screen_fpath: Path) -> list[Path]:
     """One or several splits of the screen, as the settings ask or as its size suggests."""
-    import numpy as np
     from vc_data import split as splitting
     from vc_data.contract import sha256_tree
     from vc_data.screen import read_screen
@@ -218,10 +218,10 @@ def _report(run: Run, scored: list, screen_fpath: Path, splits_fpaths: list[Path
 
 
 def _headline(summary) -> dict:
-    """The three numbers that matter: model, best baseline and ceiling, each with the model's interval."""
+    """The three numbers that matter: model, best baseline and ceiling, each with the model's interval; None if undefined."""
     rows = summary[(summary["model"] == MODEL) & (summary["group"] == "all")].set_index("metric")
-    columns = ["value", "lower", "upper", "baseline", "ceiling", "n"]
-    return {name: {column: float(rows.loc[name, column]) for column in columns} for name in HEADLINES}
+    rows = rows[["value", "lower", "upper", "baseline", "ceiling", "n"]].astype(float).replace(np.nan, None)
+    return {name: rows.loc[name].to_dict() for name in HEADLINES}
 
 
 def _versions() -> dict[str, str]:
@@ -238,8 +238,12 @@ def _say_goodbye(settings: Quickstart, summary) -> None:
     """The last lines: what was written, and the three numbers that matter."""
     print(f"wrote {settings.out}/: report.html, scores.parquet, predictions/, challenge.h5ad, checkpoint/")
     for name, row in _headline(summary).items():
+        value, lower, upper, baseline, ceiling = (
+            "undefined" if row[key] is None else f"{row[key]:.4f}"
+            for key in ("value", "lower", "upper", "baseline", "ceiling")
+        )
         print(
-            f"{name}: {MODEL} {row['value']:.3f} [{row['lower']:.3f}, {row['upper']:.3f}], "
-            f"best baseline {row['baseline']:.3f}, split-half ceiling {row['ceiling']:.3f} (n={row['n']:.0f})"
+            f"{name}: {MODEL} {value} [{lower}, {upper}], best baseline {baseline}, split-half ceiling {ceiling} "
+            f"({row['n']:.0f} held-out conditions)"
         )
     print(f"open {settings.out}/report.html")

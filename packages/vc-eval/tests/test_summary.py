@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from vc_eval import score, testing, vcc
@@ -143,3 +145,13 @@ def test_refuses_what_was_not_scored(scored):
         summarise([scored], baselines=["additive"], seed=0)
     with pytest.raises(VcEvalError, match="at least one"):
         summarise([], baselines=[], seed=0)
+
+
+def test_lines_are_resampled_where_there_are_fewer_perturbations_than_lines(scored, baselines):
+    frame = scored.conditions
+    shared = frame.groupby("perturbation")["cell_line"].nunique()
+    only = frame[frame["perturbation"] == shared.index[shared == 2][0]]
+    table = summarise([dataclasses.replace(scored, conditions=only)], baselines=baselines, seed=0, n_boot=200)
+    per_line = [value(table, "random", "mse_delta", line) for line in ("A", "B")]
+    assert value(table, "random", "mse_delta", column="lower") == pytest.approx(min(per_line))
+    assert value(table, "random", "mse_delta", column="upper") == pytest.approx(max(per_line))

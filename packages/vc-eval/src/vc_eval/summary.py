@@ -25,7 +25,8 @@ MEAN_BASELINE = "cell_eval_mean"
 SPLIT_HALF = "split_half"
 SPLIT_HALF_SB = "split_half_sb"
 """Split-half correlations extrapolated to whole data by Spearman-Brown; correlations only."""
-CHALLENGE = ("vcc2025/des", "vcc2025/pds", "vcc2025/mae")
+CHALLENGE_RULES = ("vcc2025", "vcc2025-leaderboard")
+CHALLENGE_MEMBERS = ("des", "pds", "mae")
 COVERAGES = tuple(f"calibration/coverage_{level}" for level in LEVELS)
 
 
@@ -111,7 +112,7 @@ def paired_differences(
         pairs = [(m, b, k) for m in models for b in baselines for k in metrics if m != b]
         columns = []
         for model, baseline, metric in pairs:
-            if metric == "vcc2025/overall":
+            if metric.endswith("/overall"):
                 columns.append(np.full(len(cube.index), np.nan))
             else:
                 gain = get_metric(metric).gain
@@ -119,8 +120,8 @@ def paired_differences(
         means = cluster_means(np.stack(columns, axis=1), cluster, weights)
         challenge = _challenge(cube, _means(cube, np.ones(len(cube.index), bool), cluster, weights))
         for k, (model, baseline, metric) in enumerate(pairs):
-            if metric == "vcc2025/overall":
-                scores = [challenge[cube.models.index(name)]["vcc2025/overall"] for name in (model, baseline)]
+            if metric.endswith("/overall"):
+                scores = [challenge[cube.models.index(name)][metric] for name in (model, baseline)]
                 means.point[k], means.draws[:, k] = scores[0][0] - scores[1][0], scores[0][1] - scores[1][1]
                 means.n[k] = scores[0][2]
         lower, upper = interval(means.point, means.draws, weights.shape[1])
@@ -203,6 +204,8 @@ def _beats(
         ("beat", "mse_delta", beat.wins_by_mse),
         ("beat_pearson", "pearson_delta", beat.wins_by_pearson),
     ):
+        if metric not in metrics:
+            continue
         base = values[:, :, metrics.index(metric)]
         for name in baselines:
             rival = base[:, models.index(name)]
@@ -222,7 +225,13 @@ def _beats(
 
 
 def _clusters(cube: Cube, mask: np.ndarray, seed: int, n_boot: int) -> tuple[np.ndarray, np.ndarray]:
-    codes, names = pd.factorize(cube.index["perturbation"][mask], sort=True)
+    """Cluster of each condition and the weights of clusters in each resample.
+
+    Clusters are perturbations; where a screen holds fewer of them than cell lines (one drug in several contexts), the
+    cell lines are what varies, and are resampled instead.
+    """
+    fewer = cube.index["perturbation"].nunique() < cube.index["cell_line"].nunique()
+    codes, names = pd.factorize(cube.index["cell_line" if fewer else "perturbation"][mask], sort=True)
     return codes, cluster_weights(len(names), n_boot, seed)
 
 
@@ -232,25 +241,30 @@ def _means(cube: Cube, mask: np.ndarray, cluster: np.ndarray, weights: np.ndarra
 
 
 def _challenge(cube: Cube, means: BootstrapMeans) -> list[dict[str, tuple]]:
-    """Per model the scaled challenge scores and their mean: {metric: (point, draws, n)}; NaN where a member is."""
+    """Per model the scaled challenge scores and their mean: {metric: (point, draws, n)}; NaN where a member is.
+
+    Empty without the members of a rule or without the mean baseline they are scaled against.
+    """
     n_metrics = len(cube.metrics)
-    at = [cube.metrics.index(name) for name in CHALLENGE]
-    base = cube.models.index(MEAN_BASELINE) * n_metrics
-    result = []
-    for m in range(len(cube.models)):
-        scores = {}
-        parts = []
-        for name, k in zip(CHALLENGE, at, strict=True):
-            j, b = m * n_metrics + k, base + k
-            user = np.concatenate([means.point[j : j + 1], means.draws[:, j]])
-            baseline = np.concatenate([means.point[b : b + 1], means.draws[:, b]])
-            score = vcc.scaled_score(user, baseline, get_metric(name).best)
-            score[np.isnan(user) | np.isnan(baseline)] = np.nan
-            scores[f"{name}_scaled"] = (score[0], score[1:], means.n[j])
-            parts.append(score)
-        overall = vcc.overall_score(*parts)
-        scores["vcc2025/overall"] = (overall[0], overall[1:], min(means.n[m * n_metrics + k] for k in at))
-        result.append(scores)
+    result: list[dict[str, tuple]] = [{} for _ in cube.models]
+    for rule in CHALLENGE_RULES:
+        names = [f"{rule}/{member}" for member in CHALLENGE_MEMBERS]
+        if MEAN_BASELINE not in cube.models or not set(names) <= set(cube.metrics):
+            continue
+        at = [cube.metrics.index(name) for name in names]
+        base = cube.models.index(MEAN_BASELINE) * n_metrics
+        for m, scores in enumerate(result):
+            parts = []
+            for name, k in zip(names, at, strict=True):
+                j, b = m * n_metrics + k, base + k
+                user = np.concatenate([means.point[j : j + 1], means.draws[:, j]])
+                baseline = np.concatenate([means.point[b : b + 1], means.draws[:, b]])
+                score = vcc.scaled_score(user, baseline, get_metric(name).best)
+                score[np.isnan(user) | np.isnan(baseline)] = np.nan
+                scores[f"{name}_scaled"] = (score[0], score[1:], means.n[j])
+                parts.append(score)
+            overall = vcc.overall_score(*parts)
+            scores[f"{rule}/overall"] = (overall[0], overall[1:], min(means.n[m * n_metrics + k] for k in at))
     return result
 
 
