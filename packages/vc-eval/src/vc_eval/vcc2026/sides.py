@@ -297,8 +297,11 @@ def _log_per_million(counts: Counts, rows: np.ndarray, tested_g: np.ndarray) -> 
     position = np.where(tested_g, np.cumsum(tested_g) - 1, -1)
     sizes = np.empty(rows.size, np.int64)
     kernels.count_kept(csr.indptr, csr.indices, rows, position, sizes)
-    indptr = np.append(0, np.cumsum(sizes)).astype(np.int64)
-    indices, data = np.empty(indptr[-1], np.int32), np.empty(indptr[-1])
+    ends = np.cumsum(sizes)
+    n_stored = int(ends[-1]) if ends.size else 0
+    index = np.int32 if n_stored <= np.iinfo(np.int32).max else np.int64  # one type for both, or scipy copies
+    indptr = np.append(0, ends).astype(index)
+    indices, data = np.empty(n_stored, index), np.empty(n_stored)
     kernels.scale_kept(csr.indptr, csr.indices, csr.data, counts.totals, rows, position, indptr, indices, data)
     np.log1p(data, out=data)
     return scipy.sparse.csr_array((data, indices, indptr), shape=(rows.size, int(tested_g.sum())))
