@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     import anndata
     import pandas as pd
 
-METRICS = ("vcc2025/des", "vcc2025/mae", "vcc2025/pds")
-PEER_NAMES = {"vcc2025/des": "overlap_at_N", "vcc2025/mae": "mae", "vcc2025/pds": "discrimination_score_l1"}
-"""Columns of cell-eval's result files, in its order."""
 LEADERBOARD = "vcc2025-leaderboard"
 VERSIONS = {vcc.RULE: vcc.RULE_VERSION, LEADERBOARD: "cell-eval-0.6.6+pdex-0.1.27"}
 CLIP = 20.0  # pdex 0.1.27 writes this for a fold change with a zero below, and its inverse for a zero above
@@ -106,9 +103,9 @@ def score_sides(
     pds = vcc.perturbation_discrimination_score(*deltas, target_p, rounding=1e-6 if single else 1e-12)
     mae = vcc.mean_absolute_error(pred.mean_lg[:-1], real.mean_lg[:-1])
     return {
-        "vcc2025/des": tuple(des),
-        "vcc2025/mae": (mae, mae, mae),
-        "vcc2025/pds": (pds.midrank, pds.pessimistic, pds.optimistic),
+        f"{rule}/des": tuple(des),
+        f"{rule}/mae": (mae, mae, mae),
+        f"{rule}/pds": (pds.midrank, pds.pessimistic, pds.optimistic),
     }
 
 
