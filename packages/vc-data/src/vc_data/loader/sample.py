@@ -188,6 +188,10 @@ class Sampler:
         self._share = self._make_shares(weights)
         self.items_per_epoch = int(self._items.sum())
         """Over all processes."""
+        if self.items_per_epoch < settings.process_count:
+            found = f"{self.items_per_epoch} {settings.mode}"
+            expected = f"one item or more for each of {settings.process_count} processes"
+            raise LoaderError("Loader.open", "process_count", expected, found, "Take fewer processes or smaller sets.")
         per_process = -(-self.items_per_epoch // settings.process_count)
         self.steps_per_epoch = -(-per_process // settings.batch_size)
         """Of every process; short ones fill up with masked repeats."""
