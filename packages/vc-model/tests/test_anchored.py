@@ -105,7 +105,7 @@ def test_an_empty_action_changes_nothing(pairs):
     world, fitted, _ = pairs
     prediction = fitted.predict(Conditions(np.array(["A"]), (Action(()),)))
     assert not prediction.delta_pg.any()
-    np.testing.assert_array_equal(prediction.mean_pg, world.train.contexts.input_cg[:1])
+    np.testing.assert_array_equal(prediction.mean_pg, world.train.contexts.base_cg[:1])
 
 
 def test_unknown_targets_and_triples_get_finite_predictions(pairs):

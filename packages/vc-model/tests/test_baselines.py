@@ -170,8 +170,8 @@ def test_every_baseline_keeps_the_rules_of_the_interface(name):
     assert prediction.delta_pg.shape == world.truth_qg.shape
     assert all(np.isfinite(part).all() for part in (prediction.delta_pg, prediction.mean_pg, prediction.var_pg))
     assert (prediction.var_pg > 0).all()
-    input_qg = world.train.contexts.input_cg[world.train.contexts.positions(world.test.cell_line)]
-    np.testing.assert_array_equal(prediction.mean_pg, np.maximum(input_qg + prediction.delta_pg, 0))
+    base_qg = world.train.contexts.base_cg[world.train.contexts.positions(world.test.cell_line)]
+    np.testing.assert_array_equal(prediction.mean_pg, np.maximum(base_qg + prediction.delta_pg, 0))
     nothing = fitted.predict(Conditions(np.array(["A"]), (Action(()),)))
     assert not nothing.delta_pg.any()
     assert not nothing.var_pg.any()

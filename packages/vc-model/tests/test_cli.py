@@ -28,7 +28,7 @@ def test_fit_and_predict_write_what_the_model_says(tiny, tmp_path, capsys):
     assert found.model == "mean_effect"
     np.testing.assert_array_equal(found.mean_ng, expected.mean_ng)
     np.testing.assert_array_equal(found.sd_ng, expected.sd_ng)
-    np.testing.assert_array_equal(found.mean_ng[0], train.contexts.input_cg[0])
+    np.testing.assert_array_equal(found.mean_ng[0], train.contexts.base_cg[0])
 
 
 @pytest.mark.parametrize(

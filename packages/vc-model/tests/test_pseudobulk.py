@@ -52,6 +52,7 @@ def test_contexts_describe_control_cells(tiny):
     contexts = load_tables(screen, path)[0].contexts
     assert contexts.cell_lines == ("A", "B")
     np.testing.assert_allclose(contexts.input_cg[0], mean_of(adata, splits, "input", "A"), rtol=1e-5)
+    np.testing.assert_allclose(contexts.base_cg[0], mean_of(adata, splits, "reference", "A"), rtol=1e-5)
     used = adata.obs_names.isin(splits["controls"]["input"] + splits["controls"]["reference"])
     x = log1p_cp10k(adata)
     line_a, line_b = ((used & (adata.obs["cell_line"] == line)).to_numpy() for line in "AB")
@@ -83,7 +84,7 @@ def test_nothing_of_a_held_out_condition_enters(tiny):
     after, val_after, test_after = load_tables(*tiny(change_screen=poison)[:2])
     for name in ("delta_pg", "check_pg", "n_cells_p", "n_ref_p", "n_check_p"):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
-    for name in ("input_cg", "sigma2_cg", "detected_cg", "loadings_cgk", "basis_gk"):
+    for name in ("input_cg", "base_cg", "sigma2_cg", "detected_cg", "loadings_cgk", "basis_gk"):
         np.testing.assert_array_equal(getattr(before.contexts, name), getattr(after.contexts, name))
     assert (val_before.labels, test_before.labels) == (val_after.labels, test_after.labels)
 
@@ -94,7 +95,7 @@ def test_conditions_for_a_fitted_model_carry_the_same_contexts(tiny):
     again = load_conditions(screen, path, "test", train.contexts)
     assert again.labels == test.labels
     assert again.actions == test.actions
-    for name in ("input_cg", "sigma2_cg", "detected_cg", "loadings_cgk"):
+    for name in ("input_cg", "base_cg", "sigma2_cg", "detected_cg", "loadings_cgk"):
         np.testing.assert_array_equal(getattr(again.contexts, name), getattr(train.contexts, name))
 
 

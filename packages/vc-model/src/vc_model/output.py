@@ -1,4 +1,4 @@
-"""From predictions to a predictions-v1 file: predicted profiles beside the input profile of every line."""
+"""From predictions to a predictions-v1 file: predicted profiles beside the unperturbed profile of every line."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from vc_model.table import Conditions
 
 
 def make_prediction_file(fitted: Fitted, conditions: Conditions) -> PredictionFile:
-    """Predict conditions and put them beside one control row per cell line (the mean of its `input` controls).
+    """Predict conditions and put them beside one control row per cell line (its base profile, see `Contexts`).
 
     Args:
         fitted: A fitted model.
@@ -18,7 +18,7 @@ def make_prediction_file(fitted: Fitted, conditions: Conditions) -> PredictionFi
     prediction = fitted.predict(conditions)
     contexts = conditions.contexts_or(fitted.contexts)
     lines = np.array(sorted(set(conditions.cell_line.tolist())))
-    control_lg = contexts.input_cg[contexts.positions(lines)]
+    control_lg = contexts.base_cg[contexts.positions(lines)]
     return PredictionFile(
         model=fitted.name,
         space="log1p_cp10k",

@@ -20,7 +20,7 @@ class Prediction:
 
     Attributes:
         delta_pg: [q, g] float32, effect in log1p CP10k.
-        mean_pg: [q, g] float32 >= 0, expected profile of the perturbed cells: the line's input profile plus delta.
+        mean_pg: [q, g] float32 >= 0, expected profile of the perturbed cells: the line's base profile plus delta.
         var_pg: [q, g] float32 >= 0, variance of the noise-free delta around `delta_pg`. What counting a finite number of
             cells adds is the scorer's to add, because only the scorer knows how many there are.
     """
@@ -78,6 +78,6 @@ def make_prediction(conditions: Conditions, contexts: Contexts, delta_qg: np.nda
         TableError: If the conditions' contexts have other genes than the model.
     """
     contexts = conditions.contexts_or(contexts)
-    input_qg = contexts.input_cg[contexts.positions(conditions.cell_line)]
+    base_qg = contexts.base_cg[contexts.positions(conditions.cell_line)]
     var_qg = np.where((conditions.sizes > 0)[:, None], var_qg, 0).astype(np.float32)
-    return Prediction(delta_qg, np.maximum(input_qg + delta_qg, 0), var_qg)
+    return Prediction(delta_qg, np.maximum(base_qg + delta_qg, 0), var_qg)

@@ -177,11 +177,16 @@ class _Controls:
         # A line with few controls borrows ten degrees of freedom from all lines together.
         sigma2_cg = (within_cg + 10 * pooled_g) / (dof_c + 10)[:, None]
         sigma2_cg = np.maximum(sigma2_cg, 1e-6)
+        mean_rcg = {
+            role: (one_cs @ self.sum_srg[role]) / np.maximum(one_cs @ self.n_sr[role], 1)[:, None] for role in self.n_sr
+        }
+        bare_c = one_cs @ self.n_sr["reference"] == 0
         loadings_cgk, basis_gk = _coexpression(self.sample, len(self.lines), len(self.genes), basis_gk)
         return Contexts(
             genes=self.genes,
             cell_lines=self.lines,
-            input_cg=((one_cs @ self.sum_srg["input"]) / (one_cs @ self.n_sr["input"])[:, None]).astype(np.float32),
+            input_cg=mean_rcg["input"].astype(np.float32),
+            base_cg=np.where(bare_c[:, None], mean_rcg["input"], mean_rcg["reference"]).astype(np.float32),
             sigma2_cg=sigma2_cg.astype(np.float32),
             detected_cg=((one_cs @ self.detected_sg) / (one_cs @ n_s)[:, None]).astype(np.float32),
             loadings_cgk=loadings_cgk,

@@ -61,6 +61,8 @@ class Contexts:
         genes: [g] names.
         cell_lines: [c] names.
         input_cg: [c, g] float32, mean log1p CP10k of the `input` controls.
+        base_cg: [c, g] float32, mean log1p CP10k of the `reference` controls (of `input` where a line has none). Effects
+            are measured against these, so the sum of both is free of the controls' sampling noise.
         sigma2_cg: [c, g] float32, variance of log1p CP10k over control cells within batches.
         detected_cg: [c, g] float32, share of control cells with a count.
         loadings_cgk: [c, g, k] float32, correlation of each gene with the co-expression components, within the line.
@@ -70,6 +72,7 @@ class Contexts:
     genes: tuple[str, ...]
     cell_lines: tuple[str, ...]
     input_cg: np.ndarray
+    base_cg: np.ndarray
     sigma2_cg: np.ndarray
     detected_cg: np.ndarray
     loadings_cgk: np.ndarray

@@ -138,10 +138,12 @@ def _conditions(pairs: list[tuple[str, Action]], contexts: Contexts) -> Conditio
 def _make_contexts(genes: tuple[str, ...], lines: tuple[str, ...], noise: float, rng: np.random.Generator) -> Contexts:
     shape = (len(lines), len(genes))
     common_g = rng.gamma(2, 0.5, len(genes))
+    input_cg = np.abs(common_g + 0.2 * rng.standard_normal(shape)).astype(np.float32)
     return Contexts(
         genes=genes,
         cell_lines=lines,
-        input_cg=np.abs(common_g + 0.2 * rng.standard_normal(shape)).astype(np.float32),
+        input_cg=input_cg,
+        base_cg=input_cg + np.float32(0.01),
         sigma2_cg=np.full(shape, noise**2, dtype=np.float32),
         detected_cg=rng.uniform(0.2, 1, shape).astype(np.float32),
         loadings_cgk=rng.uniform(-0.5, 0.5, (*shape, 4)).astype(np.float32),
