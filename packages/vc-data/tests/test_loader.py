@@ -173,6 +173,29 @@ def test_two_processes_cover_every_cell_exactly_once(screen, split, obs, tmp_pat
         assert sorted([*one, *two]) == sorted([*expected, *obs.index.get_indexer(extra)])
 
 
+@pytest.mark.parametrize(("mode", "set_size"), [("sets", 7), ("sets", 50), ("cells", 1)])
+@pytest.mark.parametrize("count", [1, 3])
+def test_each_epoch_of_many_blocks_holds_every_cell_once(screen, split, mode, set_size, count, monkeypatch):
+    monkeypatch.setattr("vc_data.loader.sample.BLOCK_CELLS", 24)
+    settings = {"mode": mode, "set_size": set_size, "batch_size": 4, "process_count": count, "shuffle_cells": 200}
+    loaders = [Loader.open([screen], [split], process_index=i, **settings) for i in range(count)]
+    for e in range(3):
+        units, rows, blocks = [], [], 0
+        for loader in loaders:
+            steps = range(e * loader.steps_per_epoch, (e + 1) * loader.steps_per_epoch)
+            draws = [loader.sampler.draw(step) for step in steps]
+            units += [unit for d in draws for unit in np.repeat(d.unit[:, None], d.rows.shape[1], axis=1)[d.mask]]
+            rows += [row for d in draws for row in d.rows[d.mask]]
+            blocks = max(blocks, len(loader.sampler.plan(e).block_unit))
+        sampler = loaders[0].sampler
+        assert sorted(rows) == sorted(sampler.rows)
+        unit_of = np.repeat(np.arange(len(sampler.conditions)), np.diff(sampler.starts))
+        assert units == unit_of[np.searchsorted(sampler.rows, rows)].tolist()
+        assert blocks > len(sampler.conditions) or set_size == 50
+    with NaiveLoader(loaders[-1]) as naive:
+        np.testing.assert_allclose(loaders[-1][1]["x"], naive[1]["x"], rtol=2e-6)
+
+
 def test_sets_share_a_condition_and_controls_match_it(screen, split, obs):
     loader = Loader.open([screen], [split], set_size=8, controls=("input", "reference"), epochs=1)
     lists = read_splits(split).controls

@@ -2,8 +2,8 @@
 
 Expression is log1p CP10k (natural logarithm of 1 + counts / library size * 10,000). With `output="padded_sparse"` each
 key `NAME` of type `[.., g]` is replaced by `NAME_genes` (int32 `[.., k]`, ascending, padded with g) and `NAME_values`
-(float32 `[.., k]`, padded with 0), of one fixed width k for all batches; with JAX, densify by
-`zeros.at[genes].add(values, mode="drop")`.
+(float32 `[.., k]`, padded with 0), of one fixed width k for all batches; the padding falls off the end of the axis when JAX
+scatters it with `mode="drop"`.
 
 Codes are positions in the loader's tables: `condition` in `loader.conditions`, `perturbation` in `loader.perturbations`,
 `cell_line` in `loader.cell_lines`, `batch` in `loader.batches`. Rows are rows of `loader.screens[screen]`, so
