@@ -310,7 +310,6 @@ class Sampler:
         begin = head[of_pass] + (j - has_head[of_pass]) * per_block
         first = np.maximum(begin, 0)
         last = np.where(j == n_blocks[of_pass] - 1, items[of_pass], begin + per_block)
-        last = np.where((j == 0) & (has_head[of_pass] > 0) & (n_blocks[of_pass] > 1), head[of_pass], last)
         return unit[of_pass], of_pass, first, last, drop
 
     def _make_units(self, splits: Sequence[Splits | None]):
