@@ -20,6 +20,8 @@ class Metric:
     """What a prediction without information gets, in words or as a number."""
     unit: str
     reference: str
+    space: str = ""
+    """What the values compared are: log1p_cp10k deltas, DE tables, embeddings; empty where the unit says it."""
     version: str = "1"
     excludes_target: bool = False
     """The perturbed gene itself is left out."""
