@@ -99,10 +99,7 @@ def read_side(
     column_g = adata.var_names.get_indexer(genes)
     counts, totals, state = _scan(matrix, code_n, settings.progress)
     scale = _check_scale(matrix, code_n, state, totals, name, adata, settings)
-    factor_n = None
-    if scale.target_sum is not None:
-        # Rounded where scanpy's normalize_total rounds: ties between cells hang on it.
-        factor_n = totals.astype(matrix.dtype) / matrix.dtype.type(scale.target_sum)
+    factor_n = _factors(scale, totals, matrix.dtype)
     log_sums = settings.allow_counts
     dtype = matrix.dtype
     twice_u, ties = (np.zeros((n_genes, n_groups - 1)) for _ in range(2))
@@ -121,6 +118,30 @@ def read_side(
         twice_u=np.ascontiguousarray(twice_u[column_g].T), ties=np.ascontiguousarray(ties[column_g].T),
         mean_lg=mean_lg, mean_log_lg=mean_log_lg,
     )  # fmt: skip
+
+
+def log1p_blocks(
+    adata: "anndata.AnnData", labels_n: np.ndarray, *, settings: Settings, wanted: np.ndarray
+) -> Iterator[scipy.sparse.csr_array]:
+    """Wanted rows in blocks, as the rule sees them: log1p, float32, without stored zeros.
+
+    Args:
+        adata: `[n, g]` cells.
+        labels_n: `[n]` labels; an empty one leaves the cell out of the median that counts are scaled to.
+        settings: As for `read_side`.
+        wanted: `[n]` bool.
+    """
+    matrix = _Matrix(adata, settings.memory_mb)
+    code_n = np.where(labels_n != "", 0, -1)
+    _, totals, state = _scan(matrix, code_n, settings.progress)
+    factor_n = _factors(_check_scale(matrix, code_n, state, totals, "real", adata, settings), totals, matrix.dtype)
+    for start, block in matrix.blocks():
+        values = scipy.sparse.csr_array(
+            (_log1p(block, factor_n, start), block.indices, block.indptr), shape=block.shape
+        )
+        values = values[wanted[start : start + block.shape[0]]].astype(np.float32)
+        values.eliminate_zeros()
+        yield values
 
 
 class _Matrix:
@@ -204,12 +225,26 @@ def _columns(
     owners = np.empty(offsets[-1], np.uint16 if code_n.max() < 2**16 else np.uint32)
     position = offsets[:-1].copy()
     for row, block in _with_bar(matrix, "ranking", progress):
-        data, last = block.data, row + block.shape[0]
-        if factor_n is not None:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                data = np.log1p(data / np.repeat(factor_n[row:last], np.diff(block.indptr)))
+        last = row + block.shape[0]
+        data = _log1p(block, factor_n, row)
         sweep.fill(block.indptr, block.indices, data, code_n[row:last], start, stop, position, values, owners)
     return values, owners, offsets
+
+
+def _factors(scale: Scale, totals: np.ndarray, dtype: np.dtype) -> np.ndarray | None:
+    """`[n]` what each cell of counts is divided by; None for values taken as they are."""
+    if scale.target_sum is None:
+        return None
+    # Rounded where scanpy's normalize_total rounds: ties between cells hang on it.
+    return totals.astype(dtype) / dtype.type(scale.target_sum)
+
+
+def _log1p(block: scipy.sparse.csr_array, factor_n: np.ndarray | None, row: int) -> np.ndarray:
+    """Values of a block that starts at `row`, brought to log1p."""
+    if factor_n is None:
+        return block.data
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log1p(block.data / np.repeat(factor_n[row : row + block.shape[0]], np.diff(block.indptr)))
 
 
 def _rank(

@@ -1,35 +1,70 @@
-"""Command line: `vc-eval run` scores predictions on a split, `vc-eval list` prints the metrics."""
+"""Command line of vc-eval: what each command takes; `commands` does the work."""
 
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
-
-KNOWN_BASELINES = (
-    "no_change", "mean_effect", "context_mean", "pert_mean", "cell_line_mean", "txpert_general", "additive",
-    "additive_scaled", "lowrank_ridge", "linear", "nearest", "knn", "feature_ridge", "pls", "kernel_ridge", "random",
-)  # fmt: skip
+from typing import Annotated, Literal
 
 _EXAMPLES = """
 examples:
+  vc-eval run --real real.h5ad --pred model.h5ad --rule vcc2025 --baseline base.h5ad --out scores
+  vc-eval run --real real.h5ad --pred model.h5ad --profile full --out scores
   vc-eval run --screen screen.zarr --splits split.json --pred anchored.zarr mean_effect.zarr no_change.zarr --out scores
-  vc-eval run --screen screen.zarr --splits split.json --pred *.zarr --model anchored --baselines mean_effect --out scores
-  vc-eval list
+  vc-eval baseline --real train.h5ad --out base.h5ad
+  vc-eval score --user scores/agg_results.csv --base base_scores/agg_results.csv --out score.csv
+  vc-eval compare scores_a scores_b
+  vc-eval report scores --out report.html
+  vc-eval list --family vcc2025
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Score predictions on the test conditions of a split: scores.parquet, scores.json and report.html."""
+    """Score predictions, in one of two ways.
 
-    screen: Path
-    """The measured data (screen-v1, .zarr or .h5ad)."""
-    splits: Path
-    """What is held out (splits-v1, .json)."""
+    Cells against cells (--real, with --rule or --profile): writes scores.parquet, scores.json, report.html and
+    cell-eval's own results.csv and agg_results.csv. X is read from the files in row blocks.
+
+    Mean profiles on a split (--screen, --splits): all models on the held-out conditions, each with baselines, ceiling
+    and intervals; writes scores.parquet, scores.json and report.html.
+    """
+
     pred: tuple[Path, ...]
-    """Predictions to score (predictions-v1); model and baselines alike. Each file says its model's name."""
+    """Predictions to score, model and baselines alike: cells (.h5ad, .zarr), or predictions-v1 on a split."""
     out: Path
     """Folder to write; made if absent, files of an earlier run are replaced."""
+    real: Path | None = None
+    """Real cells (.h5ad or .zarr, counts or log1p; a screen-v1 too)."""
+    rule: Literal["vcc2025", "vcc2025-leaderboard", "vcc2026"] | None = None
+    """Scoring rule for cells; default vcc2025."""
+    profile: Literal["full", "bio"] | None = None
+    """Set of metrics instead of a rule: cell-eval's full profile, or the BioJEPA suite."""
+    baseline: Path | None = None
+    """Cells of the mean baseline (`vc-eval baseline`), which set the zero of scaled scores."""
+    ceiling: bool = False
+    """Also score one half of the real cells against the other (vcc2025 rules)."""
+    pert_col: str | None = None
+    """Column of obs that names the perturbation; default target_gene, or perturbation in a contract."""
+    control: str | None = None
+    """Label of control cells; default non-targeting, or control in a contract."""
+    context_col: str | None = None
+    """Column of obs that names the cell line; default one context, or cell_line in a contract."""
+    allow_counts: bool = False
+    """Take counts as they are: no normalisation, no log."""
+    cache: Path | None = None
+    """Folder that keeps what was computed from the real cells, by content; a later run needs half the time."""
+    memory_mb: int = 2048
+    """Memory for cell values at a time; more cells are read in several passes."""
+    threads: int | None = None
+    """Threads; default every core. No number depends on it."""
+    set: tuple[str, ...] = ()
+    """Options of the rule, NAME=VALUE."""
+    plugin: tuple[Path, ...] = ()
+    """Python files that register metrics or rules of your own."""
+    screen: Path | None = None
+    """The measured data of a split (screen-v1, .zarr or .h5ad)."""
+    splits: Path | None = None
+    """What is held out (splits-v1, .json)."""
     model: str | None = None
     """The model in focus; default is the first that is no baseline."""
     baselines: tuple[str, ...] = ()
@@ -39,7 +74,7 @@ class Run:
     n_boot: int = 2000
     """Bootstrap resamples of perturbations."""
     n_ceiling: int = 20
-    """Split-half repeats for the ceiling."""
+    """Split-half repeats for the ceiling of a split."""
     n_ceiling_des: int = 3
     """Split-half repeats that also give DES."""
     quiet: bool = False
@@ -47,27 +82,99 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """Write the mean baseline of the 2025 challenge as cells: one profile in every cell, the real controls unchanged."""
+
+    real: Path
+    """Cells to average, usually the training data."""
+    out: Path
+    """The .h5ad to write."""
+    counts: Path | None = None
+    """CSV of cells per perturbation; default as many as in --real."""
+    counts_col: str = "n_cells"
+    """Its column of numbers."""
+    pert_col: str | None = None
+    """Column of obs that names the perturbation; default target_gene, or perturbation in a contract."""
+    control: str | None = None
+    """Label of control cells; default non-targeting, or control in a contract."""
+    allow_counts: bool = False
+    """Take counts as they are."""
+    cache: Path | None = None
+    """Folder that keeps what was computed from the cells, by content."""
+    memory_mb: int = 2048
+    """Memory for cell values at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Scale the means of a run between baseline (0) and perfect (1), as `cell-eval score`; the files of either program."""
+
+    user: Path
+    """agg_results.csv of the model."""
+    base: Path
+    """agg_results.csv of the mean baseline."""
+    out: Path = Path("baseline_diff.csv")
+    """The CSV to write."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Compare two models condition by condition: paired differences, intervals, p values corrected over metrics."""
+
+    folders: Annotated[tuple[Path, Path], "positional"]
+    """Two folders of scores (scores-v1); the same folder twice compares two of its models."""
+    models: tuple[str, str] | None = None
+    """Model of the first and of the second folder; default the model in focus of each."""
+    metrics: tuple[str, ...] = ()
+    """Names; default all that both have."""
+    out: Path | None = None
+    """CSV to write as well."""
+    seed: int = 0
+    """Seed of resampling."""
+    n_boot: int = 2000
+    """Resamples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Draw the report page of a folder of scores."""
+
+    folder: Annotated[Path, "positional"]
+    """Folder of scores (scores-v1)."""
+    out: Path | None = None
+    """The HTML file; default report.html in that folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class List:
     """Print every metric with its definition."""
 
     family: str = field(default="")
-    """Only names that start so, e.g. vcc2025."""
+    """Only names of this family, e.g. vcc2025."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `vc-eval`: exit code 0 when whole, 2 on refusal, 130 on Ctrl-C."""
     import tyro
 
-    from vc_eval.errors import VcEvalError
-
+    names = {"run": Run, "baseline": Baseline, "score": Score, "compare": Compare, "report": Report, "list": List}
+    union = None
+    for name, kind in names.items():
+        option = Annotated[_with_positionals(kind), tyro.conf.subcommand(name)]
+        union = option if union is None else union | option
     command = tyro.cli(
-        Annotated[Run, tyro.conf.subcommand("run")] | Annotated[List, tyro.conf.subcommand("list")],
+        union,
         args=arguments,
         prog="vc-eval",
         description="Scores for perturbation predictions, with baselines, ceilings and intervals." + _EXAMPLES,
     )
+    from vc_eval import commands
+    from vc_eval.errors import VcEvalError
+
     try:
-        (_run if isinstance(command, Run) else _list)(command)
+        (commands.list_metrics if isinstance(command, List) else getattr(commands, type(command).__name__.lower()))(
+            command
+        )
     except (VcEvalError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -76,108 +183,14 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
 
 
-def _run(command: Run) -> None:
-    import shlex
-    from importlib.metadata import version
+def _with_positionals(kind: type) -> type:
+    """Turn the marker "positional" of a field into tyro's, which is too heavy to import at the top."""
+    import tyro
 
-    from vc_eval.contracts import read_predictions, sha256_tree, write_scores
-    from vc_eval.errors import VcEvalError
-    from vc_eval.report import write_report
-    from vc_eval.score import score_split
-    from vc_eval.summary import MEAN_BASELINE, paired_differences, summarise, undefined_counts
-
-    files: dict[str, Path] = {}
-    loaded = {}
-    for path in command.pred:
-        adata = read_predictions(path)
-        name = adata.uns["model"]
-        if name in files:
-            raise VcEvalError(
-                f"--pred: {str(files[name])!r} and {str(path)!r} both say their model is {name!r}; expected different "
-                "names. Write one of them under another name."
-            )
-        files[name], loaded[name] = path, adata
-    baselines = list(command.baselines) or [n for n in files if n in KNOWN_BASELINES and n != command.model]
-    unknown = [
-        name
-        for name in [*baselines, *([command.model] if command.model else [])]
-        if name not in {*files, MEAN_BASELINE}
-    ]
-    if unknown:
-        raise VcEvalError(
-            f"--model/--baselines: {unknown!r} not among the predictions {sorted(files)!r}. Add their files."
-        )
-    baselines += [MEAN_BASELINE] * (MEAN_BASELINE not in baselines)
-    model = command.model or next((n for n in files if n not in baselines), next(iter(files)))
-    scores = score_split(
-        command.screen, command.splits, loaded, seed=command.seed, n_ceiling=command.n_ceiling,
-        n_ceiling_des=command.n_ceiling_des, progress=not command.quiet,
-    )  # fmt: skip
-    table = summarise([scores], baselines=baselines, seed=command.seed, n_boot=command.n_boot)
-    sources = [command.screen, command.splits, *files.values()]
-    hashes = {path.name: sha256_tree(path) for path in sources}
-    config = {
-        "model": model, "baselines": baselines, "seed": command.seed, "n_boot": command.n_boot,
-        "n_ceiling": command.n_ceiling, "n_ceiling_des": command.n_ceiling_des,
-    }  # fmt: skip
-    headline = table[(table["group"] == "all") & (table["model"] == model)]
-    paired = paired_differences(
-        [scores], models=[model], baselines=[b for b in baselines if b != model],
-        metrics=["pearson_delta", "mse_delta", "centroid_accuracy", "vcc2025/overall"], seed=command.seed, n_boot=command.n_boot,
-    )  # fmt: skip
-    summary = {
-        "model": model,
-        "scores": _records(headline.drop(columns=["model", "dataset", "split", "group"])),
-        "paired": _records(paired.drop(columns=["model", "dataset", "split"])),
-        "undefined": undefined_counts([scores]),
-        "notes": scores.notes,
-    }
-    write_scores(command.out, table, parents=hashes, config=config, summary=summary)
-    names = " ".join(path.name for path in files.values())
-    shown = f"vc-eval run --screen {command.screen.name} --splits {command.splits.name} --pred {names} --out {command.out.name}"
-    extra = shlex.join(
-        ["--model", model, "--baselines", *baselines, "--seed", str(command.seed), "--n-boot", str(command.n_boot)]
-    )
-    write_report(
-        command.out / "report.html", summary=table, splits_scores=[scores],
-        meta=config | {"command": f"{shown} {extra}", "hashes": hashes, "versions": {n: version(n) for n in ("scipy", "numba", "anndata")}},
-    )  # fmt: skip
-    print(_headline(headline, model))
-    print(
-        f"wrote scores.parquet, scores.json and report.html to {command.out}; open {command.out / 'report.html'} in a browser."
-    )
-
-
-def _records(frame: object) -> list[dict]:
-    """Rows as JSON: NaN becomes null."""
-    rows = frame.to_dict("records")
-    return [{k: None if isinstance(v, float) and v != v else v for k, v in row.items()} for row in rows]
-
-
-def _headline(rows: object, model: str) -> str:
-    from vc_eval.metrics import HEADLINES
-
-    lines = [f"{model}, all held-out conditions (value, 95 % interval; best baseline; half the data):"]
-    by_name = rows.set_index("metric")
-    for name in HEADLINES:
-        r = by_name.loc[name]
-        lines.append(
-            f"  {name:20} {r['value']:7.3f}  {r['lower']:7.3f} to {r['upper']:7.3f}   {r['baseline']:7.3f}   {r['ceiling']:7.3f}"
-        )
-    return "\n".join(lines)
-
-
-def _list(command: List) -> None:
-    from vc_eval.metrics import REGISTRY, beat
-
-    metrics = [*REGISTRY.values(), beat.mse_metric("BASELINE"), beat.pearson_metric("BASELINE")]
-    for metric in sorted(metrics, key=lambda m: m.name):
-        if metric.name.startswith(command.family):
-            print(
-                f"{metric.name}  ({metric.direction} is better, best {metric.best}, chance {metric.chance}; {metric.unit})"
-            )
-            target = " The perturbed gene is left out." if metric.excludes_target else ""
-            print(f"    {metric.definition}{target} [{metric.reference}; version {metric.version}]")
+    for name, annotation in kind.__annotations__.items():
+        if "positional" in getattr(annotation, "__metadata__", ()):
+            kind.__annotations__[name] = tyro.conf.Positional[annotation.__origin__]
+    return kind
 
 
 if __name__ == "__main__":

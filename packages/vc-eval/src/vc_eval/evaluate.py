@@ -3,7 +3,7 @@
 import numpy as np
 
 from vc_eval import vcc
-from vc_eval.metrics import discrimination, expression
+from vc_eval.metrics import custom, discrimination, expression
 from vc_eval.prediction import Predicted
 from vc_eval.truth import Effects, LineTruth, top_genes
 
@@ -20,6 +20,10 @@ def profile_scores(predicted: Predicted, truth: LineTruth, effects: Effects | No
     effects = effects or truth.effects
     keep_pg = ~truth.excluded_pg
     delta_pg, measured_pg = predicted.delta_pg, effects.delta_pg
+    profiles = custom.Profiles(
+        perturbations=truth.perturbations, genes=truth.genes, measured_pg=effects.profile_pg,
+        predicted_pg=predicted.profile_pg, measured_delta_pg=measured_pg, predicted_delta_pg=delta_pg, keep_pg=keep_pg,
+    )  # fmt: skip
     accuracy, top1 = discrimination.centroid_scores(delta_pg, measured_pg, truth.excluded_pg)
     return {
         "pearson_delta": expression.pearson(delta_pg, measured_pg, keep_pg),
@@ -34,7 +38,7 @@ def profile_scores(predicted: Predicted, truth: LineTruth, effects: Effects | No
         "centroid_top1": top1,
         "vcc2025/pds": discrimination_score(predicted, effects, truth.target_p),
         "vcc2025/mae": vcc.mean_absolute_error(predicted.profile_pg, effects.profile_pg),
-    }
+    } | custom.custom_scores(profiles)
 
 
 def discrimination_score(predicted: Predicted, effects: Effects, target_p: np.ndarray) -> np.ndarray:

@@ -60,6 +60,23 @@ def open_cells(path: "str | Path | anndata.AnnData") -> "anndata.AnnData":
     return adata
 
 
+def load_cells(source: "str | Path | anndata.AnnData") -> "anndata.AnnData":
+    """`open_cells`, with X in memory.
+
+    Args:
+        source: Path, or cells opened before.
+    """
+    import anndata
+
+    adata = open_cells(source)
+    x = adata.X
+    if scipy.sparse.issparse(x) or isinstance(x, np.ndarray):
+        return adata
+    whole = anndata.AnnData(x.to_memory() if hasattr(x, "to_memory") else x[:], obs=adata.obs, var=adata.var)
+    whole.uns.update(adata.uns)
+    return whole
+
+
 def _open_group(path: Path) -> object:
     if path.is_dir():
         import zarr

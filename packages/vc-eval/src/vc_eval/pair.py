@@ -91,9 +91,8 @@ def _conditions(model: str, result: RuleResult) -> pd.DataFrame:
     frame = result.per_perturbation
     parts = [frame]
     for bound in ("lower", "upper"):
-        apart = (frame["upper"] > frame["lower"]).groupby(frame["metric"]).transform("any")
-        ends = frame[apart].assign(metric=frame["metric"] + f"_{bound}", value=frame[bound])
-        parts.append(ends[[_known(name) for name in ends["metric"]]])
+        ends = frame.assign(metric=frame["metric"] + f"_{bound}", value=frame[bound])
+        parts.append(ends[ends["metric"].map(_known).to_numpy(bool)])
     whole = pd.concat(parts, ignore_index=True)
     return pd.DataFrame({
         "model": model,

@@ -52,6 +52,35 @@ def write_report(path: str | Path, *, summary: pd.DataFrame, splits_scores: "lis
         temporary.write_text(page.render(**content | {"data": data}), encoding="utf-8")
 
 
+def scores_from_table(table: pd.DataFrame, notes: dict) -> "list[SplitScores]":
+    """The conditions behind a scores-v1 table, as `write_report` wants them; without the profiles that are drawn.
+
+    Args:
+        table: From `contracts.read_scores`.
+        notes: What the writer kept about data and rule; may be empty.
+    """
+    from vc_eval.score import SplitScores
+
+    rows = table[table["group"].str.startswith("condition:")]
+    names = rows["group"].str.removeprefix("condition:").str.split("|", n=1, expand=True)
+    splits = []
+    for (dataset, split), part in rows.groupby(["dataset", "split"], sort=True):
+        own = names.loc[part.index]
+        conditions = pd.DataFrame({
+            "model": part["model"], "cell_line": own[0], "perturbation": own[1],
+            "kind": np.where(own[1].str.contains("+", regex=False), "combo", "single"), "metric": part["metric"],
+            "value": part["value"], "reason": np.where(part["value"].isna(), "undefined", ""),
+        })  # fmt: skip
+        models = [m for m in dict.fromkeys(part["model"]) if m not in (MEAN_BASELINE, SPLIT_HALF, SPLIT_HALF_SB)]
+        splits.append(
+            SplitScores(
+                dataset=dataset, split=split, models=models, conditions=conditions.reset_index(drop=True), deltas=[],
+                notes={"rule": split} | notes,
+            )
+        )  # fmt: skip
+    return splits
+
+
 def report_content(summary: pd.DataFrame, splits_scores: "list[SplitScores]", meta: dict) -> dict:
     """Everything the page says, as plain values; `data` is what its script draws."""
     baselines = list(meta.get("baselines", []))
@@ -70,10 +99,15 @@ def report_content(summary: pd.DataFrame, splits_scores: "list[SplitScores]", me
     rival = _best(scores[groups[0]], "mse_delta", baselines, model)
     metrics = [*HEADLINES, *([f"beat/{rival}"] if rival else [])]
     metrics = [name for name in metrics if name in scores[groups[0]]]
+    if not metrics:  # a rule or profile without headlines of the package
+        metrics = [
+            k for k in scores[groups[0]] if not k.endswith(("_lower", "_upper", "_scaled")) and not k.startswith("beat")
+        ]
     seed, n_boot = int(meta.get("seed", 0)), int(meta.get("n_boot", 2000))
     paired = paired_differences(
         splits_scores, models=[model], baselines=[b for b in baselines if b != model],
-        metrics=[name for name in metrics if not name.startswith("beat")], seed=seed, n_boot=n_boot,
+        metrics=[name for name in metrics if not name.startswith("beat") and _has_conditions(splits_scores, name)],
+        seed=seed, n_boot=n_boot,
     )  # fmt: skip
     data = {
         "model": model,
@@ -110,6 +144,11 @@ def report_content(summary: pd.DataFrame, splits_scores: "list[SplitScores]", me
             "config": meta.get("config", {}),
         },
     }
+
+
+def _has_conditions(splits_scores: "list[SplitScores]", metric: str) -> bool:
+    """Whether a metric can be compared condition by condition; the challenge score is compared as a whole."""
+    return metric.endswith("/overall") or all((s.conditions["metric"] == metric).any() for s in splits_scores)
 
 
 def _scores(table: pd.DataFrame, order: list[str]) -> dict:
@@ -186,6 +225,8 @@ def _scatter(splits_scores: "list[SplitScores]", model: str) -> dict:
     lines = [(s, line) for s in splits_scores for line in s.deltas]
     n_arrays = sum(len(line.perturbations) * (len(line.predicted) + 3) for _, line in lines)
     n_genes = int(np.clip(MAX_DRAWN_BYTES / max(n_arrays, 1) / (2 * 4 / 3), 100, MAX_GENES))
+    if not lines:
+        return {"genes": [], "n_genes": 0, "scale": DELTA_SCALE, "conditions": []}
     genes = np.unique(np.concatenate([line.genes for _, line in lines]))
     repeated = len({s.split for s in splits_scores}) < len(splits_scores)
     conditions = []

@@ -2,7 +2,8 @@
 
 A rule is a function `score_pair(pred, real, *, settings) -> RuleResult` on two AnnData objects, which may be backed by
 a file. Rules are never mixed: every result says its rule, the rule's version and every setting that moved a number.
-A rule of your own is one call of `register`.
+A rule of your own is one call of `register`; one that reads X in blocks says so by the attribute `streams = True` on its
+function, others are given cells whose X is in memory.
 """
 
 import importlib
@@ -134,8 +135,10 @@ def score_pair(
     Raises:
         VcEvalError: If the rule is unknown or refuses the input.
     """
-    from vc_eval.inputs import open_cells, refuse_profiles
+    from vc_eval.inputs import load_cells, open_cells, refuse_profiles
 
-    pred, real = open_cells(pred), open_cells(real)
+    score = get_rule(rule)
+    read = open_cells if getattr(score, "streams", False) else load_cells
+    pred = read(pred)
     refuse_profiles(pred)
-    return get_rule(rule)(pred, real, settings=settings or Settings())
+    return score(pred, read(real), settings=settings or Settings())

@@ -110,6 +110,8 @@ def paired_differences(
     for cube in make_cubes(splits, baselines):
         cluster, weights = _clusters(cube, np.ones(len(cube.index), bool), seed, n_boot)
         pairs = [(m, b, k) for m in models for b in baselines for k in metrics if m != b]
+        if not pairs:
+            continue
         columns = []
         for model, baseline, metric in pairs:
             if metric.endswith("/overall"):

@@ -14,6 +14,7 @@ from vc_eval import de, vcc
 from vc_eval.cells import Side, read_side
 from vc_eval.errors import VcEvalError
 from vc_eval.inputs import read_pair
+from vc_eval.metrics.custom import Profiles, custom_scores
 from vc_eval.rules import AGGREGATE, PER_PERTURBATION, RuleResult, Settings
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ def score_pair_leaderboard(pred: "anndata.AnnData", real: "anndata.AnnData", *, 
     return _score(pred, real, settings, LEADERBOARD)
 
 
+score_pair.streams = score_pair_leaderboard.streams = True  # X may stay in its file
+
+
 def _score(pred: "anndata.AnnData", real: "anndata.AnnData", settings: Settings, rule: str) -> RuleResult:
     import pandas as pd
 
@@ -64,7 +68,8 @@ def _score(pred: "anndata.AnnData", real: "anndata.AnnData", settings: Settings,
     for context, pred_labels, real_labels, genes in pairs:
         real_side = cached_side(real, real_labels, genes, name="real", settings=settings, context=context)
         pred_side = read_side(pred, pred_labels, genes, name="pred", settings=settings)
-        rows.append(_rows(context, score_sides(pred_side, real_side, rule=rule), real_side.labels))
+        own = {k: (v, v, v) for k, v in custom_scores(side_profiles(pred_side, real_side)).items()}
+        rows.append(_rows(context, score_sides(pred_side, real_side, rule=rule) | own, real_side.labels))
         scales[context or "all"] = {side.name: dataclasses.asdict(side.scale) for side in (real_side, pred_side)}
     per_perturbation = pd.concat(rows, ignore_index=True)[list(PER_PERTURBATION)]
     provenance = {
@@ -107,6 +112,55 @@ def score_sides(
         f"{rule}/mae": (mae, mae, mae),
         f"{rule}/pds": (pds.midrank, pds.pessimistic, pds.optimistic),
     }
+
+
+def side_profiles(pred: Side, real: Side) -> Profiles:
+    """Mean profiles and changes of two sides, each against its own control, for metrics of a user's own."""
+    keep_pg = np.array(real.labels)[:, None] != real.genes[None, :]
+    return Profiles(
+        perturbations=real.labels, genes=real.genes, measured_pg=real.mean_lg[:-1], predicted_pg=pred.mean_lg[:-1],
+        measured_delta_pg=real.mean_lg[:-1] - real.mean_lg[-1], predicted_delta_pg=pred.mean_lg[:-1] - pred.mean_lg[-1],
+        keep_pg=keep_pg,
+    )  # fmt: skip
+
+
+def split_half(real: "anndata.AnnData", *, settings: Settings, rule: str = vcc.RULE) -> RuleResult:
+    """One random half of the real cells as the prediction of the other, raw: what noise allows (metrics.md A14).
+
+    Each label's cells, the control's too, are cut into two disjoint halves of floor(n/2); labels with one cell are left
+    out. The cells drawn are those that cell-eval draws with the same seed.
+
+    Args:
+        real: Real cells.
+        settings: As for `score_pair`; `seed` decides the halves.
+        rule: `vcc2025` or `vcc2025-leaderboard`.
+
+    Raises:
+        VcEvalError: If the control has a single cell or no perturbation has two.
+    """
+    import pandas as pd
+
+    rng = np.random.default_rng(settings.seed)
+    rows = []
+    for context, _, labels, genes in read_pair(real, real, settings):
+        halves = np.full((2, labels.size), "", labels.dtype)
+        for label in sorted(set(labels) - {""}):
+            cells = rng.permutation(np.flatnonzero(labels == label))
+            half = cells.size // 2
+            if half:
+                halves[0, cells[:half]] = halves[1, cells[half : 2 * half]] = label
+        if settings.control not in halves[0] or not set(halves[0]) - {"", settings.control}:
+            raise VcEvalError("split half: expected two cells of the control and of a perturbation, found fewer.")
+        first, second = (read_side(real, half, genes, name="real", settings=settings) for half in halves)
+        rows.append(_rows(context, score_sides(second, first, rule=rule), first.labels))
+    frame = pd.concat(rows, ignore_index=True)[list(PER_PERTURBATION)]
+    provenance = {
+        "rule": rule,
+        "rule_version": VERSIONS[rule],
+        "settings": settings.as_dict(),
+        "halves": "disjoint, raw",
+    }
+    return RuleResult(per_perturbation=frame, aggregate=aggregate(frame), provenance=provenance)
 
 
 def side_table(side: Side, rule: str = vcc.RULE) -> de.DeTable:
