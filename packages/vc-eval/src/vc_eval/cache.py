@@ -91,7 +91,7 @@ def _save(path: Path, side: Side) -> None:
 def _load(path: Path, genes: np.ndarray, name: str) -> Side | None:
     """The side of a cache file; None if there is none or it cannot be read whole."""
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:
             header = json.loads(str(file["header"]))
             mean_lg = file["mean_lg"]
             side = Side(

@@ -198,7 +198,8 @@ class _Matrix:
             parts = (x.data[a:b], x.indices[a:b], x.indptr[start : stop + 1] - a)
             block = scipy.sparse.csr_array(parts, shape=(stop - start, self.n_columns))
         else:
-            block = scipy.sparse.csr_array(x[start:stop])
+            rows = x[start:stop]
+            block = scipy.sparse.csr_array(rows if scipy.sparse.issparse(rows) else np.asarray(rows, self.dtype))
         if not block.has_canonical_format:
             block = block.copy()
             block.sum_duplicates()

@@ -5,6 +5,7 @@ does the same for arrays. `read_pair` checks that prediction and real data hold 
 """
 
 import contextlib
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +46,11 @@ def open_cells(path: "str | Path | anndata.AnnData") -> "anndata.AnnData":
         x = group["X"]
         kind = x.attrs.get("encoding-type")
         matrix = anndata.io.sparse_dataset(x) if kind in ("csr_matrix", "csc_matrix") else x
-        adata = anndata.AnnData(matrix, obs=anndata.io.read_elem(group["obs"]), var=anndata.io.read_elem(group["var"]))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*names are not unique")  # refused by name where it matters
+            adata = anndata.AnnData(
+                matrix, obs=anndata.io.read_elem(group["obs"]), var=anndata.io.read_elem(group["var"])
+            )
         for key in ("contract", "space", "unit", "model"):
             if "uns" in group and key in group["uns"]:
                 adata.uns[key] = anndata.io.read_elem(group["uns"][key])
