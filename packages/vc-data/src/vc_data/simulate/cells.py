@@ -27,8 +27,8 @@ class Plan:
     """[n] index of the cell line."""
     condition: np.ndarray
     """[n] index of the perturbation, -1 for controls."""
-    escaped: np.ndarray
-    """[n] whether the perturbation did nothing in this cell."""
+    state: np.ndarray
+    """[n] index of the cell's state among the states of its line (`Effects`), -1 for controls."""
     batch: np.ndarray
     """[n] index of the batch within the cell line."""
     depth: np.ndarray
@@ -46,7 +46,7 @@ def make_plan(
     Args:
         config: The screen.
         perturbations: Conditions.
-        effects: Per cell line, for its survival and escapers.
+        effects: Per cell line, for its survival and states.
         rng: Source of everything random here.
 
     Returns:
@@ -57,18 +57,21 @@ def make_plan(
         expected = expected_cells(config, perturbations, effect)
         n_cells = np.append(config.controls_per_line, np.maximum(rng.poisson(expected), 1))
         condition = np.repeat(np.arange(-1, len(perturbations)), n_cells)
-        escape_share = np.append(0.0, effect.escaped)[condition + 1]
-        escaped = rng.random(len(condition)) < escape_share
+        state = np.full(len(condition), -1)
+        stops = np.cumsum(n_cells)
+        for i in range(len(perturbations)):
+            share = effect.mixture[[i]]
+            state[stops[i] : stops[i + 1]] = rng.choice(share.indices, n_cells[i + 1], p=share.data)
         batch = rng.integers(0, config.n_batches, len(condition))
         batch_depth = rng.lognormal(0.0, 0.1, config.n_batches)
         batch_depth /= np.exp(np.log(batch_depth).mean())
         depth = config.depth_median * batch_depth[batch] * rng.lognormal(0.0, config.depth_log_sd, len(condition))
         order = np.lexsort((rng.random(len(condition)), batch))
         columns.append(
-            (np.full(len(condition), c)[order], condition[order], escaped[order], batch[order], depth[order])
+            (np.full(len(condition), c)[order], condition[order], state[order], batch[order], depth[order])
         )
-    line, condition, escaped, batch, depth = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return Plan(line, condition, escaped, batch, depth.astype(np.float32))
+    line, condition, state, batch, depth = (np.concatenate(column) for column in zip(*columns, strict=True))
+    return Plan(line, condition, state, batch, depth.astype(np.float32))
 
 
 def expected_cells(config: SimulatorConfig, perturbations: list[Perturbation], effects: Effects) -> np.ndarray:
@@ -138,10 +141,10 @@ def iter_counts(
         CSR blocks of at most `block_cells` cells, float32, sorted indices.
     """
     config = world.config
-    # Per line: control, escaped cells, then responders of each perturbation.
+    # Per line: controls, then each state.
     base = [
         log_share(
-            line, np.vstack([np.zeros(config.n_genes), world.shift, effect.steady])
+            line, np.vstack([np.zeros(config.n_genes), effect.state_change])
         ).astype(np.float32)
         for line, effect in zip(world.lines, effects, strict=True)
     ]  # fmt: skip
@@ -175,18 +178,18 @@ def _count_block(world, base, batch_effect, shape, plan: Plan, rows: slice, rng:
     import scipy.sparse as sp
 
     line_n, depth = plan.line[rows], plan.depth[rows]
-    place = np.where(plan.condition[rows] < 0, 0, np.where(plan.escaped[rows], 1, plan.condition[rows] + 2))
+    state_n = plan.state[rows]
     rate = np.empty((len(line_n), world.config.n_genes), np.float32)
     for c in np.unique(line_n):
         here = line_n == c
         loading = world.lines[c].state_loading
-        state = rng.standard_normal((here.sum(), len(loading)), dtype=np.float32)
+        factor = rng.standard_normal((here.sum(), len(loading)), dtype=np.float32)
         # The first two factors are the cell cycle: two phases of one clock instead of independent noise.
         phase = rng.uniform(0.0, 2 * np.pi, here.sum())
-        state[:, 0], state[:, 1] = np.sqrt(2) * np.cos(phase), np.sqrt(2) * np.sin(phase)
-        log_rate = state @ loading
+        factor[:, 0], factor[:, 1] = np.sqrt(2) * np.cos(phase), np.sqrt(2) * np.sin(phase)
+        log_rate = factor @ loading
         log_rate -= 0.5 * np.sum(loading**2, axis=0)
-        log_rate += base[c][place[here]]
+        log_rate += base[c][state_n[here] + 1]
         log_rate += batch_effect[c][plan.batch[rows][here]]
         rate[here] = log_rate
     np.exp(rate, out=rate)

@@ -33,9 +33,9 @@ class Difficulty:
 
 
 DIFFICULTIES: dict[str, Difficulty] = {
-    "easy": Difficulty(coherence=0.85, line_divergence=0.2, interaction=0.4, prior_missing=0.15, prior_false=0.05),
-    "medium": Difficulty(coherence=0.65, line_divergence=0.45, interaction=0.8, prior_missing=0.3, prior_false=0.15),
-    "hard": Difficulty(coherence=0.4, line_divergence=0.8, interaction=1.2, prior_missing=0.5, prior_false=0.3),
+    "easy": Difficulty(coherence=0.95, line_divergence=0.2, interaction=0.4, prior_missing=0.15, prior_false=0.05),
+    "medium": Difficulty(coherence=0.85, line_divergence=0.45, interaction=0.9, prior_missing=0.3, prior_false=0.15),
+    "hard": Difficulty(coherence=0.6, line_divergence=0.8, interaction=1.4, prior_missing=0.5, prior_false=0.3),
 }
 
 
@@ -45,7 +45,7 @@ class SimulatorConfig:
 
     n_genes: int = 2000
     """Measured genes; they are the whole transcriptome of the simulated cell."""
-    n_pathways: int = 60
+    n_pathways: int = 40
     """Pathways the genes are organised in; a gene can be in several or in none."""
     cell_lines: tuple[str, ...] = ("LineA", "LineB")
     """Names of the cell lines; each has its own basal program and its own variant of the network."""
@@ -69,28 +69,33 @@ class SimulatorConfig:
     """Batches of each cell line; every condition is spread over all of them."""
     batch_log_sd: float = 0.06
     """Log standard deviation of a gene's expression between batches."""
-    depth_median: float = 6000.0
+    depth_median: float = 15_000.0
     """Median UMIs of a cell."""
     depth_log_sd: float = 0.45
     """Log standard deviation of UMIs between cells."""
-    basal_log_sd: float = 1.8
+    basal_log_sd: float = 2.0
     """Log standard deviation of mean expression between expressed genes."""
-    silent_share: float = 0.15
+    housekeeping_share: float = 0.6
+    """Share of UMIs that the housekeeping genes take (5 % of genes, at most 150), as ribosomal genes do; the other genes
+    of a small simulated transcriptome are then as sparse as in a whole one."""
+    silent_share: float = 0.1
     """Share of genes that are hardly expressed in a cell line."""
-    dispersion: float = 0.15
-    """Median negative-binomial dispersion of a gene beyond the cell states, variance = mean + dispersion * mean^2."""
-    state_log_sd: float = 0.25
+    dispersion: float = 0.07
+    """Negative-binomial dispersion of a highly expressed gene beyond the cell states; variance = mean + a * mean^2."""
+    dispersion_over_mean: float = 0.1
+    """Adds this over the gene's mean count at median depth to its dispersion."""
+    state_log_sd: float = 0.35
     """Median log standard deviation of a gene between cells through cycle and pathway activity."""
-    effect_scale: float = 0.25
+    effect_scale: float = 0.45
     """Typical weight of a network edge: log fold change of the target per log change of the regulator's activity."""
-    silent_target_share: float = 0.35
+    silent_target_share: float = 0.25
     """Share of perturbed genes that regulate nothing; perturbing them changes little but themselves."""
-    shift_scale: float = 0.03
+    shift_scale: float = 0.015
     """Size of the shift that every perturbed cell has against controls, whatever was perturbed (log fold change)."""
     stress_scale: float = 0.5
     """Size of the stress program (log fold change of its genes at a viability of 1/e)."""
-    escape_share: float = 0.12
-    """Mean share of a condition's cells in which the perturbation did nothing."""
+    escape_share: float = 0.08
+    """Mean share of cells in which a target's perturbation does nothing; guides of a pair fail independently."""
     difficulty: Literal["easy", "medium", "hard"] = "medium"
     """Named `Difficulty`: coherence of pathways, divergence of lines, interactions, quality of the gene sets."""
     block_cells: int = 256
@@ -117,7 +122,8 @@ class SimulatorConfig:
             _require(getattr(self, name) >= 1, name, ">= 1", getattr(self, name))
         for name in ("depth_median", "dispersion"):
             _require(getattr(self, name) > 0, name, "> 0", getattr(self, name))
-        for name in ("silent_share", "silent_target_share", "escape_share"):
+        _require(self.dispersion_over_mean >= 0, "dispersion_over_mean", ">= 0", self.dispersion_over_mean)
+        for name in ("housekeeping_share", "silent_share", "silent_target_share", "escape_share"):
             _require(0 <= getattr(self, name) < 1, name, "in [0, 1)", getattr(self, name))
         _require(self.difficulty in DIFFICULTIES, "difficulty", f"one of {tuple(DIFFICULTIES)}", self.difficulty)
 
@@ -130,18 +136,18 @@ def _require(ok: bool, field: str, expected: str, found: object) -> None:
 PRESETS: dict[str, SimulatorConfig] = {
     "tiny": SimulatorConfig(
         n_genes=200,
-        n_pathways=12,
+        n_pathways=6,
         n_singles=24,
         n_pairs=6,
         cells_per_condition=30,
         controls_per_line=120,
         n_batches=2,
-        depth_median=1000.0,
+        depth_median=3000.0,
     ),
     "small": SimulatorConfig(),
     "vcc": SimulatorConfig(
         n_genes=18_080,
-        n_pathways=180,
+        n_pathways=120,
         cell_lines=("H1sim",),
         n_singles=150,
         n_pairs=0,
@@ -149,8 +155,12 @@ PRESETS: dict[str, SimulatorConfig] = {
         controls_per_line=38_176,
         abundance_log_sd=0.6,
         n_batches=48,
+        basal_log_sd=1.6,
+        housekeeping_share=0.2,
+        silent_share=0.04,
         depth_median=54_000.0,
         depth_log_sd=0.35,
+        effect_scale=0.6,
     ),
 }
 """Named sizes: `tiny` for tests, `small` for the quickstart, `vcc` with the shape of the 2025 challenge's training file."""

@@ -3,7 +3,8 @@
 Decides how each mode acts on the network and what an infinitely large experiment would report.
 """
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,8 +39,8 @@ class Perturbation:
     """Kind of each target."""
     strengths: tuple[float, ...]
     """CRISPRi: share of mRNA removed; CRISPRa: fold induction of a median gene; knockout: 1; drug: occupancy."""
-    escape: float
-    """Share of cells in which nothing happens."""
+    escapes: tuple[float, ...]
+    """Share of cells in which each target's perturbation does nothing, independent between targets; 0 for drugs."""
     dose: float
     """uM; NaN for genetic perturbations."""
     abundance: float
@@ -48,16 +49,27 @@ class Perturbation:
 
 @dataclass(frozen=True)
 class Effects:
-    """Noise-free outcome of perturbations in one cell line; row i belongs to perturbation i."""
+    """Noise-free outcome of p perturbations in one cell line.
 
-    steady: np.ndarray
-    """[p, g] log fold change of mRNA in a responding cell: network, stress and shift."""
+    Cells of a condition are in one of several states: all targets respond, some do, none does. States are shared between
+    conditions, so a pair's cells in which only one guide works are like those of the single.
+    """
+
+    state_change: np.ndarray
+    """[s, g] log fold change of mRNA in each state: network, stress and shift."""
+    full_state: np.ndarray
+    """[p] the state in which every target responds."""
+    mixture: "scipy.sparse.csr_array"  # noqa: F821
+    """[p, s] share of each state among the surviving cells of a condition; rows sum to 1."""
     viability: np.ndarray
-    """[p] expected share of responding cells that survive."""
-    escaped: np.ndarray
-    """[p] share of the surviving cells that escaped."""
+    """[p] expected share of fully responding cells that survive."""
     survival: np.ndarray
     """[p] expected share of all cells of the condition that survive."""
+
+    @property
+    def steady(self) -> np.ndarray:
+        """[p, g] log fold change of mRNA in a fully responding cell."""
+        return self.state_change[self.full_state]
 
 
 def make_perturbations(world: World, rng: np.random.Generator) -> list[Perturbation]:
@@ -77,13 +89,7 @@ def make_perturbations(world: World, rng: np.random.Generator) -> list[Perturbat
     genes = _single_targets(world, rng)
     kind_of = {int(g): config.modes[i % len(config.modes)] for i, g in enumerate(genes)}
     strength_of = {g: _strength(kind, rng) for g, kind in kind_of.items()}
-    concentration = 6.0
-    escape_of = {
-        g: float(rng.beta(concentration * config.escape_share, concentration * (1 - config.escape_share)))
-        if config.escape_share > 0
-        else 0.0
-        for g in kind_of
-    }
+    escape_of = {g: _escape(config, rng) for g in kind_of}
 
     def genetic(targets: tuple[int, ...]) -> Perturbation:
         targets = tuple(sorted(targets, key=lambda g: world.gene_names[g]))
@@ -94,7 +100,7 @@ def make_perturbations(world: World, rng: np.random.Generator) -> list[Perturbat
             targets=targets,
             kinds=kinds,
             strengths=tuple(strength_of[g] for g in targets),
-            escape=max(escape_of[g] for g in targets),
+            escapes=tuple(escape_of[g] for g in targets),
             dose=float("nan"),
             abundance=_abundance(config, rng),
         )
@@ -115,23 +121,57 @@ def solve_effects(world: World, line: CellLine, perturbations: list[Perturbation
     Returns:
         The noise-free effects.
     """
-    direct, activity = direct_changes(world, line, perturbations)
+    import scipy.sparse as sp
+
+    states, rows, columns, odds = _states(perturbations)
+    direct, activity = direct_changes(world, line, states)
     change = steady_state(world, line, direct, activity)
-    # Fitness tolerates partial loss: the cost of losing a share s of an essential activity grows as s^3.
-    lost = (1.0 - np.exp(np.minimum(change + activity, 0.0))) ** 3
-    expressed = line.log_level > np.quantile(line.log_level, 0.25)
-    cost = (lost * expressed) @ line.essentiality
+    # Most genes are expressed in excess: only what is lost beyond two thirds costs fitness.
+    lost = np.maximum(1.0 - 3.0 * np.exp(np.minimum(change + activity, 0.0)), 0.0)
+    cost = lost @ line.essentiality
     cost += (lost[:, world.lethal_a] * lost[:, world.lethal_b]) @ world.lethal_cost
     viability = np.maximum(np.exp(-cost), MIN_VIABILITY)
     stress = world.config.stress_scale * np.minimum(-np.log(viability), MAX_STRESS)
-    escape = np.array([p.escape for p in perturbations])
-    survival = escape + (1 - escape) * viability
+    alive = sp.csr_array((odds * viability[columns], (rows, columns)), shape=(len(perturbations), len(states)))
+    survival = np.asarray(alive.sum(axis=1)).ravel()
+    first = np.unique(rows, return_index=True)[1]
     return Effects(
-        steady=change + stress[:, None] * line.stress + world.shift,
-        viability=viability,
-        escaped=escape / survival,
+        state_change=change + stress[:, None] * line.stress + world.shift,
+        full_state=columns[first],
+        mixture=sp.csr_array(sp.diags_array(1.0 / survival) @ alive),
+        viability=viability[columns[first]],
         survival=survival,
     )
+
+
+def _states(perturbations: list[Perturbation]) -> tuple[list[Perturbation], np.ndarray, np.ndarray, np.ndarray]:
+    """Distinct states of cells, and which conditions have them with which probability (before selection).
+
+    Returns:
+        States as perturbations without escape; condition, state and probability of each occurrence, the full response of
+        a condition first.
+    """
+    states: dict[tuple, int] = {}
+    kept: list[Perturbation] = []
+    rows, columns, odds = [], [], []
+    for i, p in enumerate(perturbations):
+        for responds in itertools.product((True, False), repeat=len(p.targets)):
+            chance = float(np.prod([1 - e if r else e for r, e in zip(responds, p.escapes, strict=True)]))
+            if chance == 0.0 and not all(responds):
+                continue
+            targets, kinds, strengths = (
+                tuple(x for x, r in zip(values, responds, strict=True) if r)
+                for values in (p.targets, p.kinds, p.strengths)
+            )
+            key = (targets, kinds, strengths)
+            if key not in states:
+                states[key] = len(kept)
+                none = (0.0,) * len(targets)
+                kept.append(replace(p, targets=targets, kinds=kinds, strengths=strengths, escapes=none))
+            rows.append(i)
+            columns.append(states[key])
+            odds.append(chance)
+    return kept, np.array(rows), np.array(columns), np.array(odds)
 
 
 def direct_changes(world: World, line: CellLine, perturbations: list[Perturbation]) -> tuple[np.ndarray, np.ndarray]:
@@ -257,20 +297,20 @@ def _single_targets(world: World, rng: np.random.Generator) -> np.ndarray:
     """Expressed genes to perturb: regulators pathway by pathway, and genes that regulate nothing."""
     config = world.config
     level = np.mean([line.log_level for line in world.lines], axis=0)
-    expressed = level > np.quantile(level, 0.25)
+    expressed = level > np.quantile(level, 0.5)
     n_active = min(round((1 - config.silent_target_share) * config.n_singles), len(world.regulators))
     usable = expressed[world.regulators]
     ranked: list[int] = []
     for k in rng.permutation(config.n_pathways):
         here = rng.permutation(world.regulators[(world.regulator_pathway == k) & usable])
-        ranked += here[: int(rng.integers(3, 9))].tolist()
+        ranked += here[: int(rng.integers(6, 13))].tolist()
     active = ranked[:n_active]
     left = rng.permutation(np.setdiff1d(world.regulators, active))
     active += left[: n_active - len(active)].tolist()
     others = np.setdiff1d(np.arange(config.n_genes), world.regulators)
-    # Expressed genes first; unexpressed ones only where there are not enough.
-    others = rng.permutation(others)
-    others = others[np.argsort(~expressed[others], kind="stable")]
+    # Expressed genes first; of those, genes that no pathway claims are more likely.
+    order = rng.random(len(others)) + 2.0 * ~expressed[others] + 0.5 * np.isin(others, world.member_gene)
+    others = others[np.argsort(order)]
     chosen = np.array(active + others[: config.n_singles - len(active)].tolist())
     return rng.permutation(chosen)
 
@@ -312,7 +352,7 @@ def _drugs(world: World, genes: np.ndarray, rng: np.random.Generator) -> list[Pe
                     targets=targets,
                     kinds=("drug",) * n_targets,
                     strengths=tuple(float(x) for x in occupancy),
-                    escape=0.0,
+                    escapes=(0.0,) * n_targets,
                     dose=float(dose),
                     abundance=abundance,
                 )
@@ -324,6 +364,11 @@ def _strength(kind: str, rng: np.random.Generator) -> float:
     if kind == "CRISPRi":
         return float(np.clip(rng.normal(0.86, 0.09), 0.5, 0.97))
     return float(4.0 * rng.lognormal(0.0, 0.5)) if kind == "CRISPRa" else 1.0
+
+
+def _escape(config: SimulatorConfig, rng: np.random.Generator) -> float:
+    mean = config.escape_share
+    return float(rng.beta(12 * mean, 12 * (1 - mean))) if mean > 0 else 0.0
 
 
 def _abundance(config: SimulatorConfig, rng: np.random.Generator) -> float:

@@ -22,7 +22,9 @@ SILENT_LOG_SHIFT = -6.0
 """Added to the log level of a gene that a cell line hardly expresses."""
 COMPLEX_SHARE = 0.35
 """Share of pathways that act as one complex: losing any member does much the same."""
-REPRESSOR_SHARE = 0.25
+HOUSEKEEPING_RESPONSE = 0.3
+"""Factor on edges into housekeeping genes, which are regulated less than others."""
+REPRESSOR_SHARE = 0.1
 """Share of regulators in the other pathways whose effect has the opposite sign."""
 
 
@@ -114,22 +116,30 @@ def make_world(config: SimulatorConfig, rng: np.random.Generator) -> World:
     member_pathway, member_gene = _memberships(config, popularity, rng)
     is_complex = rng.random(config.n_pathways) < COMPLEX_SHARE
     regulators, regulator_pathway = _regulators(config, log_level, member_pathway, member_gene, is_complex, rng)
-    module = np.full(n_genes, config.n_pathways)
-    order = rng.permutation(len(member_gene))
-    module[member_gene[order]] = member_pathway[order]
+    housekeeping = _housekeeping(config, regulators, rng)
+    programs = _programs(config, member_pathway, member_gene, rng)
+    module = np.full(n_genes, len(programs))
+    for m, (genes, _) in enumerate(programs):
+        module[genes] = m
 
-    source, target, weight = _edges(config, member_pathway, member_gene, regulators, regulator_pathway, is_complex, rng)
+    source, target, weight = _edges(
+        config, programs, member_pathway, member_gene, regulators, regulator_pathway, is_complex, rng
+    )
+    weight = np.where(np.isin(target, housekeeping), HOUSEKEEPING_RESPONSE, 1.0) * weight
     gates = _gates(config, regulators, regulator_pathway, source, target, weight, rng)
     is_regulator = np.isin(np.arange(n_genes), regulators)
     gates = _scale_gates(n_genes, gates, is_regulator)
     weight = _scale_edges(n_genes, source, target, weight, gates, is_regulator, LOOP_GAIN)
 
-    essentiality = np.where(rng.random(n_genes) < 0.15, rng.gamma(1.5, 0.45, n_genes), 0.0)
+    in_complex = np.isin(np.arange(n_genes), regulators[is_complex[regulator_pathway]])
+    # Essential genes are machinery; the others are few, so that a broad effect is not deadly in a large transcriptome.
+    is_essential = rng.random(n_genes) < np.where(in_complex, 0.3, min(0.05, 100 / n_genes))
+    essentiality = np.where(is_essential, rng.gamma(2.0, 0.4, n_genes), 0.0)
     stress = np.where(rng.random(n_genes) < 0.06, rng.normal(0.0, 1.0, n_genes), 0.0)
     lethal_a, lethal_b = _pairs_within_pathways(regulators, regulator_pathway, 0.8, rng)
     lines = tuple(
         _cell_line(
-            name, config, log_level, module, member_pathway, member_gene, regulators, regulator_pathway,
+            name, config, log_level, housekeeping, module, member_pathway, member_gene, regulators, regulator_pathway,
             (source, target, weight), gates, stress, essentiality, rng,
         )
         for name in config.cell_lines
@@ -148,9 +158,9 @@ def make_world(config: SimulatorConfig, rng: np.random.Generator) -> World:
         gates=gates,
         lethal_a=lethal_a,
         lethal_b=lethal_b,
-        lethal_cost=rng.gamma(4.0, 0.35, len(lethal_a)),
+        lethal_cost=rng.gamma(4.0, 0.4, len(lethal_a)),
         shift=config.shift_scale * rng.standard_t(4, n_genes),
-        dispersion=config.dispersion * rng.lognormal(0.0, 0.6, n_genes),
+        dispersion=_dispersion(config, lines, rng),
         lines=lines,
     )
 
@@ -236,10 +246,9 @@ def _regulate(world: World, line: CellLine, genes: np.ndarray):
     column[world.regulators] = np.arange(n_regulators)
     edges = sp.csr_array((line.edge_weight, (world.target, column[world.source])), shape=(n_genes, n_regulators))[genes]
     gates = world.gates
-    pairs, pair = np.unique(np.stack([gates.source_a, gates.source_b]), axis=1, return_inverse=True)
-    shape = (n_genes, pairs.shape[1])
-    products = sp.csr_array((gates.weight, (gates.target, pair.ravel())), shape=shape)[genes]
-    a, b = column[pairs[0]], column[pairs[1]]
+    pairs, pair = np.unique(gates.source_a * n_genes + gates.source_b, return_inverse=True)
+    products = sp.csr_array((gates.weight, (gates.target, pair)), shape=(n_genes, len(pairs)))[genes]
+    a, b = column[pairs // n_genes], column[pairs % n_genes]
 
     def apply(influence_nr: np.ndarray) -> np.ndarray:
         bent = np.tanh(influence_nr)
@@ -253,11 +262,18 @@ def _basal(config: SimulatorConfig, rng: np.random.Generator) -> np.ndarray:
     return rng.normal(0.0, config.basal_log_sd, config.n_genes)
 
 
+def _dispersion(config: SimulatorConfig, lines: tuple[CellLine, ...], rng: np.random.Generator) -> np.ndarray:
+    """Parametric trend `a + b / mean` (Love, Huber and Anders 2014, equation 6) with log-normal scatter."""
+    share = np.mean([np.exp(line.log_level) / np.exp(line.log_level).sum() for line in lines], axis=0)
+    trend = config.dispersion + config.dispersion_over_mean / (config.depth_median * share)
+    return np.minimum(trend * rng.lognormal(0.0, 0.4, config.n_genes), 20.0)
+
+
 def _memberships(config: SimulatorConfig, popularity: np.ndarray, rng: np.random.Generator):
     """Overlapping pathways of log-normal size; about half of the genes are in at least one."""
     n_genes, n_pathways = config.n_genes, config.n_pathways
     sizes = rng.lognormal(0.0, 0.5, n_pathways)
-    sizes = np.clip(np.round(sizes / sizes.sum() * 0.75 * n_genes), 6, n_genes // 3).astype(int)
+    sizes = np.clip(np.round(sizes / sizes.sum() * 0.65 * n_genes), 6, n_genes // 3).astype(int)
     share = popularity / popularity.sum()
     genes = [np.sort(rng.choice(n_genes, size, replace=False, p=share)) for size in sizes]
     return np.repeat(np.arange(n_pathways), sizes), np.concatenate(genes)
@@ -268,7 +284,7 @@ def _regulators(config, log_level, member_pathway, member_gene, is_complex, rng)
     home: dict[int, int] = {}
     for k in rng.permutation(config.n_pathways):
         genes = member_gene[member_pathway == k]
-        n_wanted = min(25, round(0.6 * len(genes))) if is_complex[k] else max(2, round(0.3 * len(genes)))
+        n_wanted = int(np.clip(round((0.5 if is_complex[k] else 0.3) * len(genes)), 2, 14))
         # Expressed members are preferred, but not strictly: some regulators are silent in a line and do nothing there.
         ranked = genes[np.argsort(-(log_level[genes] + rng.normal(0.0, 1.5, len(genes))))]
         for gene in [g for g in ranked if g not in home][:n_wanted]:
@@ -277,40 +293,61 @@ def _regulators(config, log_level, member_pathway, member_gene, is_complex, rng)
     return regulators, np.array([home[g] for g in regulators])
 
 
-def _edges(config, member_pathway, member_gene, regulators, regulator_pathway, is_complex, rng):
-    """Sparse signed edges: the template of the pathway, thinned, plus targets of the regulator's own."""
-    n_genes, n_pathways = config.n_genes, config.n_pathways
+def _programs(config, member_pathway, member_gene, rng) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Genes that are regulated together: per program the gene indices and their signed weights.
+
+    Half of a program comes from two pathways, half from anywhere, so that gene sets tell something about targets, too.
+    """
+    n_genes = config.n_genes
+    programs = []
+    for _ in range(max(4, round(config.n_pathways / 3))):
+        # Programs grow more slowly than the transcriptome: 3 % of 2,000 genes, 1.6 % of 18,000.
+        size = 0.03 * n_genes * (2000 / n_genes) ** 0.3 * rng.lognormal(0.0, 0.6)
+        size = int(np.clip(round(size), 5, n_genes // 6))
+        near = member_gene[np.isin(member_pathway, rng.choice(config.n_pathways, 2, replace=False))]
+        genes = np.union1d(rng.permutation(near)[: size // 2], rng.choice(n_genes, size - size // 2, replace=False))
+        sign = np.where(rng.random(len(genes)) < 0.2, -1.0, 1.0)
+        programs.append((genes, sign * rng.lognormal(0.0, 0.5, len(genes))))
+    return programs
+
+
+def _housekeeping(config, regulators, rng) -> np.ndarray:
+    """Genes that regulate nothing and take most of the UMIs."""
+    if config.housekeeping_share == 0:
+        return np.zeros(0, int)
+    others = np.setdiff1d(np.arange(config.n_genes), regulators)
+    return np.sort(rng.choice(others, min(150, max(1, config.n_genes // 20)), replace=False))
+
+
+def _edges(config, programs, member_pathway, member_gene, regulators, regulator_pathway, is_complex, rng):
+    """Sparse signed edges: the programs of the pathway, thinned, plus targets of the regulator's own."""
+    n_genes = config.n_genes
     coherence = DIFFICULTIES[config.difficulty].coherence
     sources, targets, weights = [], [], []
-    for k in range(n_pathways):
-        size = int(np.clip(round(n_genes * 0.02 * rng.lognormal(0.0, 0.8)), 4, n_genes // 6))
-        downstream = rng.choice(n_pathways, min(n_pathways, int(rng.integers(1, 4))), replace=False)
-        downstream = np.unique(np.append(downstream, k))
-        sign_of = dict(zip(downstream, rng.choice([-1.0, 1.0], len(downstream)), strict=True))
-        pool = np.flatnonzero(np.isin(member_pathway, downstream))
-        pool = rng.permutation(pool)[: max(2, round(0.75 * size))]
-        inside, first = np.unique(member_gene[pool], return_index=True)
-        inside_sign = np.array([sign_of[member_pathway[m]] for m in pool[first]])
-        outside = rng.choice(n_genes, max(1, size - len(inside)), replace=False)
-        template = np.append(inside, outside)
-        signs = np.append(inside_sign, rng.choice([-1.0, 1.0], len(outside)))
-        signs = signs * np.where(rng.random(len(signs)) < 0.1, -1.0, 1.0)
-        template, first = np.unique(template, return_index=True)
-        values = signs[first] * rng.lognormal(0.0, 0.5, len(template))
+    for k in range(config.n_pathways):
+        template = np.zeros(n_genes)
+        chosen = 1 + rng.choice(len(programs) - 1, 1 + rng.binomial(2, 0.4), replace=False)
+        for rank, m in enumerate(chosen):
+            genes, values = programs[m]
+            template[genes] += rng.choice([-1.0, 1.0]) * 0.7**rank * values
+        # The first program (growth, stress response) answers most losses in the same direction.
+        genes, values = programs[0]
+        template[genes] += rng.uniform(0.0, 1.2) * (1.0 if rng.random() < 0.9 else -1.0) * values
+        members = member_gene[member_pathway == k]
+        template[members] += np.where(rng.random(len(members)) < 0.4, rng.normal(0.0, 0.6, len(members)), 0.0)
         for gene in regulators[regulator_pathway == k]:
-            strength = config.effect_scale * rng.lognormal(0.0, 0.8)
+            strength = config.effect_scale * rng.lognormal(0.0, 0.6)
             if not is_complex[k] and rng.random() < REPRESSOR_SHARE:
                 strength = -strength
-            kept = rng.random(len(template)) < rng.uniform(0.5, 1.0)
-            n_own = max(1, round(kept.sum() * rng.pareto(2.0))) if coherence < 1 else 0
-            own = rng.choice(n_genes, min(n_own, n_genes // 4), replace=False)
-            own_values = rng.choice([-1.0, 1.0], len(own)) * rng.lognormal(0.0, 0.5, len(own))
-            # Energy of the whole column stays what the template alone would give; `coherence` only splits it.
-            energy = np.sum(values[kept] ** 2)
-            own_values *= np.sqrt((1 - coherence) * energy / max(np.sum(own_values**2), 1e-12))
-            column = np.zeros(n_genes)
-            column[template[kept]] = np.sqrt(coherence) * values[kept]
-            column[own] += own_values
+            shared = np.where(rng.random(n_genes) < rng.uniform(0.8, 1.0), template, 0.0)
+            n_own = min(n_genes // 4, max(2, round(np.count_nonzero(shared) * rng.pareto(2.0))))
+            own = np.zeros(n_genes)
+            own[rng.choice(n_genes, n_own, replace=False)] = rng.choice([-1.0, 1.0], n_own) * rng.lognormal(
+                0.0, 0.5, n_own
+            )
+            # The squared weights of the column stay what the template alone would give; `coherence` splits them.
+            own *= np.linalg.norm(shared) / np.linalg.norm(own)
+            column = np.sqrt(coherence) * shared + np.sqrt(1 - coherence) * own
             column[gene] = 0.0
             rows = np.flatnonzero(column)
             sources.append(np.full(len(rows), gene))
@@ -333,9 +370,9 @@ def _pairs_within_pathways(regulators, regulator_pathway, per_regulator: float, 
 
 
 def _gates(config, regulators, regulator_pathway, source, target, weight, rng) -> Gates:
-    """Interactions of regulator pairs on targets of either; synergy and redundancy in equal parts."""
+    """Interactions of regulator pairs on targets of either; synergy and redundancy in equal parts; at most about 150 genes each."""
     scale = DIFFICULTIES[config.difficulty].interaction
-    first_a, first_b = _pairs_within_pathways(regulators, regulator_pathway, 2.5, rng)
+    first_a, first_b = _pairs_within_pathways(regulators, regulator_pathway, 2.0, rng)
     order = np.argsort(source, kind="stable")
     starts = np.searchsorted(source[order], np.arange(config.n_genes + 1))
     parts = []
@@ -343,7 +380,8 @@ def _gates(config, regulators, regulator_pathway, source, target, weight, rng) -
         edges = np.concatenate([order[starts[g] : starts[g + 1]] for g in (a, b)])
         genes, inverse = np.unique(target[edges], return_inverse=True)
         summed = np.bincount(inverse, weight[edges])
-        kept = (rng.random(len(genes)) < rng.uniform(0.2, 0.8)) & (genes != a) & (genes != b)
+        share = min(rng.uniform(0.2, 0.7), 150 / len(genes))
+        kept = (rng.random(len(genes)) < share) & (genes != a) & (genes != b)
         # A loss of both makes the product of the two influences positive, so minus the summed weight is more of the
         # same (synergy) and plus the summed weight is less of it (redundancy, masking).
         values = rng.choice([-1.0, 1.0]) * scale * rng.lognormal(-0.2, 0.5) * summed[kept]
@@ -388,7 +426,7 @@ def _loop_radius(n_genes, source, target, weight, gates: Gates, is_regulator) ->
 
 
 def _cell_line(
-    name, config, log_level, module, member_pathway, member_gene, regulators, regulator_pathway,
+    name, config, log_level, housekeeping, module, member_pathway, member_gene, regulators, regulator_pathway,
     edges, gates, stress, essentiality, rng,
 ) -> CellLine:  # fmt: skip
     """Draw one line: its basal program, its edge weights, the loadings of its cell states."""
@@ -398,11 +436,16 @@ def _cell_line(
     level = log_level + rng.normal(0.0, 0.5, n_genes)
     np.add.at(level, member_gene, rng.normal(0.0, 0.5, n_pathways)[member_pathway])
     silent = rng.random(n_genes) < config.silent_share
+    silent[housekeeping] = False
     level = level - np.median(level[~silent]) + np.where(silent, SILENT_LOG_SHIFT, 0.0)
+    level[housekeeping] = rng.normal(0.0, 0.2, len(housekeeping)) + log_level[housekeeping] / 3.0
+    others = np.delete(np.exp(level), housekeeping).sum()
+    share = config.housekeeping_share
+    level[housekeeping] += np.log(share / (1 - share) * others / np.exp(level[housekeeping]).sum())
 
     pathway_of = np.zeros(n_genes, int)
     pathway_of[regulators] = regulator_pathway
-    gain = rng.lognormal(0.0, divergence, (n_pathways, n_pathways + 1))[pathway_of[source], module[target]]
+    gain = rng.lognormal(0.0, divergence, (n_pathways, module.max() + 1))[pathway_of[source], module[target]]
     open_edge = rng.random(len(source)) >= 0.2 * min(1.0, divergence)
     is_regulator = np.isin(np.arange(n_genes), regulators)
     line_weight = _scale_edges(n_genes, source, target, weight * gain * open_edge, gates, is_regulator, MAX_LOOP_GAIN)
@@ -427,10 +470,12 @@ def _state_loading(config, level, member_pathway, member_gene, regulators, edges
     n_genes, n_pathways = config.n_genes, config.n_pathways
     source, target, _ = edges
     reach = np.bincount(source, line_weight**2, n_genes)
-    hubs = regulators[np.argsort(-reach[regulators], kind="stable")[: min(64, max(4, len(regulators) // 4))]]
+    hubs = regulators[np.argsort(-reach[regulators], kind="stable")[: max(4, n_pathways // 4)]]
     drive = np.zeros((n_pathways + len(hubs), n_genes))
     drive[member_pathway, member_gene] = rng.uniform(0.2, 1.0, len(member_gene))
     drive[n_pathways + np.arange(len(hubs)), hubs] = 1.0
+    # A few states, such as growth, dominate the differences between cells; most are faint.
+    drive *= rng.lognormal(0.0, 0.5, len(drive))[:, None]
     influence = np.exp(level) / (np.exp(level) + np.exp(ACTIVE_LOG_LEVEL))
     matrix = sp.csr_array((line_weight * influence[source], (target, source)), shape=(n_genes, n_genes))
     loading = drive

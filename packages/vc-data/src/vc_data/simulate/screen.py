@@ -229,10 +229,13 @@ def _prepare(config: SimulatorConfig, seed: int) -> _Prepared:
 
 
 def _gene_sets(world: World, rng: np.random.Generator) -> dict[str, list[str]]:
-    """Pathways as a database would know them: members missing, false members added, and sets that mean nothing here."""
+    """Pathways as databases would know them: members missing, false members added, and sets that mean nothing here.
+
+    Half of the pathways are in two databases, which err independently.
+    """
     config, difficulty = world.config, DIFFICULTIES[world.config.difficulty]
     sets = []
-    for k in range(config.n_pathways):
+    for k in np.repeat(np.arange(config.n_pathways), rng.integers(1, 3, config.n_pathways)):
         members = world.member_gene[world.member_pathway == k]
         known = members[rng.random(len(members)) >= difficulty.prior_missing]
         false_share = difficulty.prior_false / (1 - difficulty.prior_false)
