@@ -48,7 +48,11 @@ def convert(
     """
     import vc_data.convert
 
-    report = vc_data.convert.convert(source, output, options)
+    try:
+        report = vc_data.convert.convert(source, output, options)
+    except KeyboardInterrupt:
+        _say_kept(output)
+        raise
     print("\n".join(report.lines()))
     print(f"wrote {output}; next: vc-data inspect {output}, then vc-data split {output} splits.json")
 
@@ -200,7 +204,7 @@ def main(args: list[str] | None = None) -> int:
     except VcDataError as error:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
-        return _fail("interrupted; nothing was written", 130)
+        return _fail("interrupted; no output was written", 130)
     except BrokenPipeError:
         # The reader of our output has gone (as with `| head`); Python would complain once more on closing stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -210,6 +214,14 @@ def main(args: list[str] | None = None) -> int:
         what = error.strerror or str(error)
         return _fail(f"{place}{what}. Nothing was written; make room or choose another place.", 2)
     return 0
+
+
+def _say_kept(output: Path) -> None:
+    from vc_data.part import part_path
+
+    part = part_path(output)
+    if part.exists():
+        print(f"what was done is kept in {part}: the same command goes on (or delete it)", file=sys.stderr)
 
 
 def _fail(message: str, code: int) -> int:

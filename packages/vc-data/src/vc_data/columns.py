@@ -19,6 +19,7 @@ _CELL_LINE = ("cellline", "celllinename", "celltype", "celltypes", "line")
 _BATCH = ("batch", "gemgroup", "lane", "channel", "batchid", "plate", "well")
 _MODE = ("perturbationtype", "perturbationmode", "crisprtype")
 _DOSE = ("dose", "dosevalue", "doseum", "dosenm", "doseasgiven", "doseval", "concentration")
+_GUIDE = ("guide", "guideidentity", "guideid", "guideids", "sgrna", "grna", "sgid", "sgidab", "featurecall")
 _TOTAL = ("totalcountsallgenes",)
 _OTHER_TOTALS = ("totalcounts", "ncounts", "ncount", "umicount", "numis", "ncountrna")
 
@@ -45,6 +46,8 @@ class Columns:
     """One type for all cells: crispri, crispra, overexpression, knockout, inhibitor, agonist, degrader, binder, drug."""
     dose: str | None = None
     """obs column with the dose; 'none' to ignore doses."""
+    guide: str | None = None
+    """obs column with the guide of each cell; 'none' to leave guides out."""
     total_counts: str | None = None
     """obs column with the library size over all genes; 'sum' for the row sum of the counts in the file."""
     gene_id: str | None = None
@@ -73,7 +76,7 @@ def guess_columns(obs, var, given: Columns | None = None, *, path: object = "the
     """
     given = given or Columns()
     statements: list[str] = []
-    _check_given(obs, var, given, path)
+    check_given(obs, var, given, path)
     names = {plain(str(column)): str(column) for column in reversed(obs.columns)}
     is_control = given.is_control or (None if given.control else _boolean_column(obs, names))
     perturbation = given.perturbation or _guess_perturbation(obs, names, bool(is_control or given.control), path)
@@ -95,6 +98,7 @@ def guess_columns(obs, var, given: Columns | None = None, *, path: object = "the
         "batch": (_BATCH, "none: every cell gets 'unknown'"),
         "mode": (_MODE, "none: mode 8, unknown"),
         "dose": (_DOSE, "none"),
+        "guide": (_GUIDE, "none"),
         "total_counts": (_TOTAL, f"row sum over the {len(var)} genes in this file"),
     }
     found: dict[str, str | None] = {}
@@ -135,8 +139,21 @@ def _say(what: str, value: object, given: object) -> str:
     return f"{what}{'' if ':' in what else ':'} {value!r} ({'given' if given else 'guessed'})"
 
 
-def _check_given(obs, var, given: Columns, path: object) -> None:
-    """Every column that was named must exist."""
+def fill_columns(given: Columns, known: Columns) -> Columns:
+    """What was given, completed by what is known of a data set; of two ways to say one thing, the given one stands."""
+    filled = {f.name: getattr(given, f.name) or getattr(known, f.name) for f in dataclasses.fields(Columns)}
+    for pair in (("control", "is_control"), ("cell_line", "cell_line_name"), ("mode", "mode_name")):
+        if any(getattr(given, name) for name in pair):
+            filled |= {name: getattr(given, name) for name in pair}
+    return Columns(**filled)
+
+
+def check_given(obs, var, given: Columns, path: object) -> None:
+    """Every column that was named must exist.
+
+    Raises:
+        ColumnError: One does not, or the cell line is named twice.
+    """
     wanted = {
         "perturbation": [given.perturbation],
         "is_control": [given.is_control],
@@ -144,6 +161,7 @@ def _check_given(obs, var, given: Columns, path: object) -> None:
         "batch": [] if given.batch == "none" else [given.batch],
         "mode": [given.mode],
         "dose": [] if given.dose == "none" else [given.dose],
+        "guide": [] if given.guide == "none" else [given.guide],
         "total_counts": [] if given.total_counts == "sum" else [given.total_counts],
         "gene_id": [] if given.gene_id == "index" else [given.gene_id],
         "symbol": [] if given.symbol == "index" else [given.symbol],

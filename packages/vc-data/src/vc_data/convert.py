@@ -1,22 +1,24 @@
 """A foreign .h5ad becomes a screen: guess, check, spool, align, write.
 
-Everything cheap is checked before the counts are read; the counts are read once, in blocks.
+Everything cheap is checked before the counts are read; the counts are read once, in blocks. A killed conversion leaves
+`.NAME.part` beside the output; the same command goes on from there and gives the same bytes.
 """
 
 import dataclasses
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from vc_data.columns import Columns, as_bool, guess_columns, is_chemical_file, other_totals
+from vc_data.cells import add_totals, check_enough, read_cells
+from vc_data.columns import Columns, check_given, fill_columns, guess_columns
 from vc_data.contract import check_target, sha256_tree
 from vc_data.counts import Spool, find_problem, merge_columns
-from vc_data.errors import ColumnError, ControlError, GeneError, OutputError, SourceError, TooFewError, few
+from vc_data.errors import ColumnError, GeneError, OutputError, SourceError, VcDataError, few
+from vc_data.filters import Filters, apply_filters
 from vc_data.genes import GeneNames, align_genes, identify_genes, is_ensembl, read_panel, unique_names
-from vc_data.labels import CONTROL, KNOCKOUT, UNKNOWN, is_chemical, parse_mode, read_labels
+from vc_data.part import open_part, read_note, write_note
 from vc_data.source import Source, open_source
 
 
@@ -26,6 +28,8 @@ class ConvertOptions:
 
     columns: Columns = field(default_factory=Columns)
     """Which columns hold what; the rest is guessed."""
+    filters: Filters = field(default_factory=Filters)
+    """Which cells to leave out."""
     layer: str | None = None
     """Matrix with the raw counts: a layer's name, or 'raw'. Default: X."""
     panel: Path | None = None
@@ -44,7 +48,8 @@ class ConvertOptions:
     dose_in_label: bool | None = None
     """Make each dose its own perturbation, NAME@DOSE. Default: yes where a target has several doses."""
     dataset: str | None = None
-    """Key of the source. Default: the file's name without suffix."""
+    """Key of the source; one that 'vc-data list' shows also brings its columns and repairs its labels. Default: the
+    file's name without suffix."""
     seed: int = 0
     """Seed of the order of cells within a group."""
     backed: bool = True
@@ -98,7 +103,7 @@ def convert(in_path: str | Path, out_path: str | Path, options: ConvertOptions |
     """
     from vc_data.screen import write_screen
 
-    options = options or ConvertOptions()
+    options, dataset = use_registry(options or ConvertOptions())
     in_path, out_path = Path(in_path), check_target(out_path, overwrite=options.overwrite)
     if out_path.suffix != ".zarr":
         raise OutputError(out_path, "output", "a name that ends in .zarr", repr(out_path.name), "Choose such a name.")
@@ -109,17 +114,36 @@ def convert(in_path: str | Path, out_path: str | Path, options: ConvertOptions |
         name = options.layer or "X"
         matrix = source.matrix(name)
         var_table = source.var(name)
-        genes = identify_genes(var_table, gene_id=options.columns.gene_id, symbol=options.columns.symbol, path=in_path)
+        genes = identify_genes(
+            var_table,
+            gene_id=options.columns.gene_id,
+            symbol=options.columns.symbol,
+            gene_table=options.gene_table,
+            path=in_path,
+        )
+        untouched, repairs = source.obs, []
+        if dataset is not None:
+            if options.columns.guide == dataset.guide and dataset.guide not in source.obs:
+                options = dataclasses.replace(options, columns=dataclasses.replace(options.columns, guide="none"))
+            check_given(source.obs, var_table, options.columns, in_path)
+            source.obs, repairs = _repair(dataset, source.obs, in_path)
         columns, statements = guess_columns(source.obs, var_table, options.columns, path=in_path)
-        obs, dropped = _read_cells(source, genes, columns, options, statements)
-        merge, genes = _merge_duplicates(genes, options.duplicates, in_path)
-        var, alignment, target = _align(genes, options, in_path)
+        statements = [*repairs, *statements]
+        guides = untouched[columns.guide] if columns.guide else None
+        obs, dropped = read_cells(source, genes, columns, options, statements, guides)
+        merge, merged_genes = _merge_duplicates(genes, options.duplicates, in_path)
+        var, alignment, target = _align(merged_genes, options, in_path)
         statements += [f"counts: {name!r} ({matrix.kind})", *genes.statements, *alignment.pop("lines")]
         if merge is not None:
-            statements.append(f"columns merged ({options.duplicates}): {len(merge)} into {len(genes.keys)} genes")
+            statements.append(
+                f"columns merged ({options.duplicates}): {len(merge)} into {len(merged_genes.keys)} genes"
+            )
             alignment["duplicates"] = options.duplicates
-        with tempfile.TemporaryDirectory(dir=out_path.parent, prefix=f".{out_path.name}.tmp-") as folder:
-            spool = Spool(Path(folder), *matrix.shape)
+        config = _config(options, columns)
+        with open_part(out_path, _job(in_path, options, config)) as part:
+            parents = read_note(part / "parents.json") or {in_path.name: sha256_tree(in_path)}
+            write_note(part / "parents.json", parents)
+            spool = Spool(part / "spool", *matrix.shape)
             spool.fill(
                 matrix,
                 obs_names=source.obs.index,
@@ -127,14 +151,18 @@ def convert(in_path: str | Path, out_path: str | Path, options: ConvertOptions |
                 whole=not options.backed,
                 hint=lambda: _find_counts(source, name),
             )
-            obs = _add_totals(obs, spool, columns, source, dropped, statements)
-            _check_enough(obs, in_path)
+            obs = add_totals(obs, spool, columns, source, dropped, statements)
+            check_enough(obs, in_path)
+            obs, left_out, filtered = apply_filters(obs, spool, genes, options.filters, in_path, statements)
+            dropped |= left_out
+            if left_out:
+                check_enough(obs, in_path)
             place = obs.pop("place").to_numpy()
 
             def rows(order: np.ndarray):
                 counts = spool.rows(place[order])
                 if merge is not None:
-                    counts = merge_columns(counts, merge, len(genes.keys), how=options.duplicates)
+                    counts = merge_columns(counts, merge, len(merged_genes.keys), how=options.duplicates)
                 return counts if target is None else merge_columns(counts, target, len(var))
 
             write_screen(
@@ -143,11 +171,13 @@ def convert(in_path: str | Path, out_path: str | Path, options: ConvertOptions |
                 rows,
                 out_path,
                 alignment=alignment,
-                parents={in_path.name: sha256_tree(in_path)},
-                config=_config(options, columns),
+                parents=parents,
+                config=config,
                 seed=options.seed,
                 max_count=_max_count(spool, merge, target, len(var)),
                 overwrite=options.overwrite,
+                filters=filtered,
+                part=part,
             )
     perturbed = ~obs["is_control"]
     return ConvertReport(
@@ -163,121 +193,41 @@ def convert(in_path: str | Path, out_path: str | Path, options: ConvertOptions |
     )
 
 
-def _read_cells(source: Source, genes: GeneNames, columns: Columns, options: ConvertOptions, statements: list[str]):
-    """The obs table of the screen except total counts, with `place`, the row in the source."""
-    import pandas as pd
-    from anndata.utils import make_index_unique
+def use_registry(options: ConvertOptions):
+    """Options completed by what is known of the data set, and the data set; None where its key is not registered."""
+    from vc_data.datasets import DATASETS
 
-    raw, path, names = source.obs.reset_index(drop=True), source.path, source.obs.index
-    if not names.is_unique:
-        if not options.make_unique:
-            repeated = names[names.duplicated()].unique()
-            do = "Pass --make-unique to number them, or repair the file."
-            raise SourceError(path, "obs index", "distinct cell names", f"repeated: {few(repeated)}", do)
-        statements.append(f"cell names numbered: {int(names.duplicated().sum())} were repeated")
-        names = make_index_unique(names)
-    chemical = is_chemical_file(raw, columns)
-    label = raw[columns.perturbation].astype(object)
-    unlabelled = label.isna().to_numpy()
-    label = label.astype(str)
-    is_control = as_bool(raw[columns.is_control]) if columns.is_control else label.isin(columns.control).to_numpy()
-    # A control cell needs no label where a column says that it is one.
-    missing = unlabelled & ~is_control
-    controls = set(label[is_control & ~unlabelled]) if columns.is_control else set(columns.control)
-    separator = "none" if chemical and options.combo_separator == "auto" else options.combo_separator
-    known = {*genes.symbols, *genes.gene_ids} - {""}
-    meaning = read_labels(label[~unlabelled].unique(), controls, known=known, separator=separator)
-    statements += meaning.statements
-    target = label.map(meaning.target_of).fillna("")
-    target[is_control] = CONTROL
-    mixed = (target == CONTROL).to_numpy() & ~is_control & ~missing
-    if columns.is_control and mixed.any():
-        found = f"{int(mixed.sum())} cells labelled {few(label[mixed].unique())} that it calls perturbed"
-        do = "Pass --control LABEL to let the labels decide."
-        raise ControlError(path, f"obs[{columns.is_control!r}]", "true for every control label", found, do)
-    mode = _read_modes(raw, columns, path)
-    mode[(target == CONTROL).to_numpy()] = UNKNOWN
-    dose = _read_doses(raw, columns, mode, options.columns.dose, path, statements)
-    perturbation = _label_doses(target, dose, options.dose_in_label, statements)
-    obs = pd.DataFrame(
-        {
-            "perturbation": perturbation,
-            "target": target,
-            "cell_line": _join(raw, columns),
-            "batch": raw[columns.batch].astype(object).fillna("unknown").astype(str) if columns.batch else "unknown",
-            "is_control": (target == CONTROL).to_numpy(),
-            "mode": mode,
-            "dose": np.where(target == CONTROL, np.nan, dose).astype(np.float32),
-            "dataset": options.dataset or path.stem,
-            "place": np.arange(len(raw)),
-        }
-    ).set_index(names)
-    no_line = obs["cell_line"].isna().to_numpy() & ~missing
-    dropped = {"no perturbation label": int(missing.sum()), "no cell line": int(no_line.sum())}
-    obs = obs[~missing & ~no_line]
-    if not obs["is_control"].any():
-        do = "Pass --control LABEL."
-        raise ControlError(path, f"obs[{columns.perturbation!r}]", "control cells", "none", do)
-    _check_enough(obs, path)
-    return obs, dropped
+    dataset = DATASETS.get(options.dataset)
+    if dataset is None:
+        return options, None
+    columns = fill_columns(options.columns, dataclasses.replace(dataset.columns, guide=dataset.guide))
+    default = ConvertOptions()
+    known = {key: value for key, value in dataset.convert.items() if getattr(options, key) == getattr(default, key)}
+    return dataclasses.replace(options, columns=columns, **known), dataset
 
 
-def _join(raw, columns: Columns):
-    """Cell line of every cell; several columns joined by '_'; missing where any is."""
-    if columns.cell_line_name:
-        return columns.cell_line_name
-    parts = [raw[column].astype(object) for column in columns.cell_line.split(",")]
-    joined = parts[0].where(parts[0].isna(), parts[0].astype(str))
-    for part in parts[1:]:
-        joined = (joined + "_" + part.astype(str)).where(~part.isna())
-    return joined
+def _repair(dataset, obs, path):
+    """Labels and doses as the registry knows them; a value that its rules cannot read is a refusal."""
+    from vc_data.registry import tidy_obs
+
+    try:
+        return tidy_obs(dataset, obs)
+    except ValueError as error:
+        if isinstance(error, VcDataError):
+            raise
+        do = f"Pass a --dataset of your own to read the file without the rules of {dataset.key}."
+        raise ColumnError(path, "obs", f"labels and doses as {dataset.key} has them", str(error), do) from error
 
 
-def _read_modes(raw, columns: Columns, path) -> np.ndarray:
-    """[n] int8, how each cell's perturbation acts."""
-    if columns.mode_name:
-        mode = parse_mode(columns.mode_name)
-        if mode == UNKNOWN and not is_chemical(columns.mode_name) and columns.mode_name != "unknown":
-            do = "Pass one of crispri, crispra, overexpression, knockout, inhibitor, agonist, degrader, binder, drug, unknown."
-            raise ColumnError(path, "--mode-name", "a known type of perturbation", repr(columns.mode_name), do)
-        return np.full(len(raw), mode, np.int8)
-    if not columns.mode:
-        return np.full(len(raw), UNKNOWN, np.int8)
-    texts = raw[columns.mode].astype(object).fillna("").astype(str)
-    return texts.map({text: parse_mode(text) for text in texts.unique()}).to_numpy(np.int8)
+def _job(in_path: Path, options: ConvertOptions, config: dict) -> dict:
+    """What decides the bytes of the screen: another job never goes on from this one's work folder."""
+    from vc_data import __version__
 
+    def stamp(path: Path) -> list:
+        return [str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns]
 
-def _read_doses(raw, columns: Columns, mode: np.ndarray, given: str | None, path, statements: list[str]) -> np.ndarray:
-    """[n] float32; NaN for genetic perturbations."""
-    import pandas as pd
-
-    nothing = np.full(len(raw), np.nan, np.float32)
-    if not columns.dose or not (mode > KNOCKOUT).any():
-        return nothing
-    values = raw[columns.dose].astype(object)
-    numbers = pd.to_numeric(values, errors="coerce")
-    unread = values[numbers.isna() & ~values.isna()]
-    if len(unread):
-        if given:
-            do = "Pass another --dose column, or --dose none."
-            raise ColumnError(path, f"obs[{columns.dose!r}]", "numbers", few(unread.unique()), do)
-        statements.append(f"dose column {columns.dose!r} holds no numbers (e.g. {unread.iloc[0]!r}): ignored")
-        return nothing
-    return np.where(mode > KNOCKOUT, numbers.to_numpy(np.float32), np.nan).astype(np.float32)
-
-
-def _label_doses(target, dose: np.ndarray, wanted: bool | None, statements: list[str]):
-    """Perturbation labels: the target, with its dose where doses are perturbations of their own."""
-    import pandas as pd
-
-    dosed = (target != CONTROL).to_numpy() & np.isfinite(dose)
-    if wanted is None:
-        wanted = bool((pd.Series(dose[dosed]).groupby(target[dosed].to_numpy()).nunique() > 1).any())
-    if not wanted or not dosed.any():
-        return target
-    statements.append("labels carry the dose, NAME@DOSE (several doses of one target)")
-    texts = pd.Series(dose, index=target.index).map("{:g}".format)
-    return target.where(~dosed, target + "@" + texts)
+    files = [in_path, *(path for path in (options.panel, options.gene_table, options.aliases) if path)]
+    return {"files": [stamp(path) for path in files], "config": config, "version": __version__}
 
 
 def _merge_duplicates(genes: GeneNames, how: str, path) -> tuple[np.ndarray | None, GeneNames]:
@@ -322,48 +272,6 @@ def _align(genes: GeneNames, options: ConvertOptions, path):
     return var, alignment, result.target
 
 
-def _add_totals(obs, spool: Spool, columns: Columns, source: Source, dropped: dict, statements: list[str]):
-    """Add total counts; drop cells without any."""
-    path = source.path
-    place = obs["place"].to_numpy()
-    sums = spool.totals_n[place]
-    if columns.total_counts:
-        name = f"obs[{columns.total_counts!r}]"
-        try:
-            totals = source.obs[columns.total_counts].to_numpy(np.float64)[place]
-        except (TypeError, ValueError):
-            do = "Pass --total-counts COLUMN, or --total-counts sum."
-            raise ColumnError(path, name, "numbers", str(source.obs[columns.total_counts].dtype), do) from None
-        wrong = ~np.isfinite(totals) | (totals < sums - 0.5)
-        if wrong.any():
-            i = int(np.argmax(wrong))
-            expected = f"at least the cell's own counts ({sums[i]} in cell {obs.index[i]!r})"
-            do = "Pass --total-counts with a column over all genes, or --total-counts sum."
-            raise ColumnError(path, name, expected, f"{totals[i]:g} ({int(wrong.sum())} such cells)", do)
-    else:
-        totals = sums.astype(np.float64)
-        for name in other_totals(source.obs):
-            other = source.obs[name].to_numpy()[place]
-            if other.dtype.kind in "iuf" and (other >= sums).all() and (other > sums).any():
-                statements.append(f"column {name!r} is above the row sums: over all genes? Then --total-counts {name}")
-    obs = obs.assign(total_counts=totals.astype(np.float32))
-    dropped["zero total counts"] = int((totals <= 0).sum())
-    return obs[totals > 0]
-
-
-def _check_enough(obs, path) -> None:
-    """Three perturbations, or three (cell line, perturbation) conditions, are the least that can be learned from."""
-    perturbed = obs[~obs["is_control"]]
-    n_labels = perturbed["perturbation"].nunique()
-    n_conditions = len(perturbed[["cell_line", "perturbation"]].drop_duplicates())
-    if n_labels < 3 and n_conditions < 3:
-        found = f"{n_labels} perturbations ({few(perturbed['perturbation'].unique())}) in {n_conditions} conditions"
-        do = "Check --perturbation and --cell-line, or use a larger screen."
-        raise TooFewError(path, "obs", "three perturbations or three (cell line, perturbation) conditions", found, do)
-    if len(perturbed) == len(obs):
-        raise ControlError(path, "obs", "control cells with counts", "none", "Check --control and --layer.")
-
-
 def _find_counts(source: Source, name: str) -> str:
     """One sentence on which other matrix of the file holds whole numbers."""
     for other in source.matrix_names():
@@ -389,4 +297,6 @@ def _config(options: ConvertOptions, columns: Columns) -> dict:
     config = dataclasses.asdict(dataclasses.replace(options, columns=columns))
     for key in ("overwrite", "backed"):
         del config[key]
+    if options.filters == Filters():
+        del config["filters"]
     return {key: value.name if isinstance(value, Path) else value for key, value in config.items()}

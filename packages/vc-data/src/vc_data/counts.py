@@ -1,6 +1,7 @@
 """Counts on their way into a screen: checked as counts, spooled to disk by rows, gathered in any order.
 
-The spool makes a conversion read its source once and hold one block in memory, whatever the layout.
+The spool makes a conversion read its source once and hold one block in memory, whatever the layout. It notes after each
+block what its files hold, so that a killed conversion goes on where it was.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vc_data.errors import CountsError
+from vc_data.part import read_note, write_note
 from vc_data.source import Matrix, iter_columns, iter_rows
 
 RANGE_ELEMENTS = 1 << 23
@@ -20,7 +22,7 @@ MAX_COUNT = np.iinfo(np.uint32).max
 
 
 class Spool:
-    """Rows of counts in two flat files, any row readable at once.
+    """Rows of counts in flat files, any row readable at once; what was filled before a kill is not filled again.
 
     Attributes:
         totals_n: [n] int64, sum of each row.
@@ -30,6 +32,7 @@ class Spool:
 
     def __init__(self, folder: Path, n_cells: int, n_genes: int):
         folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
         self._data_fpath, self._indices_fpath = folder / "data.u4", folder / "indices.i4"
         self.shape = (n_cells, n_genes)
         self.totals_n = np.zeros(n_cells, np.int64)
@@ -37,7 +40,7 @@ class Spool:
         self.indptr = np.zeros(n_cells + 1, np.int64)
 
     def fill(self, matrix: Matrix, *, obs_names, var_names, whole: bool = False, hint=lambda: "") -> None:
-        """Read and check all counts of a matrix.
+        """Read and check all counts of a matrix, from where an earlier call in the same folder was killed.
 
         Raises:
             CountsError: A value that is negative, fractional, not finite, or above 2^32 - 1.
@@ -47,10 +50,17 @@ class Spool:
             check_counts(block, matrix, obs_names[row:], var_names[column:], hint=hint)
             return block.astype(np.uint32)
 
-        if matrix.kind == "csc":
-            self._fill_columns(matrix, check, whole)
+        note = read_note(self._folder / "spool.json") or {"phase": "read", "next": 0, "n_rows": 0, "n_values": 0}
+        self.max_g = np.array(note.get("max_g", self.max_g), np.int64)
+        if matrix.kind != "csc":
+            self._fill_rows(matrix, check, whole, note)
         else:
-            self._fill_rows(matrix, check, whole)
+            if note["phase"] == "read":
+                note = self._fill_columns(matrix, check, whole, note)
+            self._sort_by_row(note)
+        lengths_and_totals = np.fromfile(self._folder / "rows.i8", np.int64).reshape(-1, 2)
+        np.cumsum(lengths_and_totals[:, 0], out=self.indptr[1:])
+        self.totals_n = lengths_and_totals[:, 1].copy()
 
     def rows(self, order: np.ndarray):
         """Rows in the given order: `counts_bg`, a CSR matrix of uint32 over all columns."""
@@ -66,63 +76,119 @@ class Spool:
         indices = np.memmap(self._indices_fpath, np.int32, "r")[places]
         return sp.csr_matrix((np.asarray(data), np.asarray(indices), indptr), shape=(len(order), self.shape[1]))
 
-    def _fill_rows(self, matrix, check, whole):
-        row = 0
+    def _fill_rows(self, matrix, check, whole, note):
+        row = note["next"]
         with (
-            self._data_fpath.open("wb") as data,
-            self._indices_fpath.open("wb") as indices,
-            tqdm(total=self.shape[0], desc="reading counts", unit="cell", disable=None) as bar,
+            _RowFiles(self._folder, note) as files,
+            tqdm(total=self.shape[0], initial=row, desc="reading counts", unit="cell", disable=None) as bar,
         ):
-            for block in iter_rows(matrix, whole=whole):
+            for block in iter_rows(matrix, whole=whole, start=row):
                 block = check(block, row, 0)
-                stop = row + block.shape[0]
-                self._measure(block, slice(row, stop), slice(None))
-                self.indptr[row + 1 : stop + 1] = self.indptr[row] + block.indptr[1:]
-                data.write(block.data.tobytes())
-                indices.write(block.indices.astype(np.int32).tobytes())
-                row = stop
+                self._measure(block, slice(None))
+                files.append(np.diff(block.indptr), block.indices, block.data)
+                row += block.shape[0]
+                self._note("read", row, files.flush())
                 bar.update(block.shape[0])
 
-    def _fill_columns(self, matrix, check, whole):
-        """Sort a CSC matrix by rows through files of row ranges: all writing is in sequence, one range fits in memory."""
+    def _fill_columns(self, matrix, check, whole, note) -> dict:
+        """Write a CSC matrix into files of row ranges: all writing is in sequence, one range fits in memory."""
         n_cells, n_genes = self.shape
-        n_ranges = min(max(1, matrix.node["data"].shape[0] // RANGE_ELEMENTS), n_cells, MAX_RANGES)
-        edges = np.linspace(0, n_cells, n_ranges + 1).astype(np.int64)
-        paths = [self._data_fpath.with_name(f"range{i}") for i in range(n_ranges)]
-        lengths = np.zeros(n_cells, np.int64)
+        edges = self._edges(matrix)
+        paths = self._range_paths(len(edges) - 1)
+        sizes = note.get("ranges", [0] * len(paths))
         with (
             contextlib.ExitStack() as stack,
-            tqdm(total=n_genes, desc="reading counts", unit="gene", disable=None) as bar,
+            tqdm(total=n_genes, initial=note["next"], desc="reading counts", unit="gene", disable=None) as bar,
         ):
-            files = [stack.enter_context(path.open("wb")) for path in paths]
-            for column, block in iter_columns(matrix, whole=whole):
+            files = [stack.enter_context(_open_at(path, size)) for path, size in zip(paths, sizes, strict=True)]
+            for column, block in iter_columns(matrix, whole=whole, start=note["next"]):
                 block = check(block, 0, column)
-                self._measure(block, slice(None), slice(column, column + block.shape[1]))
-                in_block = np.diff(block.indptr)
-                lengths += in_block
+                stop = column + block.shape[1]
+                self._measure(block, slice(column, stop))
                 entries = np.empty(block.nnz, _ENTRY)
-                entries["row"] = np.repeat(np.arange(n_cells), in_block)
+                entries["row"] = np.repeat(np.arange(n_cells), np.diff(block.indptr))
                 entries["column"] = block.indices + column
                 entries["count"] = block.data
-                for file, start, stop in zip(files, block.indptr[edges[:-1]], block.indptr[edges[1:]], strict=True):
-                    file.write(entries[start:stop].tobytes())
+                for file, first, last in zip(files, block.indptr[edges[:-1]], block.indptr[edges[1:]], strict=True):
+                    file.write(entries[first:last].tobytes())
+                    file.flush()
+                self._note("read", stop, {"ranges": [file.tell() for file in files]})
                 bar.update(block.shape[1])
-        np.cumsum(lengths, out=self.indptr[1:])
-        with self._data_fpath.open("wb") as data, self._indices_fpath.open("wb") as indices:
-            for path in tqdm(paths, desc="sorting by cell", unit="range", disable=None):
-                entries = np.fromfile(path, _ENTRY)
-                path.unlink()
+        return self._note("sort", 0, {"n_rows": 0, "n_values": 0, "edges": edges.tolist()})
+
+    def _sort_by_row(self, note):
+        edges = note["edges"]
+        paths = self._range_paths(len(edges) - 1)
+        with _RowFiles(self._folder, note) as files:
+            for i in tqdm(range(note["next"], len(paths)), desc="sorting by cell", unit="range", disable=None):
+                entries = np.fromfile(paths[i], _ENTRY)
                 # Stable: columns came in rising order and stay so within a row.
                 order = np.argsort(entries["row"], kind="stable")
-                data.write(entries["count"][order].tobytes())
-                indices.write(entries["column"][order].tobytes())
+                lengths = np.bincount(entries["row"] - np.uint32(edges[i]), minlength=edges[i + 1] - edges[i])
+                files.append(lengths, entries["column"][order], entries["count"][order])
+                self._note("sort", i + 1, files.flush() | {"edges": edges})
+                paths[i].unlink()
 
-    def _measure(self, block, rows: slice, columns: slice) -> None:
-        self.totals_n[rows] += np.asarray(block.sum(axis=1, dtype=np.int64)).ravel()
+    def _edges(self, matrix) -> np.ndarray:
+        n_ranges = min(max(1, matrix.node["data"].shape[0] // RANGE_ELEMENTS), self.shape[0], MAX_RANGES)
+        return np.linspace(0, self.shape[0], n_ranges + 1).astype(np.int64)
+
+    def _range_paths(self, n: int) -> list[Path]:
+        return [self._folder / f"range{i}" for i in range(n)]
+
+    def _measure(self, block, columns: slice) -> None:
         if block.nnz:
             greatest = np.zeros(block.shape[1], np.int64)
             np.maximum.at(greatest, block.indices, block.data.astype(np.int64))
             self.max_g[columns] = np.maximum(self.max_g[columns], greatest)
+
+    def _note(self, phase: str, following: int, sizes: dict) -> dict:
+        """Remember that everything up to `following` is in the files, whose sizes are given."""
+        note = {"phase": phase, "next": following, **sizes, "max_g": self.max_g.tolist()}
+        write_note(self._folder / "spool.json", note)
+        return note
+
+
+class _RowFiles:
+    """Counts, columns, and length and total of each row, in three files that grow together."""
+
+    def __init__(self, folder: Path, note: dict):
+        self._n_rows, self._n_values = note["n_rows"], note["n_values"]
+        sizes = {"data.u4": 4 * self._n_values, "indices.i4": 4 * self._n_values, "rows.i8": 16 * self._n_rows}
+        self._files = {name: _open_at(folder / name, size) for name, size in sizes.items()}
+
+    def append(self, lengths: np.ndarray, indices: np.ndarray, counts: np.ndarray) -> None:
+        """Add rows: [n] lengths, and [values] columns and counts, row after row."""
+        ends = np.cumsum(lengths)
+        sums = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        totals = sums[ends] - sums[ends - lengths]
+        self._files["data.u4"].write(counts.astype(np.uint32).tobytes())
+        self._files["indices.i4"].write(indices.astype(np.int32).tobytes())
+        self._files["rows.i8"].write(np.column_stack([lengths, totals]).astype(np.int64).tobytes())
+        self._n_rows += len(lengths)
+        self._n_values += len(counts)
+
+    def flush(self) -> dict:
+        """Hand everything to the operating system; what the files hold now."""
+        for file in self._files.values():
+            file.flush()
+        return {"n_rows": self._n_rows, "n_values": self._n_values}
+
+    def __enter__(self) -> "_RowFiles":
+        return self
+
+    def __exit__(self, *error) -> None:
+        for file in self._files.values():
+            file.close()
+
+
+def _open_at(path: Path, size: int):
+    """Open for writing behind the first `size` bytes; what a kill left beyond them is cut off."""
+    path.touch()
+    file = path.open("r+b")
+    file.truncate(size)
+    file.seek(size)
+    return file
 
 
 def check_counts(block, matrix: Matrix, obs_names, var_names, *, hint=lambda: "") -> None:

@@ -141,7 +141,12 @@ def is_ensembl(name: str) -> bool:
 
 
 def identify_genes(
-    var, *, gene_id: str | None = None, symbol: str | None = None, path: object = "the file"
+    var,
+    *,
+    gene_id: str | None = None,
+    symbol: str | None = None,
+    gene_table: str | Path | None = None,
+    path: object = "the file",
 ) -> GeneNames:
     """Find Ensembl ids and symbols in the index or the columns of var.
 
@@ -149,10 +154,13 @@ def identify_genes(
         var: Genes, a data frame.
         gene_id: Column with Ensembl ids, or 'index'; guessed if None.
         symbol: Column with symbols, or 'index'; guessed if None.
+        gene_table: Table that gives the missing names where some genes have only an id and others only a symbol.
         path: File name for messages.
 
     Raises:
         ColumnError: Neither ids nor symbols are there, or a gene has neither.
+        GeneError: Some genes have only an id and others only a symbol, and no column or table says which are the same;
+            or ids of several species.
     """
     columns = {"index": [str(name) for name in var.index]}
     columns |= {str(c): ["" if v != v or v is None else str(v) for v in var[c].astype(object)] for c in var.columns}
@@ -184,11 +192,52 @@ def identify_genes(
     if not all(i or s for i, s in zip(ids, symbols, strict=True)):
         do = "Pass --symbol or --gene-id with a column that is filled for every gene."
         raise ColumnError(path, "var", "an id or a symbol for every gene", "genes with neither", do)
+    _check_species(ids, path)
+    mended = []
+    if gene_id is None and symbol is None:
+        ids, symbols, mended = _check_mixed(ids, symbols, gene_table, path)
     statements = [
+        *mended,
         f"gene ids: {id_column!r} ({given[0]})" if id_column else "gene ids: none",
         f"gene symbols: {symbol_column!r} ({given[1]})" if symbol_column else "gene symbols: none",
     ]
     return GeneNames(ids, symbols, statements)
+
+
+def _check_species(ids: Sequence[str], path: object) -> None:
+    species = Counter(re.match(r"ENS[A-Z]*?(?=G\d)", name)[0] for name in ids if name)
+    if len(species) > 1:
+        found = ", ".join(f"{n} {prefix}G..." for prefix, n in species.most_common())
+        do = "Keep the genes of one species, or pass --symbol COLUMN to go by symbols."
+        raise GeneError(path, "var", "Ensembl ids of one species", found, do)
+
+
+def _check_mixed(ids: list[str], symbols: list[str], gene_table, path: object):
+    """Ids and symbols, completed by the table where a tenth (and five) or more of the genes have only the one or the other."""
+    only_id = [i for i, (gene_id, name) in enumerate(zip(ids, symbols, strict=True)) if gene_id and not name]
+    only_symbol = [i for i, (gene_id, name) in enumerate(zip(ids, symbols, strict=True)) if name and not gene_id]
+    if min(len(only_id), len(only_symbol)) < max(5, len(ids) / 10):
+        return ids, symbols, []
+    if gene_table is None:
+        found = (
+            f"{len(only_id)} genes with an id only ({few((ids[i] for i in only_id), 2)}) and {len(only_symbol)} with a "
+            f"symbol only ({few((symbols[i] for i in only_symbol), 2)}): one gene may stand there twice"
+        )
+        do = "Pass --gene-table with ids and symbols, or --symbol index to take the names as they are."
+        raise GeneError(path, "var", "one kind of name for all genes", found, do)
+    symbols_of, ids_of = read_gene_table(gene_table)
+    ids, symbols = list(ids), list(symbols)
+    for i in only_id:
+        names = symbols_of.get(ids[i], set())
+        symbols[i] = next(iter(names)) if len(names) == 1 else ""
+    for i in only_symbol:
+        names = ids_of.get(symbols[i], set())
+        ids[i] = next(iter(names)) if len(names) == 1 else ""
+    return (
+        ids,
+        symbols,
+        [f"mixed gene names, completed by the gene table: {len(only_id)} ids, {len(only_symbol)} symbols"],
+    )
 
 
 def unique_names(genes: GeneNames) -> list[str]:

@@ -4,6 +4,7 @@ Defined in docs/contracts/screen-v1.md. How a foreign file becomes one is decide
 """
 
 import json
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +12,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from vc_data.contract import check_header, make_header, sha256_tree, write_whole
+from vc_data.contract import check_header, check_target, make_header, sha256_tree, write_whole
 from vc_data.errors import ContractError, OutputError, few
+from vc_data.part import publish, read_note, write_note
 
 OBS_COLUMNS = (
     "perturbation", "target", "cell_line", "batch", "is_control", "mode", "dose", "total_counts", "dataset",
 )  # fmt: skip
+OBS_OPTIONAL = ("guide",)
 VAR_COLUMNS = ("gene_id", "symbol", "measured")
 GROUP_COLUMNS = ("cell_line", "perturbation", "batch")
 CHUNK = 1 << 17
@@ -24,6 +27,8 @@ CHUNK = 1 << 17
 SHARD = 1 << 22
 """Stored values per zarr shard: one file."""
 BATCH_ELEMENTS = 1 << 22
+NOTE = "matrix.json"
+"""In a work folder: how much of X is written."""
 _REMAKE = "Write the screen again with 'vc-data convert'."
 
 
@@ -166,6 +171,9 @@ def write_screen(
     seed: int = 0,
     max_count: int = np.iinfo(np.uint32).max,
     overwrite: bool = False,
+    filters: dict | None = None,
+    measured: dict[str, np.ndarray] | None = None,
+    part: Path | None = None,
 ) -> None:
     """Write a screen: group the rows, shuffle within groups, write whole or not at all.
 
@@ -173,7 +181,7 @@ def write_screen(
     `X.__getitem__`.
 
     Args:
-        obs: [n] Cells, a data frame with the columns of screen-v1, in any order of rows.
+        obs: [n] Cells, a data frame with the columns of screen-v1 (and `guide`, where known), in any order of rows.
         var: [g] Genes, a data frame with the columns of screen-v1.
         rows: Gives `counts_bg`, a CSR matrix with sorted indices, for an array of row numbers of `obs`.
         path: Target; a folder whose name ends in `.zarr`.
@@ -183,6 +191,9 @@ def write_screen(
         seed: Of the shuffle within groups; the same seed gives the same bytes.
         max_count: No count is above this; decides the smallest integer type that X can have.
         overwrite: Replace an existing target.
+        filters: Which cells were left out and why, JSON.
+        measured: Data set -> [g] bool, where the screen joins several data sets.
+        part: Work folder (`part.open_part`): what an earlier call wrote there is not written again.
 
     Raises:
         ContractError: The tables break the contract; nothing is written.
@@ -194,23 +205,42 @@ def write_screen(
     path = Path(path)
     if path.suffix != ".zarr":
         raise OutputError(path, "output", "a name that ends in .zarr", repr(path.name), "Choose such a name.")
-    obs = obs[list(OBS_COLUMNS)].astype({"mode": np.int8, "dose": np.float32, "total_counts": np.float32})
+    kept = [*OBS_COLUMNS, *(column for column in OBS_OPTIONAL if column in obs)]
+    obs = obs[kept].astype({"mode": np.int8, "dose": np.float32, "total_counts": np.float32})
     order = _row_order(obs, seed)
     obs = obs.iloc[order]
-    for column in ("perturbation", "target", "cell_line", "batch", "dataset"):
+    for column in ("perturbation", "target", "cell_line", "batch", "dataset", *kept[len(OBS_COLUMNS) :]):
         obs[column] = pd.Categorical(obs[column].astype(str))
     uns = {
         "contract": json.dumps(make_header("screen", parents=parents, config=config), sort_keys=True),
         "alignment": json.dumps(alignment),
         "groups": _plain(_make_groups(obs)),
     }
+    if filters is not None:
+        uns["filters"] = json.dumps(filters)
+    varm = {}
+    if measured is not None:
+        uns["datasets"] = np.array(list(measured), dtype=object)
+        varm["measured"] = np.column_stack(list(measured.values()))
     check_tables(obs, var, uns, path)
-    with write_whole(path, overwrite=overwrite) as temporary, warnings.catch_warnings():
+
+    def build(folder: Path) -> None:
         # zarr says that consolidated metadata is not in the zarr 3 specification; readers here and anndata use it.
-        warnings.simplefilter("ignore")
-        tables = anndata.AnnData(obs=_plain(obs), var=_plain(var[list(VAR_COLUMNS)]), uns=uns)
-        tables.write_zarr(temporary, convert_strings_to_categoricals=False)
-        _write_matrix(temporary, rows, order, len(var), np.min_scalar_type(max_count))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if not (folder.parent / NOTE).exists() or part is None:
+                tables = anndata.AnnData(obs=_plain(obs), var=_plain(var[list(VAR_COLUMNS)]), uns=uns, varm=varm)
+                tables.write_zarr(folder, convert_strings_to_categoricals=False)
+            note = None if part is None else part / NOTE
+            _write_matrix(folder, rows, order, len(var), np.min_scalar_type(max_count), note)
+
+    if part is None:
+        with write_whole(path, overwrite=overwrite) as temporary:
+            build(temporary)
+    else:
+        path = check_target(path, overwrite=overwrite)
+        build(part / "screen")
+        publish(part / "screen", path)
 
 
 def _row_order(obs, seed: int) -> np.ndarray:
@@ -241,45 +271,70 @@ def _plain(table):
     return table.set_index(table.index.astype(object))
 
 
-def _write_matrix(folder: Path, rows, order: np.ndarray, n_genes: int, dtype: np.dtype) -> None:
-    """Write X as AnnData's CSR, a shard at a time."""
+def _write_matrix(folder: Path, rows, order: np.ndarray, n_genes: int, dtype: np.dtype, note: Path | None) -> None:
+    """Write X as AnnData's CSR, a shard at a time; with a note, from where an earlier call was killed."""
     import zarr
     from zarr.codecs import ZstdCodec
 
-    root = zarr.open_group(folder, mode="r+")
-    group = root.create_group("X", overwrite=True)
-    shape = [len(order), n_genes]
-    group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": shape})
-    settings = {"shape": (0,), "chunks": (CHUNK,), "shards": (SHARD,), "compressors": ZstdCodec(level=1)}
-    columns = {
-        "data": _Column(group.create_array("data", dtype=dtype, **settings)),
-        "indices": _Column(group.create_array("indices", dtype=np.int32, **settings)),
-    }
-    lengths = np.zeros(len(order), np.int64)
-    step, start = 1024, 0
-    with tqdm(total=len(order), desc="writing screen", unit="cell", disable=None) as bar:
+    root = zarr.open_group(folder, mode="r+", use_consolidated=False)
+    done = read_note(note) if note else None
+    lengths_fpath = note.with_suffix(".i8") if note else None
+    lengths, start, skip = np.zeros(len(order), np.int64), 0, 0
+    if done is None:
+        group = root.create_group("X", overwrite=True)
+        shape = [len(order), n_genes]
+        group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": shape})
+        settings = {"shape": (0,), "chunks": (CHUNK,), "shards": (SHARD,), "compressors": ZstdCodec(level=1)}
+        group.create_array("data", dtype=dtype, **settings)
+        group.create_array("indices", dtype=np.int32, **settings)
+        if note:
+            lengths_fpath.write_bytes(b"")
+            write_note(note, {"n_values": 0, "n_rows": 0})
+    else:
+        group = root["X"]
+        ends = np.cumsum(np.fromfile(lengths_fpath, np.int64, count=done["n_rows"]))
+        # The first row of which something is missing, and how much of it is there.
+        start = int(np.searchsorted(ends, done["n_values"], side="right"))
+        before = int(ends[start - 1]) if start else 0
+        lengths[:start] = np.diff(ends[:start], prepend=0)
+        skip = done["n_values"] - before
+        os.truncate(lengths_fpath, 8 * start)
+    n_values = done["n_values"] if done else 0
+    columns = {name: _Column(group[name], n_values) for name in ("data", "indices")}
+    step, noted = max(1, min(1024, BATCH_ELEMENTS // 64)), start
+    with tqdm(total=len(order), initial=start, desc="writing screen", unit="cell", disable=None) as bar:
         while start < len(order):
             block = rows(order[start : start + step])
             stop = start + block.shape[0]
             lengths[start:stop] = np.diff(block.indptr)
-            columns["data"].append(block.data.astype(dtype))
-            columns["indices"].append(block.indices.astype(np.int32))
+            columns["data"].append(block.data[skip:].astype(dtype))
+            columns["indices"].append(block.indices[skip:].astype(np.int32))
             bar.update(stop - start)
-            start = stop
+            start, skip = stop, 0
+            if note and columns["data"].n_written > n_values:
+                n_values = columns["data"].n_written
+                with lengths_fpath.open("ab") as file:
+                    file.write(lengths[noted:stop].tobytes())
+                write_note(note, {"n_values": n_values, "n_rows": stop})
+                noted = stop
             step = max(1, min(16 * 1024, BATCH_ELEMENTS * start // max(int(lengths.sum()), 1)))
     for column in columns.values():
         column.close()
-    group.create_array("indptr", data=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    group.create_array("indptr", data=indptr, overwrite=True)
     zarr.consolidate_metadata(root.store)
 
 
 class _Column:
     """A growing zarr array that is only ever written in whole shards, so that no shard is written twice."""
 
-    def __init__(self, array):
+    def __init__(self, array, n_written: int):
+        if array.shape[0] != n_written:
+            array.resize((n_written,))
         self._array = array
         self._waiting: list[np.ndarray] = []
         self._n_waiting = 0
+        self.n_written = n_written
 
     def append(self, values: np.ndarray) -> None:
         self._waiting.append(values)
@@ -296,9 +351,9 @@ class _Column:
         self._waiting, self._n_waiting = [], 0
 
     def _write(self, values: np.ndarray) -> None:
-        start = self._array.shape[0]
-        self._array.resize((start + len(values),))
-        self._array[start:] = values
+        self._array.resize((self.n_written + len(values),))
+        self._array[self.n_written :] = values
+        self.n_written += len(values)
 
 
 def describe_screen(adata, path: str | Path | None = None) -> dict:

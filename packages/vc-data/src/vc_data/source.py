@@ -120,12 +120,13 @@ def open_source(path: str | Path) -> Iterator[Source]:
         raise SourceError(path, "file", "a whole HDF5 file", f"'{found}'", do) from error
 
 
-def iter_rows(matrix: Matrix, *, whole: bool = False) -> Iterator[object]:
+def iter_rows(matrix: Matrix, *, whole: bool = False, start: int = 0) -> Iterator[object]:
     """Blocks of rows of a dense or CSR matrix, in order, as CSR with sorted indices and no stored zeros.
 
     Args:
         matrix: Not CSC (see `iter_columns`).
         whole: One block with everything.
+        start: First row.
 
     Yields:
         `counts_bg`: a `scipy.sparse.csr_matrix` with all columns; values as stored, unchecked.
@@ -135,23 +136,23 @@ def iter_rows(matrix: Matrix, *, whole: bool = False) -> Iterator[object]:
     n_cells, n_genes = matrix.shape
     if matrix.kind == "dense":
         step = n_cells if whole else max(1, BLOCK_ELEMENTS // max(n_genes, 1))
-        for start in range(0, n_cells, max(step, 1)):
-            yield sp.csr_matrix(matrix.node[start : start + step])
+        for row in range(start, n_cells, max(step, 1)):
+            yield sp.csr_matrix(matrix.node[row : row + step])
         return
-    for start, stop, pieces in _iter_compressed(matrix, n_cells, n_genes, whole):
-        yield _tidy(matrix, sp.csr_matrix(pieces, shape=(stop - start, n_genes)))
+    for row, stop, pieces in _iter_compressed(matrix, n_cells, n_genes, whole, start):
+        yield _tidy(matrix, sp.csr_matrix(pieces, shape=(stop - row, n_genes)))
 
 
-def iter_columns(matrix: Matrix, *, whole: bool = False) -> Iterator[tuple[int, object]]:
-    """Blocks of columns of a CSC matrix, in order: (first column, CSR of all cells x the block's genes)."""
+def iter_columns(matrix: Matrix, *, whole: bool = False, start: int = 0) -> Iterator[tuple[int, object]]:
+    """Blocks of columns of a CSC matrix from `start` on, in order: (first column, CSR of all cells x their genes)."""
     import scipy.sparse as sp
 
     n_cells, n_genes = matrix.shape
-    for start, stop, pieces in _iter_compressed(matrix, n_genes, n_cells, whole):
-        yield start, _tidy(matrix, sp.csc_matrix(pieces, shape=(n_cells, stop - start))).tocsr()
+    for column, stop, pieces in _iter_compressed(matrix, n_genes, n_cells, whole, start):
+        yield column, _tidy(matrix, sp.csc_matrix(pieces, shape=(n_cells, stop - column))).tocsr()
 
 
-def _iter_compressed(matrix: Matrix, n_major: int, n_minor: int, whole: bool):
+def _iter_compressed(matrix: Matrix, n_major: int, n_minor: int, whole: bool, start: int):
     """Runs of rows (CSR) or columns (CSC) of about BLOCK_ELEMENTS values: start, stop, (data, indices, indptr)."""
     indptr = matrix.node["indptr"][:].astype(np.int64)
     n_values = matrix.node["data"].shape[0]
@@ -159,7 +160,6 @@ def _iter_compressed(matrix: Matrix, n_major: int, n_minor: int, whole: bool):
         found = f"{len(indptr)} offsets up to {indptr[-1] if len(indptr) else 0:,} for {n_values:,} values"
         do = "The file is damaged: fetch it again."
         raise SourceError(matrix.path, f"{matrix.name}/indptr", f"{n_major + 1} rising offsets", found, do)
-    start = 0
     while start < n_major:
         room = n_values if whole else BLOCK_ELEMENTS
         stop = max(start + 1, int(np.searchsorted(indptr, indptr[start] + room, side="right")) - 1)
