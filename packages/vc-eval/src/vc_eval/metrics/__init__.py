@@ -1,11 +1,35 @@
 """Every metric, by name. One file per family; `beat/<baseline>` exists for every baseline."""
 
-from vc_eval.metrics import beat, challenge, discrimination, expression, uncertainty
+from vc_eval.metrics import (
+    alignment,
+    beat,
+    challenge,
+    challenge2026,
+    combination,
+    direction,
+    discrimination,
+    embedding,
+    expression,
+    full_profile,
+    mechanism,
+    population,
+    probes,
+    profiles,
+    ranking,
+    reliability,
+    retrieval,
+    severity,
+    trust,
+    uncertainty,
+    weighted,
+)
 from vc_eval.metrics.registry import Metric
 
-REGISTRY: dict[str, Metric] = {
-    metric.name: metric for family in (expression, discrimination, challenge, uncertainty) for metric in family.METRICS
-}
+FAMILIES = (
+    expression, discrimination, challenge, uncertainty, challenge2026, full_profile, population, profiles, severity,
+    direction, ranking, combination, retrieval, mechanism, reliability, probes, embedding, alignment, weighted, trust,
+)  # fmt: skip
+REGISTRY: dict[str, Metric] = {metric.name: metric for family in FAMILIES for metric in family.METRICS}
 HEADLINES = tuple(name for name, metric in REGISTRY.items() if metric.headline)
 
 

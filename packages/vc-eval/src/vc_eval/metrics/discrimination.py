@@ -24,11 +24,29 @@ METRICS = (
         reference="metrics.md D9 (the published centroid accuracy)", excludes_target=True,
         undefined="no other condition in the cell line",
     ),
+    Metric(
+        name="centroid_top1_biojepa", title="Nearest centroid is the own, target kept", direction="higher", best=1.0,
+        chance="1/N, N conditions of the cell line", unit="share of conditions",
+        definition="1 if the own measured delta is the nearest by squared distance over all genes, shared among ties.",
+        reference="metrics.md D9", undefined="no other condition in the cell line",
+    ),
+    Metric(
+        name="centroid_accuracy_cosine", title="Centroid accuracy, cosine", direction="higher", best=1.0, chance="0.5",
+        unit="share of other conditions",
+        definition="Centroid accuracy by cosine after the mean training delta is subtracted from both sides.",
+        reference="metrics.md D9, E5", excludes_target=True, undefined="no other condition in the cell line",
+    ),
+    Metric(
+        name="centroid_top1_cosine", title="Nearest centroid is the own, cosine", direction="higher", best=1.0,
+        chance="1/N, N conditions of the cell line", unit="share of conditions",
+        definition="Top-1 centroid accuracy by cosine after the mean training delta is subtracted from both sides.",
+        reference="metrics.md D9", excludes_target=True, undefined="no other condition in the cell line",
+    ),
 )  # fmt: skip
 
 
 def centroid_scores(
-    predicted_pg: np.ndarray, measured_pg: np.ndarray, excluded_pg: np.ndarray
+    predicted_pg: np.ndarray, measured_pg: np.ndarray, excluded_pg: np.ndarray, *, cosine: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Centroid accuracy (Systema) and top-1 accuracy per condition, each `[p]`; NaN with a single condition.
 
@@ -36,14 +54,27 @@ def centroid_scores(
         predicted_pg: `[p, g]` predicted deltas of one cell line.
         measured_pg: `[p, g]` measured deltas, same rows.
         excluded_pg: `[p, g]` bool; genes left out of row p.
+        cosine: Cosine instead of squared Euclidean distance; a zero vector is at distance 1. Subtract the mean
+            training delta from both sides first, or the shared response decides.
     """
     n = len(measured_pg)
     if n < 2:
         return np.full(n, np.nan), np.full(n, np.nan)
-    distance = cdist(predicted_pg, measured_pg, "sqeuclidean")
-    for p, g in zip(*np.nonzero(excluded_pg), strict=True):
-        distance[p] -= (predicted_pg[p, g] - measured_pg[:, g]) ** 2
+    if cosine:
+        distance = _cosine_distance(predicted_pg, measured_pg, excluded_pg)
+    else:
+        distance = cdist(predicted_pg, measured_pg, "sqeuclidean")
+        for p, g in zip(*np.nonzero(excluded_pg), strict=True):
+            distance[p] -= (predicted_pg[p, g] - measured_pg[:, g]) ** 2
     own = np.diagonal(distance)[:, None]
     farther, equal = (distance > own).sum(axis=1), (distance == own).sum(axis=1)
     accuracy = (farther + (equal - 1) / 2) / (n - 1)
     return accuracy, np.where(farther + equal == n, 1 / equal, 0.0)
+
+
+def _cosine_distance(predicted_pg: np.ndarray, measured_pg: np.ndarray, excluded_pg: np.ndarray) -> np.ndarray:
+    """`[p, q]` 1 - cosine, the genes excluded in row p left out of both vectors."""
+    a = np.where(excluded_pg, 0.0, predicted_pg)
+    square = np.square(measured_pg).sum(axis=1) - excluded_pg.astype(float) @ np.square(measured_pg).T
+    norm = np.linalg.norm(a, axis=1)[:, None] * np.sqrt(np.maximum(square, 0))
+    return 1 - np.divide(a @ measured_pg.T, norm, out=np.zeros_like(norm), where=norm > 0)
