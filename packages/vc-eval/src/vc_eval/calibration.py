@@ -5,7 +5,7 @@ by the measurement noise before coverage is counted.
 """
 
 import numpy as np
-import scipy.stats
+import scipy.special
 
 from vc_eval.metrics.uncertainty import LEVELS
 
@@ -29,7 +29,7 @@ def coverage(
     keep_pg = keep_pg & ~((noise_var_pg == 0) & (measured_pg == 0))
     total_sd = np.sqrt(sd_pg**2 + noise_var_pg)
     residual = np.abs(measured_pg - predicted_pg)
-    half_widths = scipy.stats.norm.ppf(0.5 + np.array(LEVELS) / 2)
+    half_widths = scipy.special.ndtri(0.5 + np.array(LEVELS) / 2)
     with np.errstate(invalid="ignore"):
         inside = [((residual <= width * total_sd) & keep_pg).sum(axis=1) / keep_pg.sum(axis=1) for width in half_widths]
     return np.stack(inside, axis=1)
@@ -47,11 +47,13 @@ def predicted_error(sd_pg: np.ndarray, keep_pg: np.ndarray) -> np.ndarray:
 
 def error_rank_correlation(predicted_p: np.ndarray, realised_p: np.ndarray) -> float:
     """Spearman correlation of predicted and realised error over conditions; NaN below 3 or where a side is constant."""
+    from scipy.stats import rankdata  # heavy to import, rarely needed
+
     kept = np.isfinite(predicted_p) & np.isfinite(realised_p)
     a, b = np.asarray(predicted_p)[kept], np.asarray(realised_p)[kept]
     if a.size < 3 or np.ptp(a) <= FLAT * np.abs(a).max() or np.ptp(b) <= FLAT * np.abs(b).max():
         return float("nan")
-    return float(np.corrcoef(scipy.stats.rankdata(a), scipy.stats.rankdata(b))[0, 1])
+    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
 
 
 def error_rank_correlation_draws(predicted_p: np.ndarray, realised_p: np.ndarray, weights_bp: np.ndarray) -> np.ndarray:

@@ -145,37 +145,39 @@ def log1p_blocks(
 
 
 class _Matrix:
-    """Blocks of CSR rows of a matrix in memory or in a file; small files are read once and kept."""
+    """Blocks of CSR rows of a matrix in memory or in a file; a small compressed file is read once and kept."""
 
     def __init__(self, adata: "anndata.AnnData", memory_mb: int) -> None:
         x = adata.X
         if x is None:
             raise VcEvalError(f"{source_name(adata)}: X is missing; expected expression values.")
-        if getattr(x, "format", "csr") == "csc" and not scipy.sparse.issparse(x):
-            x = x.to_memory()  # rows of a column store cannot be read on their own
+        in_memory = scipy.sparse.issparse(x) or isinstance(x, np.ndarray)
+        if getattr(x, "format", "csr") == "csc" and not in_memory:
+            x, in_memory = x.to_memory(), True  # rows of a column store cannot be read on their own
         if scipy.sparse.issparse(x):
             x = scipy.sparse.csr_array(x)
         self.n_rows, self.n_columns = x.shape
-        self.source = x
         found = np.dtype(x.dtype)
-        self.dtype = (
-            found if found in (np.float32, np.float64) else np.dtype(np.float32 if found.itemsize <= 4 else np.float64)
-        )
         if found.kind not in "fiub":
             raise VcEvalError(f"{source_name(adata)}: X is of type {found}; expected real numbers.")
-        self.kept: list | None = None
-        bytes_per_row = self._bytes() / max(self.n_rows, 1)
-        self.rows_per_block = int(max(1, min(self.n_rows, BLOCK_BYTES / max(bytes_per_row, 1))))
-        self._keep = not isinstance(x, np.ndarray | scipy.sparse.csr_array) and self._bytes() < memory_mb * 2**20 / 2
-
-    def _bytes(self) -> float:
-        x = self.source
+        single = np.dtype(np.float32 if found.itemsize <= 4 else np.float64)
+        self.dtype = found if found in (np.float32, np.float64) else single
+        self.dense = self.arrays = None
         if isinstance(x, scipy.sparse.csr_array):
-            return x.data.nbytes + x.indices.nbytes
-        indptr = getattr(x, "_indptr", None)
-        if indptr is not None:
-            return float(indptr[-1]) * (self.dtype.itemsize + 4)
-        return float(self.n_rows) * self.n_columns * self.dtype.itemsize
+            self.arrays = (x.data, x.indices, x.indptr)
+        elif hasattr(x, "group"):  # a CSR matrix in a file
+            self.arrays = (x.group["data"], x.group["indices"], x.group["indptr"][:])
+        else:
+            self.dense = x
+        size = float(self.arrays[2][-1]) * (self.dtype.itemsize + 4) if self.arrays else self.n_rows * self._row_bytes()
+        self.rows_per_block = int(max(1, min(self.n_rows, BLOCK_BYTES * self.n_rows / max(size, 1))))
+        stored = self.arrays[0] if self.arrays else self.dense
+        plain = hasattr(stored, "compression") and stored.compression is None  # as quick to read again as to keep
+        self.keep = not in_memory and not plain and size < memory_mb * 2**20 / 2
+        self.kept: list | None = None
+
+    def _row_bytes(self) -> float:
+        return self.n_columns * self.dtype.itemsize
 
     def blocks(self) -> Iterator[tuple[int, scipy.sparse.csr_array]]:
         """(first row, rows as CSR of float32 or float64) until all rows are seen."""
@@ -185,21 +187,20 @@ class _Matrix:
         kept = []
         for start in range(0, self.n_rows, self.rows_per_block):
             block = (start, self._read(start, min(start + self.rows_per_block, self.n_rows)))
-            if self._keep:
+            if self.keep:
                 kept.append(block)
             yield block
-        if self._keep:
+        if self.keep:
             self.kept = kept
 
     def _read(self, start: int, stop: int) -> scipy.sparse.csr_array:
-        x = self.source
-        if isinstance(x, scipy.sparse.csr_array):
-            a, b = x.indptr[start], x.indptr[stop]
-            parts = (x.data[a:b], x.indices[a:b], x.indptr[start : stop + 1] - a)
-            block = scipy.sparse.csr_array(parts, shape=(stop - start, self.n_columns))
-        else:
-            rows = x[start:stop]
-            block = scipy.sparse.csr_array(rows if scipy.sparse.issparse(rows) else np.asarray(rows, self.dtype))
+        if self.dense is not None:
+            return scipy.sparse.csr_array(np.asarray(self.dense[start:stop]).astype(self.dtype, copy=False))
+        data, indices, indptr = self.arrays
+        a, b = int(indptr[start]), int(indptr[stop])
+        # Column numbers fit in 32 bits; 64 would double what a kept file takes.
+        parts = (data[a:b], indices[a:b].astype(np.int32, copy=False), (indptr[start : stop + 1] - a).astype(np.int32))
+        block = scipy.sparse.csr_array(parts, shape=(stop - start, self.n_columns))
         if not block.has_canonical_format:
             block = block.copy()
             block.sum_duplicates()

@@ -53,7 +53,7 @@ class Run:
     """Take counts as they are: no normalisation, no log."""
     cache: Path | None = None
     """Folder that keeps what was computed from the real cells, by content; a later run needs half the time."""
-    memory_mb: int = 2048
+    memory_mb: int = 4096
     """Memory for cell values at a time; more cells are read in several passes."""
     threads: int | None = None
     """Threads; default every core. No number depends on it."""
@@ -101,7 +101,7 @@ class Baseline:
     """Take counts as they are."""
     cache: Path | None = None
     """Folder that keeps what was computed from the cells, by content."""
-    memory_mb: int = 2048
+    memory_mb: int = 4096
     """Memory for cell values at a time."""
 
 

@@ -38,7 +38,7 @@ class Settings:
     """Threads of the kernels; None means every core. No number depends on it."""
     cache: Path | None = None
     """Folder in which results of the real side are kept, by content hash; None keeps nothing."""
-    memory_mb: int = 2048
+    memory_mb: int = 4096
     """Memory for cell values at a time; more data is read in several passes over the file."""
     allow_counts: bool = False
     """Take the values as they are (vcc2025: no normalisation, no log; means are then means)."""
