@@ -67,9 +67,7 @@ def make_plan(
         batch_depth /= np.exp(np.log(batch_depth).mean())
         depth = config.depth_median * batch_depth[batch] * rng.lognormal(0.0, config.depth_log_sd, len(condition))
         order = np.lexsort((rng.random(len(condition)), batch))
-        columns.append(
-            (np.full(len(condition), c)[order], condition[order], state[order], batch[order], depth[order])
-        )
+        columns.append((np.full(len(condition), c)[order], condition[order], state[order], batch[order], depth[order]))
     line, condition, state, batch, depth = (np.concatenate(column) for column in zip(*columns, strict=True))
     return Plan(line, condition, state, batch, depth.astype(np.float32))
 
@@ -88,11 +86,13 @@ def make_obs(world: World, perturbations: list[Perturbation], plan: Plan):
         plan: Cells.
 
     Returns:
-        Data frame [n] with `perturbation`, `target`, `cell_line`, `batch`, `is_control`, `perturbation_type`, `dose`.
+        Data frame [n] with `perturbation` (drugs without their dose), `target_genes` (what a drug binds, or the perturbed
+        genes), `cell_line`, `batch`, `is_control`, `perturbation_type`, `dose` (NaN for genetic ones and controls).
     """
     import pandas as pd
 
-    labels = [CONTROL, *(p.label for p in perturbations)]
+    # The dose is a column of its own in the counts, as in real files.
+    labels = [CONTROL, *(p.label.split("@")[0] for p in perturbations)]
     kinds = [CONTROL, *(p.kind for p in perturbations)]
     genes = [CONTROL, *("+".join(sorted(world.gene_names[list(p.targets)])) for p in perturbations)]
     doses = np.array([np.nan, *(p.dose for p in perturbations)], np.float32)

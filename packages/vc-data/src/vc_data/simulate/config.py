@@ -58,7 +58,7 @@ class SimulatorConfig:
     n_drugs: int = 0
     """Inhibitors; each binds a main target and up to two weaker off-targets."""
     doses: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0)
-    """Doses of every drug in uM; the label of a drug condition is `NAME@DOSE`."""
+    """Doses of every drug in uM; where there are several, truth names a condition `NAME@DOSE`, as vc-data convert does."""
     cells_per_condition: int = 60
     """Expected cells of a condition and cell line whose perturbation costs no viability."""
     controls_per_line: int = 1200
@@ -112,9 +112,10 @@ class SimulatorConfig:
         _require(len(self.cell_lines) >= 1, "cell_lines", "at least one name", self.cell_lines)
         _require(len(set(self.cell_lines)) == len(self.cell_lines), "cell_lines", "distinct names", self.cell_lines)
         _require(1 <= self.n_singles <= self.n_genes // 4, "n_singles", "1 .. n_genes / 4", self.n_singles)
-        most = self.n_singles * (self.n_singles - 1) // 2
-        _require(0 <= self.n_pairs <= most, "n_pairs", f"0 .. {most} (pairs of the singles)", self.n_pairs)
         _require(len(self.modes) >= 1 and set(self.modes) <= set(MODES), "modes", f"some of {MODES}", self.modes)
+        per_mode = [len(range(i, self.n_singles, len(self.modes))) for i in range(len(self.modes))]
+        most = sum(n * (n - 1) // 2 for n in per_mode)
+        _require(0 <= self.n_pairs <= most, "n_pairs", f"0 .. {most} (pairs of singles of one mode)", self.n_pairs)
         _require(0 <= self.n_drugs <= self.n_genes // 4, "n_drugs", "0 .. n_genes / 4", self.n_drugs)
         _require(self.n_drugs == 0 or len(self.doses) > 0, "doses", "at least one for the drugs", self.doses)
         _require(all(d > 0 for d in self.doses), "doses", "positive numbers (uM)", self.doses)
@@ -151,7 +152,7 @@ PRESETS: dict[str, SimulatorConfig] = {
         cell_lines=("H1sim",),
         n_singles=150,
         n_pairs=0,
-        cells_per_condition=1350,
+        cells_per_condition=1440,
         controls_per_line=38_176,
         abundance_log_sd=0.6,
         n_batches=48,

@@ -30,7 +30,7 @@ class Perturbation:
     """One condition's perturbation, the same in every cell line."""
 
     label: str
-    """`A`, `A+B`, or `DRUG@DOSE`."""
+    """`A`, `A+B`, `DRUG`, or `DRUG@DOSE` where there are several doses."""
     kind: str
     """`CRISPRi`, `CRISPRa`, `CRISPRko` or `drug`; `+` joins two different genetic kinds."""
     targets: tuple[int, ...]
@@ -106,7 +106,7 @@ def make_perturbations(world: World, rng: np.random.Generator) -> list[Perturbat
         )
 
     singles = [genetic((int(g),)) for g in genes]
-    pairs = [genetic(pair) for pair in _pair_targets(world, genes, rng)]
+    pairs = [genetic(pair) for pair in _pair_targets(world, genes, kind_of, rng)]
     return singles + pairs + _drugs(world, genes, rng)
 
 
@@ -315,18 +315,20 @@ def _single_targets(world: World, rng: np.random.Generator) -> np.ndarray:
     return rng.permutation(chosen)
 
 
-def _pair_targets(world: World, genes: np.ndarray, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """Distinct pairs of screened genes; up to half of them linked by a gate or by synthetic lethality."""
-    n_pairs = world.config.n_pairs
+def _pair_targets(
+    world: World, genes: np.ndarray, kind_of: dict[int, str], rng: np.random.Generator
+) -> list[tuple[int, int]]:
+    """Distinct pairs of screened genes of one mode; up to half of them linked by a gate or by synthetic lethality."""
+    first, second = (np.sort(genes)[index] for index in np.triu_indices(len(genes), 1))
+    same = np.array([kind_of[a] == kind_of[b] for a, b in zip(first.tolist(), second.tolist(), strict=True)], bool)
+    key = rng.permutation((first * world.config.n_genes + second)[same])
     a = np.append(world.gates.source_a, world.lethal_a)
     b = np.append(world.gates.source_b, world.lethal_b)
-    both = np.isin(a, genes) & np.isin(b, genes)
-    linked = np.unique(np.stack([np.minimum(a, b)[both], np.maximum(a, b)[both]], axis=1), axis=0)
-    pairs = {(int(x), int(y)) for x, y in rng.permutation(linked)[: (n_pairs + 1) // 2]}
-    while len(pairs) < n_pairs:
-        x, y = rng.choice(genes, 2, replace=False)
-        pairs.add((int(min(x, y)), int(max(x, y))))
-    return sorted(pairs)
+    linked = np.isin(key, np.minimum(a, b) * world.config.n_genes + np.maximum(a, b))
+    n_pairs = world.config.n_pairs
+    n_linked = min(linked.sum(), (n_pairs + 1) // 2)
+    chosen = np.append(key[linked][:n_linked], np.append(key[~linked], key[linked][n_linked:])[: n_pairs - n_linked])
+    return [(int(k) // world.config.n_genes, int(k) % world.config.n_genes) for k in np.sort(chosen)]
 
 
 def _drugs(world: World, genes: np.ndarray, rng: np.random.Generator) -> list[Perturbation]:
@@ -347,7 +349,7 @@ def _drugs(world: World, genes: np.ndarray, rng: np.random.Generator) -> list[Pe
             occupancy = MAX_OCCUPANCY * dose**hill / (dose**hill + half**hill)
             result.append(
                 Perturbation(
-                    label=f"D{i + 1:0{width}d}@{dose:g}",
+                    label=f"D{i + 1:0{width}d}" + (f"@{dose:g}" if len(config.doses) > 1 else ""),
                     kind="drug",
                     targets=targets,
                     kinds=("drug",) * n_targets,
