@@ -1,22 +1,22 @@
 """Training batches from screens: cell sets with matched controls, plain cells, or profiles.
 
-Reads the contracts screen-v1 and splits-v1. The front door is `Loader.open`. `packed` keeps a compact copy of the counts
-beside a screen, `sample` decides which cells make which batch, `pipeline` brings them, `naive` brings the same cells row
-by row and is what the fast path is tested against. Names are imported on first use, so that importing stays fast.
+Reads the contracts screen-v1 and splits-v1. The front door is `Loader.open`. `pack` makes and `packed` opens a compact copy
+of a screen; `eligible` decides what may be trained on, `sample` which cells make which batch; `pipeline` brings them, with
+what `memory` holds and the passes of `kernel`. `naive` brings the same cells row by row: the fast path is tested against it. Names are imported on first use, so that importing stays fast.
 """
 
 import importlib
 
 _HOME = {
     "CellBatch": "batch",
-    "Condition": "sample",
+    "Condition": "eligible",
     "Loader": "pipeline",
-    "LoaderError": "sample",
+    "LoaderError": "eligible",
     "NaiveLoader": "naive",
     "ProfileBatch": "batch",
     "SetBatch": "batch",
     "Weights": "sample",
-    "pack_screen": "packed",
+    "pack_screen": "pack",
 }
 
 __all__ = list(_HOME)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vc_data.loader.kernel import TARGET_SUM
-from vc_data.loader.packed import open_tables
+from vc_data.loader.pack import open_tables
 from vc_data.loader.pipeline import Loader
 
 

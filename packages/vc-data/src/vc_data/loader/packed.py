@@ -13,31 +13,20 @@ condition is a random draw from it, so a set of cells is one contiguous read.
 """
 
 import contextlib
-import hashlib
 import json
-import logging
 import os
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from vc_data.contract import sha256_tree
-from vc_data.errors import ContractError, OutputError
+from vc_data.errors import ContractError
 
+FORMAT = "vc-data packed screen"
 VERSION = 1
-CHUNK = 1 << 16
-"""Entries per compressed chunk: a few dozen cells."""
-SHARD = 1 << 22
-"""Entries per file, 8 MiB before compression."""
-BLOCK_VALUES = 1 << 22
-"""Stored counts of X in memory at a time while packing."""
 ROW_ARRAYS = {"row": np.int32, "pool": np.int32, "total": np.float32, "mode": np.int8, "dose": np.float32}
 _STAMP = "stamp.json"
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,57 +87,6 @@ def packed_path(screen_path: str | Path, packed_dir: str | Path | None = None) -
     return (Path(packed_dir) if packed_dir else screen_path.parent) / f"{screen_path.name}.packed"
 
 
-def open_packed(screen_path: str | Path, packed_dir: str | Path | None = None) -> PackedScreen:
-    """Open the packed copy of a screen; make it first where it is absent, incomplete or of another screen.
-
-    Raises:
-        ContractError: The screen is absent or breaks screen-v1.
-        OutputError: The copy cannot be written there.
-    """
-    path = pack_screen(screen_path, packed_dir)
-    return _load(path, Path(screen_path))
-
-
-def pack_screen(screen_path: str | Path, packed_dir: str | Path | None = None) -> Path:
-    """Make the packed copy of a screen, unless a valid one is there.
-
-    Memory: a few times `BLOCK_VALUES`, and the largest condition in packed form.
-
-    Args:
-        screen_path: A screen-v1 file.
-        packed_dir: Folder for the copy; default: beside the screen.
-
-    Returns:
-        The path of the copy.
-
-    Raises:
-        ContractError: The screen is absent or breaks screen-v1.
-        OutputError: The copy cannot be written there.
-    """
-    screen_path, path = Path(screen_path), packed_path(screen_path, packed_dir)
-    if not screen_path.exists():
-        raise ContractError(screen_path, "file", "a screen (.zarr folder or .h5ad)", "nothing", "Check the path.")
-    fault = find_fault(screen_path, path)
-    if fault is None:
-        return path
-    if path.exists():
-        _log.warning("%s: %s; it is made again from %s.", path, fault, screen_path)
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-        _write(screen_path, temporary)
-        # Another process may have been as far in the meantime; whoever is second keeps the first one's copy.
-        if find_fault(screen_path, path) is not None:
-            _replace(temporary, path)
-    except OSError as error:
-        do = "Make room or pass packed_dir, a folder that can be written."
-        raise OutputError(path, "packed copy", "a place to write", f"{type(error).__name__}: {error}", do) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return path
-
-
 def find_fault(screen_path: Path, path: Path) -> str | None:
     """Say why a packed copy cannot be used, or None if it can.
 
@@ -160,11 +98,11 @@ def find_fault(screen_path: Path, path: Path) -> str | None:
     try:
         attributes = json.loads((path / "zarr.json").read_text())["attributes"]
         stamp = json.loads((path / _STAMP).read_text())
-        if attributes["format"] != "vc-data packed screen" or attributes["version"] != VERSION:
+        if attributes["format"] != FORMAT or attributes["version"] != VERSION:
             return f"packed copy of another version ({attributes['version']!r})"
         if _sizes(path) != stamp["packed"]:
             return "packed copy with missing or cut files"
-        screen = _times(screen_path)
+        screen = read_times(screen_path)
         if screen == stamp["screen"]:
             return None
         if sha256_tree(screen_path) != attributes["screen_sha256"]:
@@ -173,11 +111,16 @@ def find_fault(screen_path: Path, path: Path) -> str | None:
         return f"unreadable packed copy ({type(error).__name__}: {error})"
     # A copied screen has other times; without the right to write, the hash is taken at every opening.
     with contextlib.suppress(OSError):
-        _write_stamp(path, screen)
+        write_stamp(path, screen)
     return None
 
 
-def _load(path: Path, screen_path: Path) -> PackedScreen:
+def load_packed(path: Path, screen_path: Path) -> PackedScreen:
+    """Open a packed copy that `find_fault` finds nothing wrong with.
+
+    Raises:
+        ContractError: An array is damaged.
+    """
     import tensorstore as ts
 
     context = ts.Context(
@@ -210,223 +153,22 @@ def _load(path: Path, screen_path: Path) -> PackedScreen:
     )
 
 
-def _replace(temporary: Path, path: Path) -> None:
-    if path.exists():
-        aside = path.with_name(f".{path.name}.old-{os.getpid()}")
-        path.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
-    temporary.rename(path)
-
-
 def _sizes(path: Path) -> dict[str, int]:
     files = (file for file in path.rglob("*") if file.is_file() and file.name != _STAMP)
     return {file.relative_to(path).as_posix(): file.stat().st_size for file in files}
 
 
-def _times(screen_path: Path) -> dict[str, list[int]]:
+def read_times(screen_path: Path) -> dict[str, list[int]]:
+    """Size in bytes and time of change in ns of every file of a screen."""
     if not screen_path.is_dir():
         return {"": [screen_path.stat().st_size, screen_path.stat().st_mtime_ns]}
     files = ((file.relative_to(screen_path).as_posix(), file.stat()) for file in screen_path.rglob("*"))
     return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in sorted(files)}
 
 
-def _write_stamp(path: Path, screen: dict) -> None:
+def write_stamp(path: Path, screen: dict) -> None:
+    """Note the sizes of a copy's files, and sizes and times of the screen's (`read_times`), with which it agrees."""
     temporary = path / f".{_STAMP}.tmp-{os.getpid()}"
     text = json.dumps({"packed": _sizes(path), "screen": screen})
     temporary.write_text(text)
     temporary.replace(path / _STAMP)
-
-
-@contextlib.contextmanager
-def open_tables(screen_path: Path) -> Iterator[tuple]:
-    """Open a screen: its checked obs, var and groups, and its X as on disk (`data`, `indices`, `indptr`).
-
-    Raises:
-        ContractError: It is not a screen-v1 file, or breaks the contract outside the counts.
-    """
-    import anndata
-    import h5py
-    import zarr
-
-    from vc_data.screen import check_tables
-
-    remake = "Write the screen again with 'vc-data convert'."
-    with contextlib.ExitStack() as stack:
-        try:
-            if screen_path.is_dir():
-                group = zarr.open_group(screen_path, mode="r")
-            else:
-                group = stack.enter_context(h5py.File(screen_path, "r"))
-            obs, var, uns = (anndata.io.read_elem(group[name]) for name in ("obs", "var", "uns"))
-        except (OSError, KeyError, ValueError) as error:
-            found = f"{type(error).__name__}: {error}"
-            raise ContractError(screen_path, "file", "readable AnnData", found, remake) from error
-        check_tables(obs, var, uns, screen_path)
-        X = group.get("X")
-        encoding = X.attrs.get("encoding-type") if X is not None else "nothing"
-        if encoding != "csr_matrix" or tuple(X.attrs["shape"]) != (len(obs), len(var)):
-            shape = tuple(X.attrs["shape"]) if encoding == "csr_matrix" else ""
-            expected = f"a CSR matrix of shape ({len(obs)}, {len(var)})"
-            raise ContractError(screen_path, "X", expected, f"{encoding} {shape}", remake)
-        yield obs, var, uns["groups"], X
-
-
-def _write(screen_path: Path, folder: Path) -> None:
-    """Write the packed copy into an empty folder name."""
-    import zarr
-
-    times, sha256 = _times(screen_path), sha256_tree(screen_path)
-    with open_tables(screen_path) as (obs, var, groups, X):
-        root = zarr.create_group(folder, zarr_format=3)
-        conditions, pools, pool = _make_tables(obs, groups)
-        bounds = np.array([(start, stop) for *_, start, stop in conditions])
-        order = _shuffle_within(bounds)
-        content, lengths = _write_entries(root, screen_path, X, len(var), bounds, order)
-        _write_array(root, "offsets", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-        columns = {"row": order, "pool": pool[order]}
-        columns |= {
-            "total": obs["total_counts"].to_numpy()[order],
-            "mode": obs["mode"].to_numpy()[order],
-            "dose": obs["dose"].to_numpy()[order],
-        }
-        for name, dtype in ROW_ARRAYS.items():
-            _write_array(root, name, columns[name].astype(dtype))
-        is_control = obs["is_control"].to_numpy()[order]
-        root.attrs.update(
-            {
-                "format": "vc-data packed screen",
-                "version": VERSION,
-                "screen_sha256": sha256,
-                "content_sha256": content,
-                "dataset": sorted(obs["dataset"].astype(str).unique()),
-                "genes": var.index.astype(str).tolist(),
-                "measured": var["measured"].tolist(),
-                "conditions": conditions,
-                "pools": pools,
-                "control_names": obs.index.to_numpy()[order][is_control].astype(str).tolist(),
-                "max_nonzero": int(lengths.max()),
-            }
-        )
-    _write_stamp(folder, times)
-
-
-def _make_tables(obs, groups) -> tuple[list, list, np.ndarray]:
-    """Conditions that tile the rows, (cell line, batch) pairs, and each row's pair."""
-    line, perturbation, batch = (groups[name].astype(str).to_numpy() for name in ("cell_line", "perturbation", "batch"))
-    start, stop = groups["start"].to_numpy(), groups["stop"].to_numpy()
-    changes = (line[1:] != line[:-1]) | (perturbation[1:] != perturbation[:-1])
-    first = np.flatnonzero(np.concatenate([[True], changes]))
-    last = np.append(first[1:], len(groups)) - 1
-    target = obs["target"].astype(str).to_numpy()
-    conditions = [
-        (line[f], perturbation[f], target[start[f]], int(start[f]), int(stop[e]))
-        for f, e in zip(first, last, strict=True)
-    ]
-    pairs = sorted(set(zip(line, batch, strict=True)))
-    code = {pair: i for i, pair in enumerate(pairs)}
-    of_group = np.array([code[pair] for pair in zip(line, batch, strict=True)])
-    return conditions, pairs, np.repeat(of_group, stop - start)
-
-
-def _shuffle_within(bounds: np.ndarray) -> np.ndarray:
-    """[n] Rows, shuffled within each condition; always the same for the same sizes."""
-    rng = np.random.default_rng(len(bounds))
-    which = np.repeat(np.arange(len(bounds)), bounds[:, 1] - bounds[:, 0])
-    return np.lexsort((rng.random(len(which)), which))
-
-
-def _write_entries(root, screen_path, X, n_genes: int, bounds, order) -> tuple[str, np.ndarray]:
-    """Encode X block by block and write it in packed order.
-
-    Returns:
-        Hash of the encoded counts in the screen's order (so independent of names), and [n] entries per packed row.
-    """
-    from vc_data.loader import kernel
-
-    indptr = np.asarray(X["indptr"][:], np.int64)
-    out = _Entries(root)
-    digest = hashlib.sha256(str(n_genes).encode())
-    n = len(order)
-    lengths = np.zeros(n, np.int64)
-    waiting: list[np.ndarray] = []
-    begin = done = 0
-    with tqdm(total=n, desc="packing", unit="cell", disable=None) as bar:
-        while done < n:
-            upto = max(done + 1, int(np.searchsorted(indptr, indptr[done] + BLOCK_VALUES, side="right")) - 1)
-            part, values, indices = _read_block(X, indptr, done, upto, n_genes, screen_path)
-            entries = np.empty((2, kernel.count_entries(part, indices, values)), np.uint8)
-            kernel.encode_rows(part, indices, values, entries[0], entries[1], lengths[done:upto])
-            for piece in (lengths[done:upto], entries):
-                digest.update(np.ascontiguousarray(piece))
-            waiting.append(entries)
-            bar.update(upto - done)
-            done = upto
-            # Conditions that are whole can go; the rows of the last one wait for the rest of it.
-            whole = bounds[np.searchsorted(bounds[:, 1], done, side="right") - 1, 1] if done >= bounds[0, 1] else begin
-            if whole > begin:
-                gathered = np.concatenate(waiting, axis=1)
-                ends = np.cumsum(lengths[begin:done])
-                starts = ends - lengths[begin:done]
-                rows = order[begin:whole] - begin
-                shuffled = np.empty((2, ends[whole - begin - 1]), np.uint8)
-                kernel.gather_rows(gathered[0], gathered[1], starts[rows], ends[rows], shuffled[0], shuffled[1])
-                out.append(shuffled)
-                waiting, begin = [gathered[:, shuffled.shape[1] :]], int(whole)
-    out.close()
-    return digest.hexdigest(), lengths[order]
-
-
-def _read_block(X, indptr, start: int, stop: int, n_genes: int, screen_path: Path):
-    """Rows of X, checked: indptr from 0, counts [z] int64, genes [z]."""
-    import scipy.sparse as sp
-
-    from vc_data.screen import check_matrix
-
-    inside = slice(int(indptr[start]), int(indptr[stop]))
-    values, indices = np.asarray(X["data"][inside]), np.asarray(X["indices"][inside])
-    part = indptr[start : stop + 1] - indptr[start]
-    if len(indices) and (indices.min() < 0 or indices.max() >= n_genes):
-        found = f"{indices.min()}..{indices.max()}"
-        do = "Write the screen again with 'vc-data convert'."
-        raise ContractError(screen_path, "X indices", f"genes in 0..{n_genes - 1}", found, do)
-    check_matrix(sp.csr_matrix((values, indices, part), shape=(stop - start, n_genes)), screen_path)
-    return part, values.astype(np.int64), indices.astype(np.int64)
-
-
-def _write_array(root, name: str, values: np.ndarray) -> None:
-    from zarr.codecs import Crc32cCodec, ZstdCodec
-
-    codecs = [ZstdCodec(level=1), Crc32cCodec()]
-    chunk = min(len(values), 1 << 20)
-    array = root.create_array(name, shape=values.shape, dtype=values.dtype, chunks=(chunk,), compressors=codecs)
-    array[:] = values
-
-
-class _Entries:
-    """The growing array of entries, written in whole shards, so that no shard is written twice."""
-
-    def __init__(self, root):
-        from zarr.codecs import Crc32cCodec, ZstdCodec
-
-        codecs = [ZstdCodec(level=1), Crc32cCodec()]
-        settings = {"chunks": (2, CHUNK), "shards": (2, SHARD), "compressors": codecs}
-        self._array = root.create_array("entries", shape=(2, 0), dtype=np.uint8, **settings)
-        self._waiting: list[np.ndarray] = []
-        self._n = 0
-
-    def append(self, entries: np.ndarray) -> None:
-        self._waiting.append(entries)
-        self._n += entries.shape[1]
-        if self._n >= SHARD:
-            self._write(self._n // SHARD * SHARD)
-
-    def close(self) -> None:
-        if self._n:
-            self._write(self._n)
-
-    def _write(self, n: int) -> None:
-        entries = np.concatenate(self._waiting, axis=1)
-        start = self._array.shape[1]
-        self._array.resize((2, start + n))
-        self._array[:, start:] = entries[:, :n]
-        self._waiting, self._n = [entries[:, n:]], entries.shape[1] - n

@@ -5,9 +5,7 @@ memory in packed form; one compiled pass writes rows as log1p CP10k into buffers
 them. grain carries the position and reads ahead in a thread.
 """
 
-import itertools
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -17,15 +15,14 @@ import numpy as np
 from vc_data.errors import few
 from vc_data.loader import kernel
 from vc_data.loader.batch import CellBatch, ProfileBatch, SetBatch
-from vc_data.loader.packed import PackedScreen, open_packed
-from vc_data.loader.sample import MODES, POOLS, Draw, LoaderError, Plan, Sampler, Settings, Weights
+from vc_data.loader.eligible import POOLS, LoaderError, select_cells
+from vc_data.loader.memory import Blocks, Buffers, ControlPools, read_rows, scale_rows
+from vc_data.loader.pack import pack_screen
+from vc_data.loader.packed import load_packed
+from vc_data.loader.sample import MODES, Draw, Sampler, Settings, Weights
 
-READ_AHEAD = 16
-"""Blocks being read before they are needed."""
 BATCH_SIZES = {"sets": 8, "cells": 512, "pseudobulk": 16}
 """Items per batch where none is given."""
-_ALIGNMENT = 64  # bytes; JAX on CPU takes an aligned array without copying it
-_ROWS_PER_READ = 512
 
 
 class Loader:
@@ -34,6 +31,7 @@ class Loader:
     Attributes:
         screens: Paths of the screens.
         genes: The gene axis.
+        measured: [screens, g] bool: false where a screen did not measure a gene (its counts are filled with 0).
         conditions, perturbations, cell_lines, batches: What the codes in a batch mean; training conditions only.
         steps_per_epoch: Batches of one epoch, the same for every process.
         fallbacks: List -> tier -> number of training cells whose matched controls come from there.
@@ -68,7 +66,7 @@ class Loader:
         them are left out too (`excluded`).
 
         Memory: the shuffle window and the blocks read ahead (some 200 MB at 2,000 stored counts a cell), the batches
-        that are in use, 25 bytes a cell, and the control pools.
+        that are in use, 25 bytes a cell, and the control pools (in mode `pseudobulk` also the mean of each batch's controls).
 
         Args:
             screens: screen-v1 files with the same gene axis, of different data sets.
@@ -105,15 +103,17 @@ class Loader:
             process_count=process_count,
         )
         _check_settings(settings, screens, splits, output, epochs, read_threads)
-        packed = [open_packed(path, packed_dir) for path in screens]
+        packed = [load_packed(pack_screen(path, packed_dir), Path(path)) for path in screens]
         paths = [None if path is None else Path(path) for path in splits]
-        sampler = Sampler(packed, paths, settings, weights)
+        eligible = select_cells(packed, paths, with_controls=mode == "cells")
+        sampler = Sampler(packed, eligible, settings, weights)
         return cls(sampler, output=output, epochs=epochs, read_threads=read_threads)
 
     def __init__(self, sampler: Sampler, *, output: str, epochs: int | None, read_threads: int):
         self.sampler = sampler
         self.screens = [screen.screen_path for screen in sampler.screens]
         self.genes = list(sampler.screens[0].genes)
+        self.measured = np.array([screen.attributes["measured"] for screen in sampler.screens])
         self.conditions = sampler.conditions
         self.perturbations = sampler.perturbations
         self.cell_lines = sampler.cell_lines
@@ -125,10 +125,10 @@ class Loader:
         self._length = sys.maxsize if epochs is None else epochs * self.steps_per_epoch
         self._read_threads = read_threads
         self._output = output
-        self._buffers = _Buffers()
-        self._blocks = _Blocks(sampler, margin=4 * (read_threads + 1))
+        self._buffers = Buffers()
+        self._blocks = Blocks(sampler, margin=4 * (read_threads + 1))
         self._residents = [
-            _Resident(screen, pools) for screen, pools in zip(sampler.screens, sampler.pools, strict=True)
+            ControlPools(screen, pools) for screen, pools in zip(sampler.screens, sampler.pools, strict=True)
         ]
         self._iterator = None
 
@@ -159,7 +159,7 @@ class Loader:
 
     def get_state(self) -> dict:
         """Position in the sequence of batches, as JSON-ready values."""
-        return {"step": int(self._grain().get_state()["next_index"]), "fingerprint": self.sampler.fingerprint()}
+        return {"step": int(self._grain().get_state()["next_index"]), "fingerprint": self.sampler.fingerprint}
 
     def set_state(self, state: Mapping) -> None:
         """Go on from a position that `get_state` gave, of a loader of the same data and settings.
@@ -167,7 +167,7 @@ class Loader:
         Raises:
             LoaderError: The state is of other data or settings, so the batches to come would not be the same.
         """
-        if state.get("fingerprint") != self.sampler.fingerprint() or not isinstance(state.get("step"), int):
+        if state.get("fingerprint") != self.sampler.fingerprint or not isinstance(state.get("step"), int):
             found = "a state of other screens, splits, settings, weights or process"
             do = "Open the loader with the arguments of the run that saved the state."
             raise LoaderError("loader state", "fingerprint", "that of this loader", found, do)
@@ -197,14 +197,14 @@ class Loader:
             screen, rows = sampler.screens[s], draw.rows[of].ravel()
             entries, offset = self._blocks.get(epoch, plan, int(block)), screen.offsets[first]
             begin, end = screen.offsets[rows] - offset, screen.offsets[rows + 1] - offset
-            x.write(place[of].ravel(), entries, begin, end, _scale(screen, rows))
+            x.write(place[of].ravel(), entries, begin, end, scale_rows(screen, rows))
         batch = x.finish("x", shape)
         for name, (positions, tiers) in draw.controls.items():
             out = self._make_output(draw.rows.size)
             row = np.empty(shape, np.int64)
             for s in np.unique(table["screen"]):
                 of = table["screen"] == s
-                self._residents[s].write(out, place[of].ravel(), name, positions[of].ravel())
+                out.write(place[of].ravel(), *self._residents[s].rows(name, positions[of].ravel()))
                 row[of] = sampler.screens[s].row[sampler.pools[s][name].rows[positions[of]]]
             batch |= out.finish(f"x_{name}", shape)
             batch |= {f"{name}_row": row, f"{name}_tier": tiers}
@@ -223,9 +223,9 @@ class Loader:
             s = int(sampler.unit_screen[unit])
             screen, rows = sampler.screens[s], sampler.rows[lo:hi]
             total = np.zeros(g)
-            for start, stop, entries in _read_rows(screen, int(rows[0]), int(rows[-1]) + 1):
+            for start, stop, entries in read_rows(screen, int(rows[0]), int(rows[-1]) + 1):
                 ends = screen.offsets[start : stop + 1] - screen.offsets[start]
-                scales = _scale(screen, np.arange(start, stop))
+                scales = scale_rows(screen, np.arange(start, stop))
                 kernel.add_profile(total, entries[0], entries[1], ends[:-1], ends[1:], scales)
             batch["x"][i] = total / len(rows)
             for name in sampler.settings.controls:
@@ -266,7 +266,7 @@ class Loader:
 class _Dense:
     """Rows as dense float32."""
 
-    def __init__(self, buffers: "_Buffers", n: int, n_genes: int):
+    def __init__(self, buffers: "Buffers", n: int, n_genes: int):
         self._x = buffers.take(n, n_genes, np.float32)
 
     def write(self, places, entries, starts, stops, scales) -> None:
@@ -279,7 +279,7 @@ class _Dense:
 class _PaddedSparse:
     """Rows as genes and values of a fixed width."""
 
-    def __init__(self, buffers: "_Buffers", n: int, n_genes: int, width: int):
+    def __init__(self, buffers: "Buffers", n: int, n_genes: int, width: int):
         self._genes, self._values = buffers.take(n, width, np.int32), buffers.take(n, width, np.float32)
         self._n_genes = n_genes
 
@@ -290,171 +290,6 @@ class _PaddedSparse:
 
     def finish(self, name: str, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
         return {f"{name}_genes": self._genes.reshape(*shape, -1), f"{name}_values": self._values.reshape(*shape, -1)}
-
-
-class _Buffers:
-    """Large arrays that are handed out again once nobody holds them or a view of them.
-
-    Fresh memory for every batch costs a third of the speed (page faults). An array is idle when its reference count is
-    that of one which only this list holds; views, JAX arrays and torch tensors that share its memory hold a reference.
-    """
-
-    _MOST = 16
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._arrays: list[np.ndarray] = [np.empty(0, np.uint8)]
-        self._idle = self._count(0)
-
-    def take(self, n: int, width: int, dtype: type) -> np.ndarray:
-        """An array [n, width] with any content."""
-        size = n * width * np.dtype(dtype).itemsize + _ALIGNMENT
-        with self._lock:
-            for i in range(len(self._arrays)):
-                if self._arrays[i].nbytes == size and self._count(i) == self._idle:
-                    return self._view(self._arrays[i], n, width, dtype)
-            array = np.empty(size, np.uint8)
-            self._arrays.append(array)
-            del self._arrays[1 : max(1, len(self._arrays) - self._MOST)]
-            return self._view(array, n, width, dtype)
-
-    def _count(self, i: int) -> int:
-        return sys.getrefcount(self._arrays[i])
-
-    @staticmethod
-    def _view(array: np.ndarray, n: int, width: int, dtype: type) -> np.ndarray:
-        skip = -array.ctypes.data % _ALIGNMENT
-        return array[skip : skip + n * width * np.dtype(dtype).itemsize].view(dtype).reshape(n, width)
-
-
-class _Blocks:
-    """Blocks of the shuffle window, read before they are needed and dropped after their last use."""
-
-    def __init__(self, sampler: Sampler, margin: int):
-        self._sampler = sampler
-        self._margin = margin
-        self._lock = threading.Lock()
-        self._reads: dict[tuple[int, int], tuple[PackedScreen, object]] = {}
-        self._arrays: dict[tuple[int, int], np.ndarray] = {}
-
-    def read_ahead(self, epoch: int, plan: Plan, step: int) -> None:
-        """Begin to read what this step and the next ones need; drop what is behind."""
-        size = self._sampler.settings.batch_size
-        begin, end = step * size, (step + 1) * size
-        first = plan.first[plan.arrival]
-        now = np.searchsorted(first, begin), np.searchsorted(first, end) + READ_AHEAD
-        with self._lock:
-            for block in plan.arrival[now[0] : now[1]]:
-                self._begin(epoch, plan, int(block))
-            if now[1] > len(plan.arrival):
-                following = self._sampler.plan(epoch + 1)
-                for block in following.arrival[: now[1] - len(plan.arrival)]:
-                    self._begin(epoch + 1, following, int(block))
-            for key in [key for key in self._reads if self._is_behind(key, epoch, plan, begin)]:
-                del self._reads[key]
-                self._arrays.pop(key, None)
-
-    def get(self, epoch: int, plan: Plan, block: int) -> np.ndarray:
-        """Entries of a block; reads it where it was not read ahead."""
-        key = (epoch, block)
-        with self._lock:
-            if key in self._arrays:
-                return self._arrays[key]
-            self._begin(epoch, plan, block)
-            screen, read = self._reads[key]
-        entries = screen.finish(read)
-        with self._lock:
-            if key in self._reads:
-                self._arrays[key] = entries
-        return entries
-
-    def _begin(self, epoch: int, plan: Plan, block: int) -> None:
-        if (epoch, block) not in self._reads:
-            s, start, stop = self._sampler.span(plan, block)
-            screen = self._sampler.screens[s]
-            self._reads[epoch, block] = screen, screen.read(start, stop)
-
-    def _is_behind(self, key: tuple[int, int], epoch: int, plan: Plan, position: int) -> bool:
-        late = position - self._margin * self._sampler.settings.batch_size
-        if key[0] == epoch:
-            return plan.last[key[1]] < late
-        return key[0] < epoch and late >= 0
-
-
-class _Resident:
-    """The control pools of a screen, in memory in packed form, brought at first use."""
-
-    def __init__(self, screen: PackedScreen, pools: dict):
-        self._screen, self._pools = screen, pools
-        self._lock = threading.Lock()
-        self._entries: dict[str, tuple] = {}
-        self._means: dict[tuple[str, int, int], np.ndarray] = {}
-
-    def write(self, out: "_Dense | _PaddedSparse", places: np.ndarray, name: str, positions: np.ndarray) -> None:
-        """Write controls at positions of a pool."""
-        entries, starts, stops, scales = self._pool(name)
-        out.write(places, entries, starts[positions], stops[positions], scales[positions])
-
-    def mean_matched(self, name: str, pairs: np.ndarray, n_genes: int) -> np.ndarray:
-        """[g] Mean, over cells of the given (cell line, batch) pairs, of the mean of each cell's controls."""
-        pool = self._pools[name]
-        total = np.zeros(n_genes)
-        codes, numbers = np.unique(pairs, return_counts=True)
-        for code, n in zip(codes, numbers, strict=True):
-            lo, hi = pool.lo[code], pool.hi[code]
-            if lo == hi:
-                lo, hi = pool.line_lo[code], pool.line_hi[code]
-            total += n * self._mean(name, int(lo), int(hi), n_genes)
-        return total / len(pairs)
-
-    def _mean(self, name: str, lo: int, hi: int, n_genes: int) -> np.ndarray:
-        if (name, lo, hi) not in self._means:
-            entries, starts, stops, scales = self._pool(name)
-            total = np.zeros(n_genes)
-            kernel.add_profile(total, entries[0], entries[1], starts[lo:hi], stops[lo:hi], scales[lo:hi])
-            self._means[name, lo, hi] = (total / (hi - lo)).astype(np.float32)
-        return self._means[name, lo, hi]
-
-    def _pool(self, name: str) -> tuple:
-        with self._lock:
-            if name not in self._entries:
-                self._entries[name] = self._bring(name)
-            return self._entries[name]
-
-    def _bring(self, name: str) -> tuple:
-        screen, rows = self._screen, self._pools[name].rows
-        ascending = np.sort(rows)
-        lengths = screen.offsets[ascending + 1] - screen.offsets[ascending]
-        ends = np.cumsum(lengths)
-        held = np.empty((2, ends[-1]), np.uint8)
-        breaks = np.flatnonzero(np.diff(ascending) > _ROWS_PER_READ) + 1
-        for run in np.split(ascending, breaks):
-            for start, stop, entries in _read_rows(screen, int(run[0]), int(run[-1]) + 1):
-                i, j = np.searchsorted(ascending, (start, stop))
-                if i == j:
-                    continue
-                own = ascending[i:j]
-                begin, end = (screen.offsets[own + k] - screen.offsets[start] for k in (0, 1))
-                to = slice(ends[i] - lengths[i], ends[j - 1])
-                kernel.gather_rows(entries[0], entries[1], begin, end, held[0, to], held[1, to])
-        at = np.searchsorted(ascending, rows)
-        return held, ends[at] - lengths[at], ends[at], _scale(screen, rows)
-
-
-def _read_rows(screen: PackedScreen, start: int, stop: int) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Packed rows in pieces (start, stop, entries), several being read ahead."""
-    edges = [*range(start, stop, _ROWS_PER_READ), stop]
-    spans = list(itertools.pairwise(edges))
-    reads = [screen.read(*span) for span in spans[:READ_AHEAD]]
-    for i, (begin, end) in enumerate(spans):
-        if i + READ_AHEAD < len(spans):
-            reads.append(screen.read(*spans[i + READ_AHEAD]))
-        yield begin, end, screen.finish(reads[i])
-        reads[i] = None
-
-
-def _scale(screen: PackedScreen, rows: np.ndarray) -> np.ndarray:
-    return kernel.TARGET_SUM / screen.total[rows]
 
 
 def _check_settings(settings: Settings, screens, splits, output: str, epochs, read_threads: int) -> None:

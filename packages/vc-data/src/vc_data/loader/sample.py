@@ -15,26 +15,18 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
-from vc_data.errors import ContractError, VcDataError, few
+from vc_data.errors import few
+from vc_data.loader.eligible import Batch, Eligible, LoaderError, count_fallbacks
 from vc_data.loader.packed import PackedScreen
-from vc_data.split import Splits, read_splits
 
 MODES = ("sets", "cells", "pseudobulk")
-POOLS = ("input", "reference")
-TIERS = ("same_batch", "same_cell_line")
-"""Where a matched control comes from, best first; positions are the codes in a batch's `*_tier`."""
 BLOCK_CELLS = 512
 """Most cells of a unit that are read at once."""
 _EPOCH, _BLOCK, _CONTROLS = range(3)  # streams of random numbers
-
-
-class LoaderError(VcDataError):
-    """Screens, splits or settings that do not go together; the message says which to change."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,45 +54,6 @@ class Settings:
     shuffle_cells: int
     process_index: int
     process_count: int
-
-
-class Condition(NamedTuple):
-    """A unit of training: position of its screen, names, and number of cells."""
-
-    screen: int
-    cell_line: str
-    perturbation: str
-    target: str
-    n_cells: int
-
-
-class Batch(NamedTuple):
-    """An experimental batch: position of its screen, and names."""
-
-    screen: int
-    cell_line: str
-    batch: str
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Controls of one list of one screen, sorted by (cell line, batch)."""
-
-    rows: np.ndarray
-    """[m] packed rows."""
-    lo: np.ndarray
-    """[pairs] First position of each (cell line, batch); `hi` the one after the last."""
-    hi: np.ndarray
-    line_lo: np.ndarray
-    """[pairs] The same of the pair's whole cell line."""
-    line_hi: np.ndarray
-
-    def draw(self, pairs: np.ndarray, uniform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Positions in `rows` and tiers, for cells of the given pairs and uniform numbers in [0, 1)."""
-        lo, hi = self.lo[pairs], self.hi[pairs]
-        tier = (lo == hi).astype(np.int8)
-        lo, hi = np.where(tier, self.line_lo[pairs], lo), np.where(tier, self.line_hi[pairs], hi)
-        return lo + (uniform * (hi - lo)).astype(np.int64), tier
 
 
 @dataclass(frozen=True)
@@ -143,36 +96,21 @@ class Sampler:
     """Draws batches of cells from packed screens.
 
     Args:
-        screens: Open screens; one gene axis, different data sets.
-        splits: One per screen; None takes every condition and every control.
+        screens: Open screens.
+        eligible: What of them to train on.
         settings: How to sample.
         weights: How often.
 
     Raises:
-        LoaderError: The screens do not go together, or nothing is left to train on.
-        ContractError: A split does not belong to its screen.
+        LoaderError: A cell line without controls, weights of unknown names, or fewer items than processes.
     """
 
     def __init__(
-        self,
-        screens: Sequence[PackedScreen],
-        splits: Sequence[Path | None],
-        settings: Settings,
-        weights: Weights | None,
+        self, screens: Sequence[PackedScreen], eligible: Eligible, settings: Settings, weights: Weights | None = None
     ):
         self.screens, self.settings = list(screens), settings
-        _check_screens(self.screens)
-        read = [None if path is None else read_splits(path) for path in splits]
-        for screen, split, path in zip(screens, read, splits, strict=True):
-            if split is not None:
-                _check_split(screen, split, path)
-        self.excluded: list[Condition] = []
-        """Conditions in some split's training part that another split holds out, and that are left out therefore."""
-        self.pools = [
-            {name: _make_pool(screen, split, name) for name in POOLS}
-            for screen, split in zip(screens, read, strict=True)
-        ]
-        self.conditions, self.rows, self.starts = self._make_units(read)
+        self.conditions, self.rows, self.starts = eligible.conditions, eligible.rows, eligible.starts
+        self.pools, self.excluded = eligible.pools, eligible.excluded
         self.batches = [Batch(i, *pair) for i, screen in enumerate(screens) for pair in screen.pools]
         self.batch_base = np.cumsum([0, *(len(screen.pools) for screen in screens)])
         self.perturbations = sorted({c.perturbation for c in self.conditions})
@@ -180,7 +118,7 @@ class Sampler:
         self.unit_screen = np.array([c.screen for c in self.conditions])
         self.unit_perturbation = np.searchsorted(self.perturbations, [c.perturbation for c in self.conditions])
         self.unit_cell_line = np.searchsorted(self.cell_lines, [c.cell_line for c in self.conditions])
-        self.fallbacks = self._count_fallbacks()
+        self.fallbacks = count_fallbacks(screens, eligible, settings.controls)
         """List -> tier -> number of training cells whose controls come from there (the same in every epoch)."""
         n_cells = np.diff(self.starts)
         self._cells_per_item = {"sets": settings.set_size, "cells": 1, "pseudobulk": int(n_cells.max())}[settings.mode]
@@ -198,6 +136,7 @@ class Sampler:
         self.plan = functools.lru_cache(maxsize=2)(self._make_plan)
         self._permutation = functools.lru_cache(maxsize=1024)(self._make_permutation)
 
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Hash of all that decides the sequence of batches."""
         parts = [dataclasses.asdict(self.settings), self._share.tolist() if self._share is not None else None]
@@ -312,60 +251,11 @@ class Sampler:
         last = np.where(j == n_blocks[of_pass] - 1, items[of_pass], begin + per_block)
         return unit[of_pass], of_pass, first, last, drop
 
-    def _make_units(self, splits: Sequence[Splits | None]):
-        """Conditions to train on, their packed rows one after the other, and where each begins."""
-        conditions, rows = [], []
-        held_out = [_held_targets(screen, split) for screen, split in zip(self.screens, splits, strict=True)]
-        for s, (screen, split) in enumerate(zip(self.screens, splits, strict=True)):
-            train = None if split is None else set(split.part("train"))
-            for line, perturbation, target, start, stop in screen.conditions:
-                condition = Condition(s, line, perturbation, target, stop - start)
-                if perturbation == "control":
-                    if self.settings.mode != "cells":
-                        continue
-                    allowed = np.union1d(*(self.pools[s][name].rows for name in POOLS))
-                    own = allowed[(allowed >= start) & (allowed < stop)]
-                    if not len(own):
-                        continue
-                    condition = condition._replace(n_cells=len(own))
-                elif train is not None and (line, perturbation) not in train:
-                    continue
-                elif _is_held_out(condition, held_out):
-                    self.excluded.append(condition)
-                    continue
-                else:
-                    own = np.arange(start, stop)
-                conditions.append(condition)
-                rows.append(own)
-        if not any(c.perturbation != "control" for c in conditions) and self.settings.mode != "cells":
-            found = f"none ({len(self.excluded)} are held out by another split)"
-            raise LoaderError("screens", "conditions", "one or more to train on", found, "Pass other splits.")
-        starts = np.cumsum([0, *(len(own) for own in rows)])
-        return conditions, np.concatenate(rows), starts
-
-    def _count_fallbacks(self) -> dict[str, dict[str, int]]:
-        """Count training cells by tier, and refuse cell lines without any control."""
-        if self.settings.mode == "cells":
-            return {}
-        counts = {name: dict.fromkeys(TIERS, 0) for name in self.settings.controls}
-        for name in self.settings.controls:
-            for u, condition in enumerate(self.conditions):
-                screen, pool = self.screens[condition.screen], self.pools[condition.screen][name]
-                pairs = screen.pool[self.rows[self.starts[u] : self.starts[u + 1]]]
-                if (pool.line_lo[pairs] == pool.line_hi[pairs]).any():
-                    found = f"none for {condition.cell_line!r}"
-                    do = "Mark the conditions of that cell line as unused in the split, or add controls to the list."
-                    raise LoaderError(screen.screen_path, f"controls[{name!r}]", "some in each cell line", found, do)
-                without = int((pool.lo[pairs] == pool.hi[pairs]).sum())
-                counts[name][TIERS[1]] += without
-                counts[name][TIERS[0]] += len(pairs) - without
-        return counts
-
     def _make_shares(self, weights: Weights | None) -> np.ndarray | None:
         """[units] Share of the items that each unit gets, or None where each item is served once."""
         if weights is None or not (weights.dataset or weights.perturbation):
             return None
-        datasets = [_dataset(screen) for screen in self.screens]
+        datasets = [",".join(screen.attributes["dataset"]) for screen in self.screens]
         for given, known, name, all_of in (
             (weights.dataset, set(datasets), "dataset", True),
             (weights.perturbation, set(self.perturbations), "perturbation", False),
@@ -394,92 +284,3 @@ def _choose(rng: np.random.Generator, of_pass: np.ndarray, drop: np.ndarray) -> 
     keep = np.ones(len(of_pass), bool)
     keep[order] = np.arange(len(order)) - start[of_pass[order]] >= drop[of_pass[order]]
     return keep
-
-
-def _dataset(screen: PackedScreen) -> str:
-    return ",".join(screen.attributes["dataset"])
-
-
-def _check_screens(screens: Sequence[PackedScreen]) -> None:
-    """One gene axis, and no data twice."""
-    seen: dict[str, Path] = {}
-    for screen in screens:
-        keys = [f"dataset {name!r}" for name in screen.attributes["dataset"]]
-        for key in [*keys, f"counts (sha256 {screen.attributes['content_sha256'][:12]})"]:
-            if key in seen:
-                found = f"{key} also in {seen[key]}"
-                raise LoaderError(screen.screen_path, "dataset", "each once in a mix", found, "Pass one of the two.")
-            seen[key] = screen.screen_path
-        if screen.genes != screens[0].genes:
-            ours, first = set(screen.genes), set(screens[0].genes)
-            found = f"{len(ours - first)} others, {len(first - ours)} missing, or another order"
-            expected = f"the {len(first)} genes of {screens[0].screen_path} in that order"
-            raise LoaderError(screen.screen_path, "var", expected, found, "Convert both with the same --genes.")
-
-
-def _check_split(screen: PackedScreen, split: Splits, path: Path) -> None:
-    """The split's conditions and controls are those of the screen."""
-    do = "Pass the split of this screen, or make it again with 'vc-data split'."
-    held = {(line, name) for line, name, *_ in screen.conditions if name != "control"}
-    listed = {(c["cell_line"], c["perturbation"]) for c in split.conditions}
-    if held != listed:
-        found = f"{len(listed - held)} others {few(sorted(listed - held))}, {len(held - listed)} missing"
-        raise ContractError(path, "conditions", f"those of {screen.screen_path}", found, do)
-    names = set(screen.attributes["control_names"])
-    for name, cells in split.controls.items():
-        others = [cell for cell in cells if cell not in names]
-        if others:
-            expected = f"control cells of {screen.screen_path}"
-            raise ContractError(path, f"controls[{name!r}]", expected, f"others: {few(others)}", do)
-
-
-def _make_pool(screen: PackedScreen, split: Splits | None, name: str) -> Pool:
-    """Controls of one list; without a split, all controls of the screen."""
-    spans = [
-        np.arange(start, stop) for _, perturbation, _, start, stop in screen.conditions if perturbation == "control"
-    ]
-    rows = np.concatenate(spans)
-    if split is not None:
-        listed = set(split.controls[name])
-        rows = rows[[cell in listed for cell in screen.attributes["control_names"]]]
-    pairs = screen.pool[rows]
-    order = np.argsort(pairs, kind="stable")
-    # Pairs are numbered in the order of their names, so those of one cell line are neighbours.
-    lines = np.array([line for line, _ in screen.pools])
-    _, line_first, line_of = np.unique(lines, return_index=True, return_inverse=True)
-    lo, hi = (np.searchsorted(pairs[order], np.arange(len(lines)), side=side) for side in ("left", "right"))
-    line_last = np.append(line_first[1:], len(lines)) - 1
-    return Pool(rows[order], lo, hi, lo[line_first][line_of], hi[line_last][line_of])
-
-
-class _HeldOut(NamedTuple):
-    """Targets that a split keeps from training: of any cell line, and per cell line."""
-
-    anywhere: set[frozenset[str]]
-    in_line: dict[str, set[frozenset[str]]]
-
-
-def _held_targets(screen: PackedScreen, split: Splits | None) -> _HeldOut:
-    held = _HeldOut(set(), {})
-    if split is None:
-        return held
-    target = {(line, name): frozenset(target.split("+")) for line, name, target, *_ in screen.conditions}
-    for line, name in split.part("val") + split.part("test"):
-        held.in_line.setdefault(line, set()).add(target[line, name])
-        if split.recipe == "by_perturbation":
-            held.anywhere.add(target[line, name])
-    return held
-
-
-def _is_held_out(condition: Condition, held_out: Sequence[_HeldOut]) -> bool:
-    """Whether any split of the mix holds out what a condition would show.
-
-    A split by perturbation holds its targets out of every cell line, the other recipes out of the cell line they name.
-    Of another screen than the split's own, a combination with a target that is held out alone is left out as well.
-    """
-    targets = frozenset(condition.target.split("+"))
-    for s, held in enumerate(held_out):
-        all_held = held.anywhere | held.in_line.get(condition.cell_line, set())
-        if targets in all_held or (s != condition.screen and any(frozenset([name]) in all_held for name in targets)):
-            return True
-    return False
