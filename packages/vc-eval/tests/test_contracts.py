@@ -125,7 +125,7 @@ def set_part(part):
 
 SPLIT_DAMAGE = {
     "part": (set_part("holdout"), "holdout"),
-    "recipe": (lambda s: s.update(recipe="random"), "by_perturbation"),
+    "recipe": (lambda s: s.update(recipe=""), "name of a recipe"),
     "repeat": (lambda s: s["conditions"].append(s["conditions"][0]), "more often"),
     "unknown condition": (lambda s: s["conditions"][0].update(perturbation="X"), "1 unknown"),
     "missing condition": (lambda s: s["conditions"].pop(0), "1 missing"),

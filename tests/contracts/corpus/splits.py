@@ -51,7 +51,8 @@ def _splits_examples() -> list[Example]:
         "plain": lambda c: None,
         "newer_minor_version": newer_minor,
         "without_val": lambda c: all_parts(c, "val", "train"),
-        **{f"recipe_{r}": lambda c, r=r: c.update(recipe=r) for r in ("by_cell_line", "few_shot")},
+        **{f"recipe_{r}": lambda c, r=r: c.update(recipe=r) for r in ("by_cell_line", "few_shot", "gears", "of_next_year")},
+        "with_groups": lambda c: [row.update(group="seen elsewhere") for row in c["conditions"]],
     }
     broken = {
         **{
@@ -82,7 +83,8 @@ def _splits_examples() -> list[Example]:
         "controls_without_evaluation": (lambda c: c["controls"].pop("evaluation"), ("controls",)),
         "controls_that_are_no_cells": (lambda c: c["controls"]["input"].append("nobody"), ("controls",)),
         "controls_that_are_perturbed": (lambda c: c["controls"]["input"].append("cell47"), ("controls",)),
-        "unknown_recipe": (lambda c: c.update(recipe="by_luck"), ("recipe",)),
+        "empty_recipe": (lambda c: c.update(recipe=""), ("recipe",)),
+        "recipe_that_is_a_list": (lambda c: c.update(recipe=["gears"]), ("recipe",)),
     }
     texts = {
         "not_json": (json.dumps(splits())[:-20], ("JSON",)),

@@ -73,66 +73,6 @@ def inspect(path: AnyFile, json: bool = False) -> None:
     print(inspect_file(path, as_json=json))
 
 
-def split(
-    screen: Screen,
-    output: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SPLITS.json")],
-    recipe: Literal["by_perturbation", "by_cell_line", "few_shot"] = "by_perturbation",
-    seed: int = 0,
-    test: float = 0.25,
-    val: float = 0.0,
-    test_lines: tuple[str, ...] = (),
-    val_lines: tuple[str, ...] = (),
-    cell_line: str | None = None,
-    n_train: int = 150,
-    n_val: int = 50,
-    n_test: int = 100,
-    min_cells: int = 20,
-    overwrite: bool = False,
-) -> None:
-    """Decide what is held out (splits-v1, JSON).
-
-    For example:
-      vc-data split k562.zarr splits.json --test 0.25 --val 0.1
-      vc-data split lines.zarr splits.json --recipe by_cell_line --test-lines HepG2
-      vc-data split lines.zarr splits.json --recipe few_shot --cell-line H1
-
-    Args:
-        screen: The screen.
-        output: The JSON file to write.
-        recipe: by_perturbation: targets; by_cell_line: whole lines; few_shot: one line with few perturbations.
-        seed: Same seed, same split.
-        test: by_perturbation: share of targets for testing. by_cell_line without --test-lines: share of lines.
-        val: by_perturbation: share of targets for validation.
-        test_lines: by_cell_line: lines for testing.
-        val_lines: by_cell_line: lines for validation.
-        cell_line: few_shot: the line.
-        n_train: few_shot: targets of the line in training.
-        n_val: few_shot: targets of the line in validation.
-        n_test: few_shot: targets of the line in testing.
-        min_cells: Conditions with fewer cells are unused.
-        overwrite: Replace an output that exists.
-    """
-    import vc_data.split as splitting
-    from vc_data.contract import check_target, sha256_tree
-    from vc_data.errors import OptionError
-    from vc_data.screen import read_screen
-
-    check_target(output, overwrite=overwrite)
-    adata = read_screen(screen)
-    shared = {"seed": seed, "min_cells": min_cells}
-    if recipe == "by_perturbation":
-        splits = splitting.by_perturbation(adata, test=test, val=val, **shared)
-    elif recipe == "by_cell_line":
-        splits = splitting.by_cell_line(adata, test_lines=test_lines or test, val_lines=val_lines, **shared)
-    elif cell_line is None:
-        raise OptionError("--cell-line", "few_shot", "a cell line", "none", "Pass --cell-line NAME.")
-    else:
-        splits = splitting.few_shot(adata, cell_line, n_train=n_train, n_val=n_val, n_test=n_test, **shared)
-    splitting.write_splits(splits, output, parents={screen.name: sha256_tree(screen)}, overwrite=overwrite)
-    print("\n".join(splits.lines()))
-    print(f"wrote {output}; next: train on {screen} with it, then score the test conditions")
-
-
 def genes(
     source: H5ad,
     panel: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PANEL.txt")],
@@ -189,9 +129,10 @@ def main(args: list[str] | None = None) -> int:
     import warnings
 
     from vc_data.download_cli import download_dataset, list_datasets
+    from vc_data.split_cli import check, split
 
     commands = {"list": list_datasets, "download": download_dataset, "convert": convert, "inspect": inspect}
-    commands |= {"split": split, "genes": genes, "simulate": simulate}
+    commands |= {"split": split, "check": check, "genes": genes, "simulate": simulate}
     if threading.current_thread() is threading.main_thread():
         # A kill by the system (a time limit, a batch queue) cleans up as Ctrl-C does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)

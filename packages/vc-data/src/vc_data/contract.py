@@ -18,13 +18,16 @@ from vc_data.errors import ContractError, OutputError
 VERSION = "1.0"
 
 
-def make_header(name: str, *, parents: dict[str, str] | None = None, config: dict | None = None) -> dict:
+def make_header(
+    name: str, *, parents: dict[str, str] | None = None, config: dict | None = None, version: str = VERSION
+) -> dict:
     """Header of a contract file.
 
     Args:
         name: Contract, e.g. `"screen"`.
         parents: File name -> sha256 of what the file was made from.
         config: What made it; must be JSON.
+        version: Of the contract.
 
     Returns:
         The header; `created` is `SOURCE_DATE_EPOCH` where that is set, else now (UTC).
@@ -34,7 +37,7 @@ def make_header(name: str, *, parents: dict[str, str] | None = None, config: dic
     seconds = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
     return {
         "name": name,
-        "version": VERSION,
+        "version": version,
         "writer": "vc-data",
         "writer_version": __version__,
         "created": datetime.fromtimestamp(seconds, UTC).isoformat(),

@@ -1,0 +1,130 @@
+"""Leaks from training into test: what each recipe promises, and the check across the screens of a corpus.
+
+One target is one fold, in all cell lines, data sets and modes: a gene knocked down in one screen and activated in another
+is the same gene. A combination is held out on its own; its members may train alone.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from vc_data.errors import VcDataError, few
+
+HELD_OUT = {
+    "target": "no training condition contains a target that is held out alone, in any cell line",
+    "target in line": "no training condition of a cell line contains a target that is held out alone in that line",
+    "condition": "held-out conditions do not train; their targets may, in other conditions",
+}
+_DEPTH = {"unused": 0, "train": 0, "val": 1, "test": 2}
+
+
+class LeakError(VcDataError):
+    """Something held out that is also trained on; hold it out everywhere."""
+
+
+def check_leakage(table: Iterable[dict], held_out: str, where: object = "split") -> None:
+    """Check one split against its promise.
+
+    Args:
+        table: Conditions with `cell_line`, `targets` (a tuple) and `part`.
+        held_out: A key of `HELD_OUT`.
+        where: File, for the message.
+
+    Raises:
+        LeakError: A held-out target that trains, or one that is both validation and test.
+    """
+    leaks = find_leaks(table, held_out)
+    if leaks:
+        do = "Hold these conditions out too, or choose a recipe that promises less."
+        raise LeakError(where, "conditions", HELD_OUT[held_out], few(leaks), do)
+
+
+def find_leaks(table: Iterable[dict], held_out: str) -> list[str]:
+    """The breaches of a promise, in words."""
+    if held_out == "condition":
+        return []
+    by_line = held_out == "target in line"
+    alone: dict[tuple, set[str]] = {}
+    trained: dict[tuple, list[str]] = {}
+    for condition in table:
+        line = condition["cell_line"] if by_line else ""
+        targets = condition["targets"]
+        if condition["part"] in ("val", "test") and len(targets) == 1:
+            alone.setdefault((line, targets[0]), set()).add(condition["part"])
+        if condition["part"] == "train":
+            for target in targets:
+                trained.setdefault((line, target), []).append(f"{condition['cell_line']}/{'+'.join(targets)}")
+    leaks = [
+        f"{target} held out, but {trained[line, target][0]} trains"
+        for line, target in alone
+        if (line, target) in trained
+    ]
+    return leaks + [f"{target} in val and in test" for (_, target), parts in alone.items() if len(parts) > 1]
+
+
+def check_corpus(parts: Sequence[tuple[object, object]], names: Sequence[str] | None = None) -> list[str]:
+    """Check the splits of several screens that will train one model.
+
+    Args:
+        parts: (screen, splits) of each member.
+        names: File names of the screens, for messages.
+
+    Returns:
+        Statements: how many targets are held out where.
+
+    Raises:
+        LeakError: A target held out alone in one screen that another trains on (or that is test here and validation
+            there), or two copies of one study.
+    """
+    names = list(names or (f"screen {i}" for i in range(len(parts))))
+    check_studies(
+        [(name, screen.obs["dataset"].astype(str).unique()) for name, (screen, _) in zip(names, parts, strict=True)]
+    )
+    table, statements = [], []
+    for name, (screen, splits) in zip(names, parts, strict=True):
+        rows = with_targets(screen, splits)
+        table += [row | {"cell_line": f"{name}:{row['cell_line']}"} for row in rows]
+        n = len({row["targets"] for row in rows if row["part"] == "test"})
+        statements.append(f"{name}: {n} test targets or combinations ({splits.recipe}, seed {splits.seed})")
+    check_leakage(table, "target", "corpus")
+    return statements
+
+
+def check_studies(members: Sequence[tuple[str, Iterable[str]]]) -> None:
+    """Refuse screens that hold cells of one study twice.
+
+    Args:
+        members: (file name, keys of its data sets).
+
+    Raises:
+        LeakError: Two copies of one study.
+    """
+    from vc_data.datasets import same_study
+
+    owners = [(key, name) for name, keys in members for key in keys]
+    pairs = same_study([key for key, _ in owners])
+    if pairs:
+        first, second, study = pairs[0]
+        files = [name for key, name in owners if key in (first, second)]
+        found = f"{first!r} and {second!r}, both with cells of {study!r} (in {', '.join(dict.fromkeys(files))})"
+        raise LeakError("corpus", "obs['dataset']", "each study once", found, "Leave one of them out.")
+
+
+def with_targets(screen, splits) -> list[dict]:
+    """Conditions of a split with their `targets`, from the cells of its screen."""
+    obs = screen.obs.loc[~screen.obs["is_control"].to_numpy(), ["cell_line", "perturbation", "target"]].astype(str)
+    obs = obs.drop_duplicates(["cell_line", "perturbation"])
+    target_of = {(line, label): target for line, label, target in obs.itertuples(index=False)}
+    return [
+        condition | {"targets": tuple(target_of[condition["cell_line"], condition["perturbation"]].split("+"))}
+        for condition in splits.conditions
+    ]
+
+
+def part_of_targets(parts: Sequence[tuple[object, object]]) -> dict[str, str]:
+    """Target held out alone in any of the screens -> `val` or `test`, the more held out where they differ."""
+    part_of: dict[str, str] = {}
+    for screen, splits in parts:
+        for row in with_targets(screen, splits):
+            if row["part"] in ("val", "test") and len(row["targets"]) == 1:
+                (target,) = row["targets"]
+                part_of[target] = max(part_of.get(target, "train"), row["part"], key=_DEPTH.get)
+    return part_of
