@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+from pathlib import Path
 
 import anndata
 import numpy as np
@@ -110,6 +111,33 @@ def test_every_member_of_every_perturbation_equals_cell_eval2(peer, kind):
         assert values[f"vcc2026/{name}"] == pytest.approx(expected.get(theirs_name, np.nan), rel=1e-9, nan_ok=True), (
             name
         )
+
+
+def test_real_halves_equal_cell_eval2(peer):
+    cell_eval2, config = peer
+    folder = next(
+        (p / "shared" / "data" for p in Path(__file__).resolve().parents if (p / "shared" / "data").is_dir()), None
+    )
+    if folder is None:
+        pytest.skip("the folder shared/data is not beside the workspace")
+    cells = anndata.read_h5ad(folder / "single_cell" / "schraivogel2020_k562_crispri_tapseq.h5ad")
+    rng = np.random.default_rng(0)
+    halves = [[], []]
+    for rows in cells.obs.groupby("perturbation", observed=True).indices.values():
+        drawn = rng.permutation(rows)[:160]
+        for half, part in zip(halves, np.array_split(drawn, 2), strict=True):
+            half.append(part)
+    real, pred = (cells[np.concatenate(half)].copy() for half in halves)
+    targets = {name: name if name in cells.var_names else None for name in set(real.obs["perturbation"]) - {"control"}}
+    settings = Settings(pert_col="perturbation", control="control", options={"target_genes": targets})
+    ours = per_perturbation(score_pair(pred, real, rule="vcc2026", settings=settings))
+    config = dataclasses.replace(config, pert_col="perturbation", control="control", target_gene_map=targets)
+    theirs = cell_eval2.compute_metrics(pred, real, config=config).to_pandas()
+    table = theirs.pivot(index="perturbation", columns="metric", values="value").reindex(ours.index)
+    for name in set(PEER) - {"expression_error"}:
+        expected = table[PEER[name]] if PEER[name] in table else pd.Series(np.nan, ours.index)
+        np.testing.assert_allclose(ours[f"vcc2026/{name}"], expected, rtol=1e-9, atol=1e-12, err_msg=name)
+    assert ours["vcc2026/n_significant_real"].sum() > 0
 
 
 def test_anchors_and_scaled_scores_equal_cell_eval2(peer):

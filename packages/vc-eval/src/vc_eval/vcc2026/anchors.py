@@ -2,7 +2,7 @@
 
 The baseline knows the mean response of the very perturbations that are scored, so 0 is not "knows nothing". The
 replicate is one half of the cells against the other, each half with its own control; it is raw, so scores above 1 are
-possible. Real cells can be kept or handed on once measured: see `Anchors.as_dict`.
+possible. Anchors depend on the real data and the rule only: write `Anchors.as_dict` down and hand it in again.
 """
 
 from dataclasses import asdict, dataclass
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.sparse
+from tqdm import tqdm
 
 from vc_eval.errors import VcEvalError
 from vc_eval.vcc2026 import members
@@ -69,7 +70,7 @@ def mean(values_p: np.ndarray) -> float:
 def compute_anchors(
     counts: Counts, labels: pd.Series, genes: np.ndarray, real: RealSide, *, control: str,
     target_genes: dict[str, str | None] | None = None, emission: str = "dispersed", seed: int = 0,
-    n_splits: int = N_SPLITS, n_threads: int | None = None,
+    n_splits: int = N_SPLITS, n_threads: int | None = None, progress: bool = False,
 ) -> Anchors:  # fmt: skip
     """Measure both anchors on the real cells.
 
@@ -85,6 +86,7 @@ def compute_anchors(
         seed: Root seed.
         n_splits: Number of half splits.
         n_threads: Threads; default is every core.
+        progress: Show a progress bar.
 
     Raises:
         VcEvalError: If a label has a single cell, a gene is targeted by every perturbation, or an option is unknown.
@@ -99,7 +101,7 @@ def compute_anchors(
     seeds = split_seeds(seed, n_splits)
     splits = [
         _replicate(counts, labels, label_n, genes, real, control, target_genes, split_seed, n_threads)
-        for split_seed in seeds
+        for split_seed in tqdm(seeds, desc="replicate anchor", unit="split", disable=not progress)
     ]
     return Anchors(
         baseline=baseline,

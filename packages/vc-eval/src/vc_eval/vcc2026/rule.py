@@ -89,7 +89,7 @@ def prepare_real(real: "anndata.AnnData", *, settings: Settings | None = None) -
             anchors = compute_anchors(
                 counts, cells.obs[settings.pert_col], genes, side, control=settings.control,
                 target_genes=options["target_genes"], emission=options["emission"], seed=settings.seed,
-                n_splits=options["n_splits"], n_threads=settings.n_threads,
+                n_splits=options["n_splits"], n_threads=settings.n_threads, progress=settings.progress,
             )  # fmt: skip
         contexts[context] = RealContext(side=side, anchors=anchors)
     return PreparedReal(contexts=contexts, settings=settings)
