@@ -517,10 +517,10 @@ def test_a_rule_of_your_own_is_found_by_name():
     def count_cells(pred, real, *, settings):
         return pred.n_obs + real.n_obs
 
-    rules.register("cells", count_cells)
+    rules.register_rule("cells", count_cells)
     try:
         assert rules.score_pair(screen(0), screen(0), rule="cells") == 2 * screen(0).n_obs
         with pytest.raises(VcEvalError, match="taken"):
-            rules.register("cells", count_cells)
+            rules.register_rule("cells", count_cells)
     finally:
         del rules._RULES["cells"]

@@ -1,12 +1,24 @@
 """vc-eval: scores for perturbation predictions.
 
-Reads `screen-v1`, `splits-v1` and `predictions-v1`; writes `scores-v1` and one self-contained report page.
-The front door is `score_split` (one split, all models), `summarise` (means, intervals, ceilings) and `write_report`.
+Two ways in. Cells against cells under a named rule: `score_pair`, on AnnData, files or `make_cells` of arrays. Mean profiles
+on a split: `score_split` (all models), `summarise` (means, intervals, ceilings) and `write_report`. Both end in `scores-v1`.
 """
 
 import importlib
 
 _FRONT_DOOR = {
+    "score_pair": "vc_eval.rules",
+    "Settings": "vc_eval.rules",
+    "RuleResult": "vc_eval.rules",
+    "register_rule": "vc_eval.rules",
+    "open_cells": "vc_eval.inputs",
+    "make_cells": "vc_eval.inputs",
+    "summarise_pair": "vc_eval.pair",
+    "compare_scores": "vc_eval.compare",
+    "write_baseline": "vc_eval.baseline",
+    "Metric": "vc_eval.metrics.registry",
+    "Profiles": "vc_eval.metrics.custom",
+    "register_metric": "vc_eval.metrics.custom",
     "score_split": "vc_eval.score",
     "summarise": "vc_eval.summary",
     "paired_differences": "vc_eval.summary",

@@ -56,11 +56,16 @@ def _run_cells(command: "cli.Run") -> None:
     )  # fmt: skip
     files = _named(command.pred)
     results: dict[str, RuleResult] = {}
+    measured = real
+    if rule == "vcc2026":
+        from vc_eval import vcc2026
+
+        measured = vcc2026.prepare_real(inputs.load_cells(real), settings=settings)
     for name, path in files.items():
-        results[name] = rules.score_pair(path, real, rule=rule, settings=settings)
+        results[name] = rules.score_pair(path, measured, rule=rule, settings=settings)
     sources = [command.real, *files.values()]
     if command.baseline is not None:
-        results[MEAN_BASELINE] = rules.score_pair(command.baseline, real, rule=rule, settings=settings)
+        results[MEAN_BASELINE] = rules.score_pair(command.baseline, measured, rule=rule, settings=settings)
         sources.append(command.baseline)
     if command.ceiling:
         results[SPLIT_HALF] = _half(real, rule, settings)

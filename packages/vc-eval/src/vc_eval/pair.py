@@ -81,7 +81,8 @@ def summarise_pair(
                 })  # fmt: skip
                 continue
             at = (table["model"] == model) & (table["group"] == key[1]) & (table["metric"] == row.metric)
-            if not np.isclose(table.loc[at, "value"].iloc[0], row.value, rtol=1e-9, atol=1e-12, equal_nan=True):
+            is_mean = get_metric(row.metric).aggregate == "mean"
+            if not (is_mean and np.isclose(table.loc[at, "value"].iloc[0], row.value, rtol=1e-9, atol=1e-12)):
                 table.loc[at, ["lower", "upper"]] = np.nan  # no mean over perturbations: no interval of one
             table.loc[at, "value"] = row.value
     return pd.concat([table, pd.DataFrame(extra)], ignore_index=True) if extra else table

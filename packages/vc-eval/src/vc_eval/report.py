@@ -17,7 +17,7 @@ from vc_eval.contracts import write_whole
 from vc_eval.errors import VcEvalError
 from vc_eval.metrics import HEADLINES, get_metric
 from vc_eval.metrics.uncertainty import LEVELS
-from vc_eval.summary import MEAN_BASELINE, SPLIT_HALF, SPLIT_HALF_SB, paired_differences, undefined_counts
+from vc_eval.summary import BEATS, MEAN_BASELINE, SPLIT_HALF, SPLIT_HALF_SB, paired_differences, undefined_counts
 
 if TYPE_CHECKING:
     from vc_eval.score import SplitScores
@@ -101,12 +101,12 @@ def report_content(summary: pd.DataFrame, splits_scores: "list[SplitScores]", me
     metrics = [name for name in metrics if name in scores[groups[0]]]
     if not metrics:  # a rule or profile without headlines of the package
         metrics = [
-            k for k in scores[groups[0]] if not k.endswith(("_lower", "_upper", "_scaled")) and not k.startswith("beat")
+            k for k in scores[groups[0]] if not k.endswith(("_lower", "_upper", "_scaled")) and not k.startswith(BEATS)
         ]
     seed, n_boot = int(meta.get("seed", 0)), int(meta.get("n_boot", 2000))
     paired = paired_differences(
         splits_scores, models=[model], baselines=[b for b in baselines if b != model],
-        metrics=[name for name in metrics if not name.startswith("beat") and _has_conditions(splits_scores, name)],
+        metrics=[name for name in metrics if not name.startswith(BEATS) and _has_conditions(splits_scores, name)],
         seed=seed, n_boot=n_boot,
     )  # fmt: skip
     data = {
@@ -123,7 +123,7 @@ def report_content(summary: pd.DataFrame, splits_scores: "list[SplitScores]", me
         "scatter": _scatter(splits_scores, model),
     }
     names = list(dict.fromkeys(table["metric"]))
-    names.sort(key=lambda name: (name not in metrics, name.startswith("beat"), name))
+    names.sort(key=lambda name: (name not in metrics, name.startswith(BEATS), name))
     notes = [s.notes for s in splits_scores]
     return {
         "data": data,
@@ -131,7 +131,7 @@ def report_content(summary: pd.DataFrame, splits_scores: "list[SplitScores]", me
         "datasets": list(dict.fromkeys(s.dataset for s in splits_scores)),
         "splits": [{"dataset": s.dataset, "split": s.split, **s.notes} for s in splits_scores],
         "cards": _cards(data, paired, rival),
-        "definitions": [_describe(name) for name in names if not name.startswith("beat") or name.endswith(f"/{rival}")],
+        "definitions": [_describe(name) for name in names if not name.startswith(BEATS) or name.endswith(f"/{rival}")],
         "undefined": undefined_counts(splits_scores),
         "n_boot": n_boot,
         "drawn_genes": data["scatter"]["n_genes"],
@@ -188,7 +188,7 @@ def _cards(data: dict, paired: pd.DataFrame, rival: str | None) -> list[dict]:
             continue
         best = data["best"][group].get(name)
         verdict = ""
-        if name.startswith("beat"):
+        if name.startswith(BEATS):
             verdict = _against(
                 0.5,
                 own[1],
@@ -201,8 +201,8 @@ def _cards(data: dict, paired: pd.DataFrame, rival: str | None) -> list[dict]:
             verdict = _against(0.0, row["lower"], row["upper"], words)
         cards.append({
             **_describe(name), "value": own[0], "lower": own[1], "upper": own[2], "n": own[3], "verdict": verdict,
-            "best_name": None if name.startswith("beat") else best,
-            "best_value": None if name.startswith("beat") or best is None else values[best][0],
+            "best_name": None if name.startswith(BEATS) else best,
+            "best_value": None if name.startswith(BEATS) or best is None else values[best][0],
             "ceiling": values.get(SPLIT_HALF, [None])[0],
         })  # fmt: skip
     return cards

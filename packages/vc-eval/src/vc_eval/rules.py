@@ -2,7 +2,7 @@
 
 A rule is a function `score_pair(pred, real, *, settings) -> RuleResult` on two AnnData objects, which may be backed by
 a file. Rules are never mixed: every result says its rule, the rule's version and every setting that moved a number.
-A rule of your own is one call of `register`; one that reads X in blocks says so by the attribute `streams = True` on its
+A rule of your own is one call of `register_rule`; one that reads X in blocks says so by the attribute `streams = True` on its
 function, others are given cells whose X is in memory.
 """
 
@@ -75,8 +75,8 @@ _RULES: dict[str, str | ScorePair] = {
     "vcc2026": "vc_eval.vcc2026:score_pair",
 }
 PROFILES: dict[str, str] = {
-    "full": "vc_eval.metrics.full:score_pair",
-    "bio": "vc_eval.metrics.bio:score_pair",
+    "full": "vc_eval.cell_profiles:score_full",
+    "bio": "vc_eval.cell_profiles:score_bio",
 }
 """Sets of metrics that are no competition rule; the same signature and result as a rule."""
 
@@ -102,7 +102,7 @@ def get_rule(name: str) -> ScorePair:
     return rule
 
 
-def register(name: str, rule: str | ScorePair) -> None:
+def register_rule(name: str, rule: str | ScorePair) -> None:
     """Add a rule of your own.
 
     Args:
@@ -128,7 +128,8 @@ def score_pair(
 
     Args:
         pred: Predicted cells `[n, g]`, perturbations in `obs`; a path is opened without loading X.
-        real: Real cells `[m, g]`, the same genes and perturbations; AnnData or path.
+        real: Real cells `[m, g]`, the same genes and perturbations; AnnData or path. What a rule prepared of them
+            (`vcc2026.prepare_real`) is handed on to it.
         rule: One of `rule_names` or `PROFILES`.
         settings: Default settings if None.
 
@@ -141,4 +142,5 @@ def score_pair(
     read = open_cells if getattr(score, "streams", False) else load_cells
     pred = read(pred)
     refuse_profiles(pred)
-    return score(pred, read(real), settings=settings or Settings())
+    prepared = not (isinstance(real, str | Path) or hasattr(real, "obs"))  # a real side the rule measured before
+    return score(pred, real if prepared else read(real), settings=settings or Settings())

@@ -25,6 +25,7 @@ MEAN_BASELINE = "cell_eval_mean"
 SPLIT_HALF = "split_half"
 SPLIT_HALF_SB = "split_half_sb"
 """Split-half correlations extrapolated to whole data by Spearman-Brown; correlations only."""
+BEATS = ("beat/", "beat_pearson/")
 CHALLENGE_RULES = ("vcc2025", "vcc2025-leaderboard")
 CHALLENGE_MEMBERS = ("des", "pds", "mae")
 COVERAGES = tuple(f"calibration/coverage_{level}" for level in LEVELS)
@@ -168,9 +169,9 @@ def make_cubes(splits: "list[SplitScores]", baselines: list[str]) -> list[Cube]:
         index = index.to_frame(index=False)
         index.columns = keys
         models = list(dict.fromkeys(frame["model"]))
-        metrics = [m for m in dict.fromkeys(frame["metric"]) if not m.startswith("beat")]
+        metrics = [m for m in dict.fromkeys(frame["metric"]) if not m.startswith(BEATS)]
         values = np.full((len(index), len(models), len(metrics)), np.nan)
-        own = ~frame["metric"].str.startswith("beat").to_numpy()
+        own = ~frame["metric"].str.startswith(BEATS).to_numpy()
         model_code = pd.Categorical(frame["model"], models).codes
         metric_code = pd.Categorical(frame["metric"], metrics).codes
         values[codes[own], model_code[own], metric_code[own]] = frame["value"].to_numpy()[own]

@@ -1,0 +1,156 @@
+"""Profiles on cells: `full` is cell-eval's full profile, `bio` the BioJEPA suite; neither is a competition rule.
+
+Both rank each side against its own controls as `vcc2025` does and hand the tables and mean profiles to `metrics`.
+"""
+
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse
+
+from vc_eval.cache import cached_side
+from vc_eval.cells import Side, log1p_blocks, read_side
+from vc_eval.errors import VcEvalError
+from vc_eval.inputs import read_pair
+from vc_eval.metrics import get_metric
+from vc_eval.rules import AGGREGATE, PER_PERTURBATION, RuleResult, Settings
+
+if TYPE_CHECKING:
+    import anndata
+
+FULL_OPTIONS = {"edistance": True, "clustering": True}
+"""`edistance`: distances between all cells, the slowest part by far; `clustering`: needs igraph, left out without it."""
+
+
+def score_full(pred: "anndata.AnnData", real: "anndata.AnnData", *, settings: Settings) -> RuleResult:
+    """Every metric of cell-eval's full profile, 28 columns; arguments and errors as `vcc2025.score_pair`.
+
+    References:
+        metrics.md C; cell-eval 0.8.2.
+    """
+    from vc_eval.metrics import clustering, full_profile, population
+
+    unknown = sorted(set(settings.options) - set(FULL_OPTIONS))
+    if unknown:
+        raise VcEvalError(f"full: unknown options {unknown!r}; expected some of {sorted(FULL_OPTIONS)!r}.")
+    options = FULL_OPTIONS | settings.options
+    results, left_out = [], []
+    for context, sides, labels in _sides(pred, real, settings):
+        predicted, measured = sides
+        values = full_profile.de_scores(measured.table(), predicted.table())
+        values |= full_profile.profile_scores(
+            predicted.mean_lg[:-1],
+            predicted.mean_lg[-1],
+            measured.mean_lg[:-1],
+            measured.mean_lg[-1],
+            _targets(measured),
+        )
+        n = len(measured.labels)
+        if options["edistance"]:
+            distances = [
+                _energy(adata, label_n, side, settings)
+                for adata, label_n, side in zip((real, pred), labels[::-1], sides[::-1], strict=True)
+            ]
+            correlation = population.edistance_correlation(*distances)
+            values["cell_eval/pearson_edistance"] = np.full(n, correlation)
+        if options["clustering"]:
+            try:
+                agreement = clustering.clustering_agreement(predicted.mean_lg[:-1], measured.mean_lg[:-1])
+                values["cell_eval/clustering_agreement"] = np.full(n, agreement)
+            except VcEvalError as error:
+                left_out.append(f"clustering_agreement: {error}")
+        results.append((context, measured.labels, values, {}))
+    return _result("full", "cell-eval-0.8.2", results, settings, left_out=sorted(set(left_out)))
+
+
+def score_bio(pred: "anndata.AnnData", real: "anndata.AnnData", *, settings: Settings) -> RuleResult:
+    """The BioJEPA suite on mean profiles; arguments and errors as `vcc2025.score_pair`.
+
+    Changes are taken against each side's own controls. Metrics that need a training mean, embeddings, combinations or
+    retrieval banks are not among them: their functions are in `vc_eval.metrics`.
+
+    References:
+        metrics.md D.
+    """
+    from vc_eval.metrics import suite
+
+    if settings.options:
+        raise VcEvalError(f"bio: unknown options {sorted(settings.options)!r}; this profile has none.")
+    results = []
+    for context, (predicted, measured), _ in _sides(pred, real, settings):
+        keep_pg = np.ones(measured.twice_u.shape, bool)
+        target_p = _targets(measured)
+        keep_pg[target_p >= 0, target_p[target_p >= 0]] = False
+        inputs = suite.ProfileInputs(
+            predicted_pg=predicted.mean_lg[:-1], real_pg=measured.mean_lg[:-1],
+            predicted_delta_pg=predicted.mean_lg[:-1] - predicted.mean_lg[-1],
+            real_delta_pg=measured.mean_lg[:-1] - measured.mean_lg[-1], control_g=measured.mean_lg[-1], keep_pg=keep_pg,
+            q_value_pg=measured.table().q_value_pg, n_cells_p=measured.sizes[:-1].astype(float),
+        )  # fmt: skip
+        values, totals = suite.profile_suite(inputs)
+        results.append((context, measured.labels, values, totals))
+    return _result("bio", "1", results, settings)
+
+
+score_full.streams = score_bio.streams = True  # X may stay in its file
+
+
+def _sides(
+    pred: "anndata.AnnData", real: "anndata.AnnData", settings: Settings
+) -> Iterator[tuple[str, tuple[Side, Side], tuple[np.ndarray, np.ndarray]]]:
+    """Per context: its name, (predicted, measured) sides and (predicted, real) labels."""
+    for context, pred_labels, real_labels, genes in read_pair(pred, real, settings):
+        measured = cached_side(real, real_labels, genes, name="real", settings=settings, context=context)
+        predicted = read_side(pred, pred_labels, genes, name="pred", settings=settings)
+        yield context, (predicted, measured), (pred_labels, real_labels)
+
+
+def _targets(side: Side) -> np.ndarray:
+    """`[p]` gene named like the perturbation, -1 for none."""
+    position = {gene: g for g, gene in enumerate(side.genes)}
+    return np.array([position.get(label, -1) for label in side.labels])
+
+
+def _energy(adata: "anndata.AnnData", labels_n: np.ndarray, side: Side, settings: Settings) -> np.ndarray:
+    """`[p]` energy distances of one side from its own controls, as cell-eval counts them."""
+    from vc_eval.metrics import population
+
+    kept = labels_n != ""
+    cells = scipy.sparse.vstack([*log1p_blocks(adata, labels_n, settings=settings, wanted=kept)], format="csr")
+    cells = scipy.sparse.csr_array(cells)
+    code = {label: p for p, label in enumerate(side.labels)}
+    group_n = np.array([code.get(label, -1) for label in labels_n[kept]])
+    return population.energy_distances(cells, group_n, len(side.labels), cells[group_n < 0], unbiased=False)
+
+
+def _result(rule: str, rule_version: str, results: list, settings: Settings, **notes: object) -> RuleResult:
+    import pandas as pd
+
+    frames, totals = [], []
+    for context, labels, values, overall in results:
+        for metric, value in values.items():
+            reason = get_metric(metric).undefined
+            frames.append(
+                pd.DataFrame({
+                    "context": context, "perturbation": labels, "metric": metric, "value": value, "lower": value,
+                    "upper": value, "reason": np.where(np.isnan(value), reason or "undefined", ""),
+                })
+            )  # fmt: skip
+            known = value[~np.isnan(value)]
+            mean = float(known.mean()) if known.size else np.nan
+            totals.append((context, metric, mean, known.size, value.size - known.size))
+        totals += [(context, metric, float(value), len(labels), 0) for metric, value in overall.items()]
+    aggregate = pd.DataFrame(totals, columns=list(AGGREGATE))
+    if len(results) > 1:
+        means = aggregate.groupby("metric", sort=False).agg(
+            value=("value", "mean"), n=("n", "sum"), n_undefined=("n_undefined", "sum")
+        )
+        aggregate = pd.concat([means.reset_index().assign(context="")[list(AGGREGATE)], aggregate], ignore_index=True)
+    provenance = {
+        "rule": rule, "rule_version": rule_version, "package_version": version("vc-eval"),
+        "settings": settings.as_dict(), "control_source": "each side its own", **notes,
+    }  # fmt: skip
+    per_perturbation = pd.concat(frames, ignore_index=True)[list(PER_PERTURBATION)]
+    return RuleResult(per_perturbation=per_perturbation, aggregate=aggregate, provenance=provenance)
