@@ -6,6 +6,7 @@ from vc_model.anchored import Anchored, AnchoredConfig, ResidualConfig, make_sta
 from vc_model.anchored.gate import fit_gate
 from vc_model.anchored.stack import stack_weights
 from vc_model.baselines import EFFECTS
+from vc_model.denoise import denoise
 from vc_model.folds import BINS
 from vc_model.table import Action, Conditions
 from vc_model.testing import make_world
@@ -105,7 +106,9 @@ def test_an_empty_action_changes_nothing(pairs):
     world, fitted, _ = pairs
     prediction = fitted.predict(Conditions(np.array(["A"]), (Action(()),)))
     assert not prediction.delta_pg.any()
-    np.testing.assert_array_equal(prediction.mean_pg, world.train.contexts.base_cg[:1])
+    assert not prediction.var_pg.any()
+    np.testing.assert_array_equal(prediction.mean_pg, prediction.base_pg)
+    np.testing.assert_allclose(prediction.base_pg, world.train.contexts.base_cg[:1], atol=0.05)
 
 
 def test_unknown_targets_and_triples_get_finite_predictions(pairs):
@@ -137,9 +140,10 @@ def test_without_training_combinations_pairs_are_sums_of_what_is_known():
     pair = fitted.predict(
         Conditions(np.array(["A", "A"]), (Action(("G0", "G1"), 0), Action(("G0", "G65"), 0)))
     ).delta_pg
-    np.testing.assert_allclose(pair[0], world.train.delta_pg[0] + world.train.delta_pg[1], atol=1e-5)
+    measured = denoise(world.train, pool=True).table.delta_pg
+    np.testing.assert_allclose(pair[0], measured[0] + measured[1], atol=1e-5)
     new = fitted.predict(Conditions(np.array(["A"]), (Action(("G65",), 0),))).delta_pg[0]
-    np.testing.assert_allclose(pair[1], world.train.delta_pg[0] + new, atol=1e-5)
+    np.testing.assert_allclose(pair[1], measured[0] + new, atol=1e-5)
 
 
 def test_intervals_of_unseen_targets_cover_their_share():
@@ -188,7 +192,21 @@ def test_stacking_weights_are_least_squares_pulled_to_the_best_anchor():
     rng = np.random.default_rng(0)
     first, second = rng.standard_normal((2, 200, 30)).astype(np.float32)
     truth = 0.6 * first + 0.3 * second
-    np.testing.assert_allclose(stack_weights([first, second], truth, np.ones(200), 0.0), [0.6, 0.3], atol=1e-4)
-    pulled = stack_weights([first, second], truth, np.ones(200), 200.0)
-    np.testing.assert_allclose(pulled, [(0.6 + 1) / 2, 0.15], atol=0.02)
-    assert not stack_weights([first], -first, np.ones(200), 1.0).any()
+
+    def weights(guesses, truth, prior):
+        unit = np.arange(len(truth))
+        return stack_weights(guesses, truth, np.ones(len(truth)), unit, prior, np.random.default_rng(1)).mean(axis=0)
+
+    np.testing.assert_allclose(weights([first, second], truth, 0.0), [0.6, 0.3], atol=1e-4)
+    np.testing.assert_allclose(weights([first, second], truth, 200.0), [(0.6 + 1) / 2, 0.15], atol=0.03)
+    assert not weights([first], -first, 1.0).any()
+
+
+def test_a_stack_that_rather_predicts_nothing_keeps_a_direction():
+    rng = np.random.default_rng(0)
+    guess = rng.standard_normal((6, 400)).astype(np.float32)
+    # Three units speak for the guess and three against it, a little more loudly.
+    truth = guess * np.array([0.5, 0.5, 0.5, -0.6, -0.6, -0.6], dtype=np.float32)[:, None]
+    draws = stack_weights([guess], truth, np.ones(6), np.arange(6), 1.0, np.random.default_rng(1))
+    assert 0 < draws.mean() < 0.3
+    assert (draws == 0).any()

@@ -29,6 +29,7 @@ from vc_model.folds import KnownActions
 from vc_model.models import MODELS
 from vc_model.predictor import Fitted, FittedEffect
 from vc_model.spread import Spread
+from vc_model.support import Support
 from vc_model.table import Action, Contexts
 
 _CLASSES = {
@@ -36,7 +37,7 @@ _CLASSES = {
     for kind in (
         Action, Additive, AnchoredConfig, ContextMap, Contexts, DirectEffect, FeatureMap, FeatureRidge, FittedAnchored,
         FittedEffect, GaussianEffect, KernelRidge, KnownActions, LineMean, LowRank, MeasuredEffect, NearestNeighbours,
-        RandomEffect, Residual, ResidualConfig, SeenEffect, Spread, Stack,
+        RandomEffect, Residual, ResidualConfig, SeenEffect, Spread, Stack, Support,
     )
 }  # fmt: skip
 _ITEMS = ("params", "config.json", "meta.json")

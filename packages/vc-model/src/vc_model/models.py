@@ -39,7 +39,7 @@ def describe(name: str) -> str:
 
 
 def fit_models(train: EffectTable, names: Sequence[str] | None = None, *, seed: int = 0) -> dict[str, Fitted]:
-    """Fit several models; every baseline is fitted once per fold, also where `anchored` stacks it.
+    """Fit several models that share what they have in common: all baselines one set of folds, all composites another.
 
     Args:
         train: Training effects.
@@ -53,13 +53,12 @@ def fit_models(train: EffectTable, names: Sequence[str] | None = None, *, seed: 
     models = {name: make_model(name, seed) for name in names}
     composites = {name: model for name, model in models.items() if isinstance(model, Anchored)}
     wanted = [name for name in names if name in EFFECTS]
-    for model in composites.values():
-        wanted += [name for name in model.config.anchors if name not in wanted]
     factories = effect_factories(wanted, seed)
-    oof = out_of_fold(factories, train, all_folds(train, seed=seed), progress="out of fold")
+    folds = all_folds(train, seed=seed) if wanted else []
+    oof = out_of_fold(factories, train, folds, progress="out of fold")
     effects = {name: factory(train) for name, factory in factories.items()}
     return {
-        name: composites[name].fit_on(train, oof, effects)
+        name: composites[name].fit(train)
         if name in composites
         else FittedEffect(name, train.contexts, effects[name], fit_spread(train, oof, oof.delta_mg[name]))
         for name in names

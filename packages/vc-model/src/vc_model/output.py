@@ -9,21 +9,20 @@ from vc_model.table import Conditions
 
 
 def make_prediction_file(fitted: Fitted, conditions: Conditions) -> PredictionFile:
-    """Predict conditions and put them beside one control row per cell line (its base profile, see `Contexts`).
+    """Predict conditions and put them beside one control row per cell line (the model's base profile).
 
     Args:
         fitted: A fitted model.
         conditions: What to predict; each (cell line, perturbation) once.
     """
     prediction = fitted.predict(conditions)
-    contexts = conditions.contexts_or(fitted.contexts)
-    lines = np.array(sorted(set(conditions.cell_line.tolist())))
-    control_lg = contexts.base_cg[contexts.positions(lines)]
+    lines, first = np.unique(conditions.cell_line, return_index=True)
+    control_lg = prediction.base_pg[first]
     return PredictionFile(
         model=fitted.name,
         space="log1p_cp10k",
         unit="profile",
-        genes=contexts.genes,
+        genes=conditions.contexts_or(fitted.contexts).genes,
         perturbation=np.array([CONTROL] * len(lines) + list(conditions.perturbation)),
         cell_line=np.concatenate([lines, conditions.cell_line]),
         is_control=np.arange(len(lines) + len(conditions)) < len(lines),

@@ -5,7 +5,9 @@
 Gates are decided on cross-fitted predictions; where nothing is gained they are 0 and the model is the stack.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from vc_model.anchored.residual import Residual, ResidualConfig, train_residuals
 from vc_model.anchored.stack import Stack, fit_stack
 from vc_model.baselines import effect_factories
 from vc_model.baselines.singles import noise_weights
+from vc_model.denoise import Denoised, denoise, shift_of
 from vc_model.effect import Effect
 from vc_model.folds import (
     BINS,
@@ -29,6 +32,7 @@ from vc_model.folds import (
 )
 from vc_model.predictor import Prediction, make_prediction
 from vc_model.spread import Spread, fit_spread
+from vc_model.support import Support, make_support
 from vc_model.table import Conditions, Contexts, EffectTable
 
 ANCHORS = (
@@ -54,6 +58,10 @@ class AnchoredConfig:
     """Folds of every hold-out."""
     prior_conditions: float = 3.0
     """Conditions that the pull of stacking weights towards the best single anchor is worth."""
+    denoise: bool = True
+    """Whether anchors are made of posterior means of the measured effects (`vc_model.denoise`)."""
+    doubt: int = 3
+    """Main directions of the draws of the stacking weights that make the epistemic variance."""
     residual: ResidualConfig | None = ResidualConfig()  # noqa: RUF009 frozen, so sharing the default is safe
     """The learned residual, or None for none."""
     direct: bool = True
@@ -75,6 +83,8 @@ class FittedAnchored:
         gate_b2: [b, 2] float32 gates of residual and interaction per bin.
         direct: The term of the perturbed gene, or None.
         spread: The predictive variance.
+        shift_cg: [c, g] float32, the contexts' reference profiles belong so much higher (see `denoise`).
+        support: What the training conditions cover.
     """
 
     name: str
@@ -85,9 +95,12 @@ class FittedAnchored:
     gate_b2: np.ndarray
     direct: DirectEffect | None
     spread: Spread
+    shift_cg: np.ndarray
+    support: Support
 
     def predict(self, conditions: Conditions) -> Prediction:
-        """Predict effects, profiles and variances."""
+        """Predict effects, profiles, variances, and whether the training data speak about the question."""
+        contexts = conditions.contexts_or(self.contexts)
         bin_q = self.stack.known.bins(conditions)
         delta_qg = self.stack.delta(conditions)
         gate_q2 = self.gate_b2[bin_q]
@@ -97,8 +110,18 @@ class FittedAnchored:
             r1_qg, r2_qg = self.residual.delta(conditions.subset(at), bin_q[at])
             delta_qg[at] += gate_q2[at, :1] * r1_qg + gate_q2[at, 1:] * r2_qg
         if self.direct is not None:
-            delta_qg = self.direct.apply(delta_qg, conditions, conditions.contexts_or(self.contexts), bin_q)
-        return make_prediction(conditions, self.contexts, delta_qg, self.spread.variance(conditions, delta_qg))
+            delta_qg = self.direct.apply(delta_qg, conditions, contexts, bin_q)
+        epistemic_qg = self.stack.variance(conditions)
+        var_qg = np.maximum(self.spread.variance(conditions, delta_qg), epistemic_qg)
+        return make_prediction(
+            conditions,
+            np.maximum(contexts.base_cg + shift_of(contexts, self.contexts, self.shift_cg), 0),
+            contexts,
+            delta_qg,
+            var_qg,
+            epistemic_qg=epistemic_qg,
+            supported_q=self.support.covers(conditions),
+        )
 
 
 @dataclass(frozen=True)
@@ -110,32 +133,59 @@ class Anchored:
 
     def fit(self, train: EffectTable) -> FittedAnchored:
         """Fit anchors, stacking weights, residual, gates and variance on training effects alone."""
-        factories = effect_factories(self.config.anchors, self.config.seed)
-        folds = all_folds(train, self.config.n_folds, self.config.seed)
-        oof = out_of_fold(factories, train, folds, progress="anchors")
-        return self.fit_on(train, oof, {name: factory(train) for name, factory in factories.items()})
-
-    def fit_on(self, train: EffectTable, oof: OutOfFold, effects: dict[str, Effect]) -> FittedAnchored:
-        """Fit on anchors that are there already.
-
-        Args:
-            train: Training effects.
-            oof: Out-of-fold predictions of the anchors (and perhaps of others).
-            effects: The anchors (and perhaps others), fitted on the whole table.
-        """
         config = self.config
-        anchors = {name: effects[name] for name in config.anchors}
-        stack, delta_mg = fit_stack(train, oof, anchors, config.prior_conditions)
+        key = f"anchors_{config.anchors}_{config.n_folds}_{config.seed}_{config.denoise}"
+        oof, anchors = train.once(key, lambda: _fit_anchors(train, config))
+        # What is fitted further is judged on `input` controls, so it must not have seen them.
+        table = denoise(train).table if config.denoise else train
+        final = denoise(train, pool=True) if config.denoise else Denoised(train, np.zeros_like(train.contexts.base_cg))
+        stack, delta_mg = fit_stack(
+            train,
+            oof,
+            anchors,
+            final.table.delta_pg,
+            config.prior_conditions,
+            n_directions=config.doubt,
+            seed=config.seed,
+        )
         gate_b2, residual = np.zeros((len(BINS), 2), dtype=np.float32), None
         if config.residual is not None:
-            residual, gate_b2, delta_mg = _fit_residual(train, oof, delta_mg, config, config.residual)
+            residual, gate_b2, delta_mg = _fit_residual(table, oof, delta_mg, config, config.residual)
         direct = None
         if config.direct:
             direct = fit_direct(train, oof, delta_mg, noise_weights(train))
             held = train.conditions.subset(oof.row_m)
             delta_mg = direct.apply(delta_mg, held, train.contexts, oof.bin_m)
         spread = fit_spread(train, oof, delta_mg)
-        return FittedAnchored(self.name, config, train.contexts, stack, residual, gate_b2, direct, spread)
+        return FittedAnchored(
+            self.name,
+            config,
+            train.contexts,
+            stack,
+            residual,
+            gate_b2,
+            direct,
+            spread,
+            final.shift_cg,
+            make_support(train),
+        )
+
+
+def _fit_anchors(train: EffectTable, config: AnchoredConfig) -> tuple[OutOfFold, dict[str, Effect]]:
+    """Out-of-fold predictions of the anchors, and the anchors fitted on everything."""
+    plain = effect_factories(config.anchors, config.seed)
+    folds = all_folds(train, config.n_folds, config.seed)
+    if not config.denoise:
+        oof = out_of_fold(plain, train, folds, progress="anchors")
+        return oof, {name: factory(train) for name, factory in plain.items()}
+    reduced = {name: partial(_on_denoised, factory) for name, factory in plain.items()}
+    oof = out_of_fold(reduced, train, folds, progress="anchors")
+    final = denoise(train, pool=True).table
+    return oof, {name: factory(final) for name, factory in plain.items()}
+
+
+def _on_denoised(factory: Callable[[EffectTable], Effect], table: EffectTable) -> Effect:
+    return factory(denoise(table).table)
 
 
 def make_stacked(seed: int = 0) -> Anchored:
