@@ -17,7 +17,7 @@ import numpy as np
 BATCH = 1024
 """Cells in a batch; paired: half of them controls."""
 SET = 64
-REPEATS = 3
+WARM_UP_S = 0.3
 PACKAGES = {
     "cell-load": ["cell-load", "numba"],
     "annbatch": ["annbatch[zarrs,torch]", "numba"],
@@ -88,11 +88,15 @@ def ours(folder: Path, report: dict, read_threads: int = 1) -> Iterator[int]:
         yield n
 
 
+def ours_threads(folder: Path, report: dict) -> Iterator[int]:
+    return ours(folder, report, read_threads=2)
+
+
 def limit(folder: Path, report: dict) -> Iterator[int]:
     """CSR in memory, in row order, to dense: nothing is read, nothing is drawn."""
     from vc_data.screen import read_screen
 
-    counts = read_screen(folder / "atlas.zarr").X[: 16 * BATCH]
+    counts = read_screen(folder / "atlas.zarr").X[: 16 * BATCH].copy()
     fused = make_fused()
     n, g = counts.shape
     out = np.empty((BATCH, g), np.float32)
@@ -343,6 +347,7 @@ def cell_load(folder: Path, report: dict) -> Iterator[int]:
 
 TOOLS = {
     "ours": Tool(None, "paired sets", False, prepare_ours, ours),
+    "ours-2-threads": Tool(None, "paired sets", False, prepare_ours, ours_threads),
     "limit": Tool(None, "densify only, in memory", False, nothing, limit),
     "cell-load": Tool("cell-load", "paired sets", False, prepare_cell_load, cell_load),
     "annbatch-paired": Tool("annbatch", "paired sets", False, prepare_annbatch, annbatch_paired),
@@ -358,25 +363,28 @@ def main(name: str, verb: str, folder: str, seconds: str) -> None:
     tool, report = TOOLS[name], {}
     if verb == "prepare":
         tool.prepare(Path(folder))
-    else:
-        started = time.perf_counter()
-        batches = tool.batches(Path(folder), report)
-        next(batches)
-        report["first_batch_s"] = time.perf_counter() - started
-        measure(batches, min(1.0, float(seconds)))
-        report |= {"cells_per_s": [], "slices_gib": []}
-        for _ in range(REPEATS):
-            report["cells_per_s"].append(measure(batches, float(seconds)))
-            report["slices_gib"].append(round(memory_gib("VmRSS"), 2))
-        report["peak_gib"] = memory_gib("VmHWM")
-    print(json.dumps(report))
+        print(json.dumps(report), flush=True)
+        return
+    started = time.perf_counter()
+    batches = tool.batches(Path(folder), report)
+    next(batches)
+    report["first_batch_s"] = time.perf_counter() - started
+    measure(batches, float(seconds))
+    print(json.dumps(report), flush=True)
+    for _ in sys.stdin:
+        # What was read ahead while the others had their turn is not counted.
+        measure(batches, WARM_UP_S)
+        speed, cpu_us = measure(batches, float(seconds))
+        memory = {"now_gib": round(memory_gib("VmRSS"), 2), "peak_gib": round(memory_gib("VmHWM"), 2)}
+        print(json.dumps({"cells_per_s": speed, "cpu_us": cpu_us, **memory, **report}), flush=True)
 
 
-def measure(batches: Iterator[int], seconds: float) -> float:
-    started, n = time.perf_counter(), 0
+def measure(batches: Iterator[int], seconds: float) -> tuple[float, float]:
+    """Cells a second, and CPU time of all threads of this process per cell in us."""
+    started, cpu, n = time.perf_counter(), time.process_time(), 0
     while (took := time.perf_counter() - started) < seconds:
         n += next(batches)
-    return n / took
+    return n / took, (time.process_time() - cpu) / n * 1e6
 
 
 def memory_gib(field: str) -> float:
