@@ -74,7 +74,8 @@ def make_side(path: Path, size: str, seed: int) -> None:
 def measure(command: list[str], threads: int, cwd: Path) -> tuple[float, float, float]:
     """(wall seconds, CPU seconds, peak MiB) of one process and its children."""
     variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS")
-    environment = os.environ | dict.fromkeys(variables, str(threads))
+    environment = os.environ | dict.fromkeys(variables, str(threads)) | {"PYTHONPYCACHEPREFIX": str(cwd.parent / "pyc")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # both programs start as installed programs do
     start = time.perf_counter()
     with (cwd / "log.txt").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=cwd)
@@ -144,6 +145,10 @@ def run_size(size: str, folder: Path, arguments: argparse.Namespace) -> None:
         if arguments.skip_peers:
             cases = {k: v for k, v in cases.items() if k.startswith("vc-eval")}
         measure(cases["vc-eval, cached"], arguments.threads, work)  # fills the cache and compiles
+        if not arguments.skip_peers:
+            measure(
+                [sys.executable, "-W", "ignore", "-c", "import cell_eval, pdex"], arguments.threads, work
+            )  # bytecode
         found = {case: [] for case in cases}
         for _ in range(arguments.repeats):
             for case, command in cases.items():
