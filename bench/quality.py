@@ -1,0 +1,290 @@
+"""Does our model lose to anything? Every baseline, the ablation ladder, a null run and the ceiling, on many splits.
+
+    uv run python bench/quality.py ../shared/data/single_cell/norman2019_k562_crispra_500g.h5ad docs/log
+    uv run python bench/quality.py ../shared/data/single_cell/kang2018_pbmc_ifnb.h5ad docs/log --recipe by_cell_line
+    uv run python bench/quality.py simulated:tiny docs/log
+
+Each split holds out perturbations (or one cell line after the other); all models see the same training conditions. The
+model runs with several seeds, whose scores are averaged condition by condition. Differences are paired by condition and
+resampled by perturbation. Nothing is chosen by its value: every baseline and every metric below is on the page.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small decompositions wait for threads longer than they work
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+from vc_data import split as splitting
+from vc_data.columns import Columns
+from vc_data.convert import ConvertOptions, convert
+from vc_data.screen import read_screen as read_source
+from vc_data.simulate import PRESETS, write_simulation
+from vc_eval import calibration, ceiling
+from vc_eval.bootstrap import cluster_means, cluster_weights, interval
+from vc_eval.contracts import read_screen, read_splits
+from vc_eval.evaluate import profile_scores
+from vc_eval.metrics import get_metric
+from vc_eval.prediction import Predicted
+from vc_eval.truth import make_truth, measured_genes, test_lines
+from vc_featurize.bank import write_features
+from vc_featurize.geneset import geneset_features
+from vc_model.anchored import Anchored, AnchoredConfig
+from vc_model.baselines import BASELINES
+from vc_model.models import fit_models
+from vc_model.pseudobulk import load_tables
+from vc_model.table import Conditions
+
+METRICS = {
+    "pearson_delta": ("Pearson delta", 1),
+    "mse_delta": ("MSE delta x 1000", 1000),
+    "r2_top50_delta": ("R2 top 50", 1),
+    "centroid_accuracy": ("centroid acc.", 1),
+    "vcc2025/pds": ("PDS", 1),
+    "vcc2025/mae": ("MAE x 1000", 1000),
+}
+MODEL = "anchored"
+LADDER = {
+    "stack of raw effects": AnchoredConfig(denoise=False, residual=None, direct=False),
+    "+ denoised effects": AnchoredConfig(residual=None, direct=False),
+    "+ perturbed gene": AnchoredConfig(residual=None),
+    f"+ residual = {MODEL}": AnchoredConfig(),
+}
+NULL = "null: shuffled labels"
+SPLIT_HALF = "split_half"
+N_BOOT = 2000
+
+
+def prepare(source: str, folder: Path, args: argparse.Namespace) -> tuple[Path, Path | None, list[Path]]:
+    """Convert the screen, make features where there are gene sets, and write the splits."""
+    genesets = args.genesets
+    if source.startswith("simulated:"):
+        write_simulation(PRESETS[source.split(":")[1]], 0, folder / "simulated")
+        fpath, genesets = folder / "simulated" / "screen.h5ad", genesets or folder / "simulated" / "pathways.gmt"
+    else:
+        fpath = Path(source)
+    options = ConvertOptions(columns=Columns(cell_line=args.cell_line), dataset=name_of(source), seed=0)
+    screen_fpath = convert(fpath, folder / "screen.zarr", options).path
+    screen = read_source(screen_fpath)
+    features_fpath = None
+    if genesets is not None:
+        labels = screen.obs["target"].astype(str).unique()
+        targets = sorted({target for label in labels for target in label.split("+")} - {"control"})
+        features_fpath = write_features(folder / "features.zarr", geneset_features(genesets, targets), config={})
+    perturbed = screen.obs.loc[~screen.obs["is_control"], "cell_line"].astype(str)
+    lines = sorted(set(perturbed))
+    fpaths = []
+    for seed in range(len(lines) if args.recipe == "by_cell_line" else args.splits):
+        if args.recipe == "by_cell_line":
+            made = splitting.by_cell_line(screen, test_lines=[lines[seed]], seed=seed)
+        else:
+            made = splitting.by_perturbation(screen, seed=seed, test=args.test)
+        fpaths.append(folder / f"split-{seed}.json")
+        splitting.write_splits(made, fpaths[-1], parents={})
+    return screen_fpath, features_fpath, fpaths
+
+
+def name_of(source: str) -> str:
+    """Name of the data in titles and file names."""
+    return source.replace(":", "-") if source.startswith("simulated:") else Path(source).stem
+
+
+def shuffle_labels(train, seed: int):
+    """The same effects under each other's names, within cell line and number of targets."""
+    rng = np.random.default_rng(seed)
+    actions = np.array(train.conditions.actions, dtype=object)
+    kind = np.char.add(train.conditions.cell_line.astype(str), train.conditions.sizes.astype(str))
+    for value in np.unique(kind):
+        rows = np.flatnonzero(kind == value)
+        actions[rows] = actions[rng.permutation(rows)]
+    conditions = Conditions(train.conditions.cell_line, tuple(actions), train.contexts)
+    return replace(train, conditions=conditions, _memo={})
+
+
+def fit_all(train, seeds: int):
+    """Yield (name, seed, fitted, seconds) of baselines, ladder and null run."""
+    start = time.process_time()
+    fitted = fit_models(train, list(BASELINES))
+    for name, model in fitted.items():
+        yield name, 0, model, (time.process_time() - start) / len(fitted)
+    for seed in range(seeds):
+        for name, config in LADDER.items():
+            start = time.process_time()
+            model = Anchored(replace(config, seed=seed)).fit(train)
+            yield name, seed, model, time.process_time() - start
+    yield NULL, 0, Anchored(LADDER["+ perturbed gene"]).fit(shuffle_labels(train, 0)), 0.0
+
+
+def score(prediction, conditions: Conditions, genes: tuple[str, ...], truths) -> pd.DataFrame:
+    """Every metric of one prediction, one row per condition."""
+    frames = []
+    row_of = {key: row for row, key in enumerate(zip(conditions.cell_line, conditions.perturbation, strict=True))}
+    column_of = {gene: column for column, gene in enumerate(genes)}
+    for truth in truths:
+        rows = np.array([row_of[truth.cell_line, name] for name in truth.perturbations])
+        at = np.ix_(rows, np.array([column_of[gene] for gene in truth.genes]))
+        mean_pg, base_pg = (part[at].astype(np.float64) for part in (prediction.mean_pg, prediction.base_pg))
+        predicted = Predicted(profile_pg=mean_pg, control_g=base_pg[0], delta_pg=mean_pg - base_pg, sd_pg=None)
+        values = {name: value for name, value in profile_scores(predicted, truth).items() if name in METRICS}
+        sd_pg, keep_pg = np.sqrt(prediction.var_pg[at]), ~truth.excluded_pg
+        inside = calibration.coverage(predicted.delta_pg, sd_pg, truth.effects.delta_pg, truth.noise_var_pg, keep_pg)
+        values |= {f"coverage_{level}": inside[:, level] for level in range(inside.shape[1])}
+        values["predicted_error"] = calibration.predicted_error(sd_pg, keep_pg)
+        frames.append(pd.DataFrame({"cell_line": truth.cell_line, "perturbation": truth.perturbations, **values}))
+    return pd.concat(frames)
+
+
+def run(source: str, args: argparse.Namespace) -> tuple[pd.DataFrame, dict]:
+    """Scores of every model on every split, and facts about the run."""
+    scores, seconds, sizes = [], [], []
+    with tempfile.TemporaryDirectory() as name:
+        screen_fpath, features_fpath, fpaths = prepare(source, Path(name), args)
+        screen = read_screen(screen_fpath)
+        genes = measured_genes(screen)
+        for at, fpath in enumerate(tqdm(fpaths, desc=name_of(source))):
+            train, _, test = load_tables(screen_fpath, fpath, features_fpath)
+            splits = read_splits(fpath, screen)
+            truths = [make_truth(screen, splits, line, genes) for line in test_lines(splits)]
+            sizes.append((len(train), len(test)))
+            for model, seed, fitted, cpu in fit_all(train, args.seeds):
+                frame = score(fitted.predict(test), test, train.genes, truths)
+                scores.append(frame.assign(split=at, model=model, seed=seed))
+                seconds.append((model, cpu))
+            for truth in truths:
+                halves = ceiling.split_half(truth, {}, seed=0, n_repeats=5, n_des=0)
+                values = {name: value for name, value in halves.items() if name in METRICS}
+                frame = pd.DataFrame({"cell_line": truth.cell_line, "perturbation": truth.perturbations, **values})
+                scores.append(frame.assign(split=at, model=SPLIT_HALF, seed=0))
+    facts = {"sizes": sizes, "genes": len(genes), "seconds": pd.DataFrame(seconds, columns=["model", "cpu"])}
+    return pd.concat(scores, ignore_index=True), facts
+
+
+def compare(scores: pd.DataFrame, metric: str, first: str, second: str) -> tuple[float, float, float, int]:
+    """Mean paired gain of the second over the first (positive: better), its 95 % interval, and the conditions."""
+    keys = ["split", "cell_line", "perturbation"]
+    wide = scores.groupby([*keys, "model"])[metric].mean().unstack("model")[[first, second]].dropna()
+    if wide.empty:
+        return np.nan, np.nan, np.nan, 0
+    gain = get_metric(metric).gain
+    difference = gain(wide[second].to_numpy()) - gain(wide[first].to_numpy())
+    units = (
+        ["perturbation", "cell_line"] if wide.index.get_level_values("perturbation").nunique() < 3 else ["perturbation"]
+    )
+    cluster, names = pd.factorize(pd.MultiIndex.from_frame(wide.index.to_frame(index=False)[units]), sort=True)
+    means = cluster_means(difference[:, None], cluster, cluster_weights(len(names), N_BOOT, 0))
+    lower, upper = interval(means.point, means.draws, len(names))
+    return float(means.point[0]), float(lower[0]), float(upper[0]), len(wide)
+
+
+def page(source: str, scores: pd.DataFrame, facts: dict, args: argparse.Namespace) -> str:
+    """The page of one screen."""
+    final = f"+ residual = {MODEL}"
+    models = [*LADDER, *BASELINES, NULL, SPLIT_HALF]
+    mean = scores.groupby("model")[list(METRICS)].mean()
+    command = f"uv run python bench/quality.py {Path(source).name} docs/log --recipe {args.recipe}"
+    trains, tests = zip(*facts["sizes"], strict=True)
+    text = [
+        f"# Quality on {name_of(source)}",
+        "",
+        f"`{command}`: {len(trains)} splits, {args.seeds} seeds, {min(trains)}-{max(trains)} training and "
+        f"{min(tests)}-{max(tests)} held-out conditions, {facts['genes']} genes. Profiles are compared with the means of the "
+        "held-out cells, deltas against controls that no model saw.",
+        "",
+        "## Means over held-out conditions",
+        "",
+        "| model | " + " | ".join(label for label, _ in METRICS.values()) + " | coverage error | CPU s |",
+        "|---" * (len(METRICS) + 3) + "|",
+    ]
+    cpu = facts["seconds"].groupby("model")["cpu"].mean()
+    for model in models:
+        own = scores[scores["model"] == model]
+        cells = [number(mean.loc[model, name] * scale) for name, (_, scale) in METRICS.items()]
+        covered = own[[f"coverage_{level}" for level in range(9)]].mean().to_numpy()
+        cells.append(number(calibration.coverage_error(covered)))
+        cells.append(f"{cpu[model]:.1f}" if cpu.get(model, 0) > 0 else "-")
+        text.append(f"| {model.replace(MODEL, f'**{MODEL}**')} | " + " | ".join(cells) + " |")
+    text += [
+        "",
+        "Coverage error: mean over central intervals of 10 to 90 % of |share inside - level|. "
+        f"Spearman correlation of predicted and realised error of `{MODEL}`: {number(rank_correlation(scores, final))}.",
+        "",
+        f"## {MODEL} against each baseline",
+        "",
+        "Mean paired gain (positive: ours is better) with its 95 % interval; bold where the interval excludes 0.",
+        "",
+        "| baseline | " + " | ".join(label for label, _ in METRICS.values()) + " |",
+        "|---" * (len(METRICS) + 1) + "|",
+    ]
+    lost = []
+    for baseline in BASELINES:
+        cells = []
+        for metric, (label, scale) in METRICS.items():
+            gain, lower, upper, n = compare(scores, metric, baseline, final)
+            cells.append(signed(gain * scale, lower * scale, upper * scale, n))
+            if upper < 0:
+                lost.append(f"{baseline} ({label})")
+        text.append(f"| {baseline} | " + " | ".join(cells) + " |")
+    text += ["", f"Lost beyond the interval: {', '.join(lost) or 'nothing'}.", "", "## Ablation ladder", ""]
+    text += ["Gain of each step over the one before.", ""]
+    text += ["| step | " + " | ".join(label for label, _ in METRICS.values()) + " |", "|---" * (len(METRICS) + 1) + "|"]
+    steps = list(LADDER)
+    pairs = [(steps[i], steps[i + 1]) for i in range(len(steps) - 1)] + [("mean_effect", NULL)]
+    for first, second in pairs:
+        cells = []
+        for metric, (_, scale) in METRICS.items():
+            gain, lower, upper, n = compare(scores, metric, first, second)
+            cells.append(signed(gain * scale, lower * scale, upper * scale, n))
+        text.append(f"| {second if second != NULL else f'{NULL}, over mean_effect'} | " + " | ".join(cells) + " |")
+    return "\n".join(text) + "\n"
+
+
+def rank_correlation(scores: pd.DataFrame, model: str) -> float:
+    """Mean over splits of how well predicted errors rank the realised ones."""
+    own = scores[scores["model"] == model].groupby(["split", "cell_line", "perturbation"]).mean(numeric_only=True)
+    found = [
+        calibration.error_rank_correlation(part["predicted_error"].to_numpy(), np.sqrt(part["mse_delta"].to_numpy()))
+        for _, part in own.groupby("split")
+    ]
+    return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
+
+
+def number(value: float) -> str:
+    """Three decimals, or a dash."""
+    return f"{value:.3f}" if np.isfinite(value) else "-"
+
+
+def signed(gain: float, lower: float, upper: float, n: int) -> str:
+    """A gain with its interval; bold where it excludes 0."""
+    if n == 0:
+        return "-"
+    mark = "**" if lower > 0 or upper < 0 else ""
+    return f"{mark}{gain:+.3f}{mark} [{lower:+.3f}, {upper:+.3f}]"
+
+
+def main() -> None:
+    """Run one screen and write its page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", help="an .h5ad with raw counts, or simulated:tiny, simulated:small")
+    parser.add_argument("folder", type=Path, help="where the page goes: quality-NAME.md")
+    parser.add_argument("--recipe", choices=["by_perturbation", "by_cell_line"], default="by_perturbation")
+    parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--test", type=float, default=0.25)
+    parser.add_argument("--cell-line", default=None, help="column(s) of the cell line, as for `vc quickstart`")
+    parser.add_argument("--genesets", type=Path, default=None)
+    args = parser.parse_args()
+    scores, facts = run(args.source, args)
+    args.folder.mkdir(parents=True, exist_ok=True)
+    target = args.folder / f"quality-{name_of(args.source)}.md"
+    target.write_text(page(args.source, scores, facts, args))
+    print(f"wrote {target}")
+
+
+if __name__ == "__main__":
+    main()
