@@ -7,18 +7,9 @@ suite's "cross-modality" consistency compares guides of one target with each oth
 import numpy as np
 
 from vc_eval.metrics.ranks import auroc, cosine_matrix, cosine_rows, mean_defined
-from vc_eval.metrics.registry import Metric
+from vc_eval.metrics.registry import family
 
-
-def _metric(name: str, title: str, definition: str, chance: str, source: str, **more: object) -> Metric:
-    settings = {
-        "direction": "higher", "best": 1.0, "unit": "cosine", "space": "action embeddings", "aggregate": "derived",
-    }  # fmt: skip
-    return Metric(
-        name=name, title=title, definition=definition, chance=chance, reference=f"metrics.md {source}",
-        **(settings | more),
-    )  # fmt: skip
-
+_metric = family(direction="higher", best=1.0, unit="cosine", space="action embeddings", aggregate="derived")
 
 METRICS = (
     _metric("paired_cosine_biojepa", "Cosine of known pairs", "Mean cosine of sequence and target action of known pairs.",

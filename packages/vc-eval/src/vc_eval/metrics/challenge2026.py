@@ -1,19 +1,16 @@
 """The members of the Virtual Cell Challenge 2026 rule; the arithmetic is in `vc_eval.vcc2026`."""
 
-from vc_eval.metrics.registry import Metric
+from vc_eval.metrics.registry import family
 
 VERSION = "cell-eval2-0.20.0 rule 3"
 _BULK = "log1p of group-summed counts at 50,000"
 _TEST = "tests of counts per million against the real control, genes above 5 in it"
 
 
-def _metric(name: str, title: str, definition: str, chance: str, **more: object) -> Metric:
-    settings = {
-        "direction": "higher", "best": 1.0, "unit": "share of genes", "space": _TEST, "version": VERSION,
-        "reference": "metrics.md B; cell-eval2 0.20.0", "excludes_target": True,
-    }  # fmt: skip
-    return Metric(name=f"vcc2026/{name}", title=title, definition=definition, chance=chance, **(settings | more))
-
+_metric = family(
+    prefix="vcc2026/", direction="higher", best=1.0, unit="share of genes", space=_TEST,
+    version=VERSION, reference="metrics.md B; cell-eval2 0.20.0", excludes_target=True,
+)  # fmt: skip
 
 _MEMBERS = (
     _metric("pds_cosine", "Discrimination 2026", "1 - rank/(N - 1) of the own real delta by cosine distance, the targets of "

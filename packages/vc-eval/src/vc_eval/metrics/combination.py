@@ -9,18 +9,15 @@ import numpy as np
 
 from vc_eval.metrics import expression
 from vc_eval.metrics.ranks import top_k
-from vc_eval.metrics.registry import Metric
+from vc_eval.metrics.registry import family
 
 NEAR_ONE = 0.1  # a fitted size within it of 1 counts as additive
 
 
-def _metric(name: str, title: str, definition: str, chance: str, **more: object) -> Metric:
-    settings = {
-        "direction": "higher", "best": 1.0, "unit": "correlation", "space": "log1p_cp10k delta",
-        "reference": "metrics.md D14", "excludes_target": True, "undefined": "constant",
-    }  # fmt: skip
-    return Metric(name=name, title=title, definition=definition, chance=chance, **(settings | more))
-
+_metric = family(
+    direction="higher", best=1.0, unit="correlation", space="log1p_cp10k delta",
+    reference="metrics.md D14", excludes_target=True, undefined="constant",
+)  # fmt: skip
 
 METRICS = (
     _metric("combo_pearson", "Pearson of change, pairs", "Pearson over genes of predicted and measured delta of a pair.",

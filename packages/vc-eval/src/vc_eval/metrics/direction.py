@@ -10,19 +10,16 @@ import itertools
 import numpy as np
 
 from vc_eval.metrics.ranks import mean_defined, top_k
-from vc_eval.metrics.registry import Metric
+from vc_eval.metrics.registry import family
 
 THRESHOLD = 0.25  # natural-log delta, about 28 % change
 CLASSES = ("down", "unchanged", "up")
 
 
-def _metric(name: str, title: str, definition: str, chance: str, **more: object) -> Metric:
-    settings = {
-        "direction": "higher", "best": 1.0, "unit": "share of gene and condition pairs", "space": "log1p_cp10k delta",
-        "reference": "metrics.md D10", "aggregate": "derived", "excludes_target": True,
-    }  # fmt: skip
-    return Metric(name=name, title=title, definition=definition, chance=chance, **(settings | more))
-
+_metric = family(
+    direction="higher", best=1.0, unit="share of gene and condition pairs", space="log1p_cp10k delta",
+    reference="metrics.md D10", aggregate="derived", excludes_target=True,
+)  # fmt: skip
 
 METRICS = (
     _metric("direction_accuracy_biojepa", "Direction accuracy, three classes", "Share of pairs in the right class of "

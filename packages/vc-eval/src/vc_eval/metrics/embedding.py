@@ -4,20 +4,12 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from vc_eval.metrics.ranks import auroc, cosine_matrix, mean_defined, spearman
-from vc_eval.metrics.registry import Metric
+from vc_eval.metrics.registry import family
 
 DEAD = 1e-6  # variance below which a dimension carries nothing
 
 
-def _metric(name: str, title: str, definition: str, chance: str, source: str, **more: object) -> Metric:
-    settings = {
-        "direction": "higher", "best": 1.0, "unit": "dimensions", "space": "embeddings", "aggregate": "derived",
-    }  # fmt: skip
-    return Metric(
-        name=name, title=title, definition=definition, chance=chance, reference=f"metrics.md {source}",
-        **(settings | more),
-    )  # fmt: skip
-
+_metric = family(direction="higher", best=1.0, unit="dimensions", space="embeddings", aggregate="derived")
 
 METRICS = (
     _metric("consistency_auroc", "Replicates agree, AUROC", "Mean over perturbations of the chance that two of its "

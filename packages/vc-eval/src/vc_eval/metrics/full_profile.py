@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 
 from vc_eval.de import DeTable
 from vc_eval.metrics.ranks import auroc, average_precision
-from vc_eval.metrics.registry import Metric
+from vc_eval.metrics.registry import family
 
 TOP = (50, 100, 200, 500)
 SMALLEST_Q = 1e-10  # adjusted p values are raised to it before the logarithm
@@ -18,12 +18,9 @@ _SPACE = "DE tables, each side against its own control"
 _SOURCE = "metrics.md C; cell-eval 0.8.2"
 
 
-def _metric(name: str, title: str, definition: str, chance: str, **more: object) -> Metric:
-    settings = {"direction": "higher", "best": 1.0, "unit": "share of genes", "space": _SPACE, "reference": _SOURCE}
-    return Metric(
-        name=f"cell_eval/{name}", title=title, definition=definition, chance=chance, **(settings | more)
-    )  # fmt: skip
-
+_metric = family(
+    prefix="cell_eval/", direction="higher", best=1.0, unit="share of genes", space=_SPACE, reference=_SOURCE,
+)  # fmt: skip
 
 METRICS = (
     *(

@@ -9,19 +9,11 @@ import scipy.stats
 from scipy.spatial.distance import cdist
 
 from vc_eval.metrics.ranks import auroc, cosine_matrix, mean_defined
-from vc_eval.metrics.registry import Metric
+from vc_eval.metrics.registry import family
 
-
-def _metric(name: str, title: str, definition: str, chance: str, source: str, **more: object) -> Metric:
-    settings = {
-        "direction": "higher", "best": 1.0, "unit": "area under the curve", "space": "deltas or embeddings",
-        "aggregate": "derived",
-    }  # fmt: skip
-    return Metric(
-        name=name, title=title, definition=definition, chance=chance, reference=f"metrics.md {source}",
-        **(settings | more),
-    )  # fmt: skip
-
+_metric = family(
+    direction="higher", best=1.0, unit="area under the curve", space="deltas or embeddings", aggregate="derived",
+)  # fmt: skip
 
 METRICS = (
     _metric("moa_auroc", "Same pathway, AUROC", "Chance that a pair sharing a pathway has a higher cosine than one that "

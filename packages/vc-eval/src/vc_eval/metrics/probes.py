@@ -13,21 +13,13 @@ import scipy.special
 
 from vc_eval.errors import VcEvalError
 from vc_eval.metrics.ranks import auroc, average_precision, mean_defined, pearson
-from vc_eval.metrics.registry import Metric
+from vc_eval.metrics.registry import family
 
 PENALTIES = (1e-4, 1e-2, 1.0, 100.0)
 PARTS = (0.6, 0.2, 0.2)  # train, validation, test
 
 
-def _metric(name: str, title: str, definition: str, chance: str, source: str, **more: object) -> Metric:
-    settings = {
-        "direction": "higher", "best": 1.0, "unit": "share", "space": "embeddings", "aggregate": "derived",
-    }  # fmt: skip
-    return Metric(
-        name=f"probe/{name}", title=title, definition=definition, chance=chance, reference=f"metrics.md {source}",
-        **(settings | more),
-    )  # fmt: skip
-
+_metric = family(prefix="probe/", direction="higher", best=1.0, unit="share", space="embeddings", aggregate="derived")
 
 METRICS = (
     _metric("batch_kappa", "Batch, accuracy above chance", "Balanced accuracy of a batch probe, (a - 1/K)/(1 - 1/K).", "0",

@@ -9,19 +9,13 @@ import numpy as np
 
 from vc_eval.metrics import expression
 from vc_eval.metrics.ranks import top_k
-from vc_eval.metrics.registry import Metric
+from vc_eval.metrics.registry import family
 
 FLAT_BIOJEPA = 1e-9  # standard deviation below which the suite calls a list constant
 DELTA, ABSOLUTE, CELLS = "log1p_cp10k delta", "log1p_cp10k", "log1p_cp10k, one control cell per case cell"
 
 
-def _metric(name: str, title: str, definition: str, chance: str, source: str, **more: object) -> Metric:
-    settings = {"direction": "higher", "best": 1.0, "unit": "share of variance", "space": DELTA}
-    return Metric(
-        name=name, title=title, definition=definition, chance=chance, reference=f"metrics.md {source}",
-        **(settings | more),
-    )  # fmt: skip
-
+_metric = family(direction="higher", best=1.0, unit="share of variance", space=DELTA)
 
 METRICS = (
     _metric("mse_cells_biojepa", "Squared error of change, cells", "Mean over cells and genes of (predicted - real)^2 of "

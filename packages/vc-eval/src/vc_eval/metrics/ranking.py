@@ -6,21 +6,12 @@ Equal sizes are ordered by gene position. The mean training effect is far above 
 import numpy as np
 
 from vc_eval.metrics.ranks import top_k
-from vc_eval.metrics.registry import Metric
+from vc_eval.metrics.registry import family
 
 KS = (10, 20, 50, 100)
 
 
-def _metric(name: str, title: str, definition: str, chance: str, source: str, **more: object) -> Metric:
-    settings = {
-        "direction": "higher", "best": 1.0, "unit": "share of genes", "space": "log1p_cp10k delta",
-        "excludes_target": True,
-    }  # fmt: skip
-    return Metric(
-        name=name, title=title, definition=definition, chance=chance, reference=f"metrics.md {source}",
-        **(settings | more),
-    )  # fmt: skip
-
+_metric = family(direction="higher", best=1.0, unit="share of genes", space="log1p_cp10k delta", excludes_target=True)
 
 METRICS = (
     *(

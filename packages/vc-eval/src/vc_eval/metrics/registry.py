@@ -1,5 +1,6 @@
 """What a metric is: name, version, direction, best value, chance level, unit, source."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,3 +39,19 @@ class Metric:
         if self.direction == "nearest":
             return -np.abs(value - self.best)
         return np.asarray(value) * (1 if self.direction == "higher" else -1)
+
+
+def family(prefix: str = "", **shared: object) -> Callable[..., Metric]:
+    """A maker of the metrics of one family: `(name, title, definition, chance, source, **fields) -> Metric`.
+
+    Args:
+        prefix: Put before every name.
+        shared: Fields of every metric of the family, unless a call gives its own. `source` is a section of metrics.md
+            and becomes the reference.
+    """
+
+    def metric(name: str, title: str, definition: str, chance: str, source: str = "", **fields: object) -> Metric:
+        given = shared | ({"reference": f"metrics.md {source}"} if source else {}) | fields
+        return Metric(name=prefix + name, title=title, definition=definition, chance=chance, **given)
+
+    return metric

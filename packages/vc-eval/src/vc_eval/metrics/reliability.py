@@ -8,18 +8,15 @@ import numpy as np
 import scipy.stats
 
 from vc_eval.metrics.ranks import pearson, spearman
-from vc_eval.metrics.registry import Metric
+from vc_eval.metrics.registry import family
 
 LEVELS = tuple(round(0.05 * k, 2) for k in range(1, 20))
 
 
-def _metric(name: str, title: str, definition: str, chance: str, **more: object) -> Metric:
-    settings = {
-        "direction": "lower", "best": 0.0, "unit": "share", "space": "log1p_cp10k delta", "reference": "metrics.md D18",
-        "aggregate": "derived",
-    }  # fmt: skip
-    return Metric(name=f"uncertainty/{name}", title=title, definition=definition, chance=chance, **(settings | more))
-
+_metric = family(
+    prefix="uncertainty/", direction="lower", best=0.0, unit="share",
+    space="log1p_cp10k delta", reference="metrics.md D18", aggregate="derived",
+)  # fmt: skip
 
 METRICS = (
     _metric("ece_biojepa", "ECE of min-max scaled values", "Sum over 10 equal-width bins of scaled uncertainty of the share "

@@ -7,18 +7,15 @@ everything helps the first only. Subtract the training mean from both sides firs
 import numpy as np
 
 from vc_eval.metrics.ranks import cosine_matrix
-from vc_eval.metrics.registry import Metric
+from vc_eval.metrics.registry import family
 
 KS = (1, 5, 10, 20, 50)
 
 
-def _metric(name: str, title: str, definition: str, chance: str, **more: object) -> Metric:
-    settings = {
-        "direction": "higher", "best": 1.0, "unit": "share of queries", "space": "log1p_cp10k delta",
-        "reference": "metrics.md D15", "aggregate": "derived",
-    }  # fmt: skip
-    return Metric(name=name, title=title, definition=definition, chance=chance, **(settings | more))
-
+_metric = family(
+    direction="higher", best=1.0, unit="share of queries", space="log1p_cp10k delta",
+    reference="metrics.md D15", aggregate="derived",
+)  # fmt: skip
 
 _BANKS = {
     "": "the bank holds every target once, its best entry",
