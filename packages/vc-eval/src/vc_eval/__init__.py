@@ -6,6 +6,8 @@ on a split: `score_split` (all models), `summarise` (means, intervals, ceilings)
 
 import importlib
 
+__version__ = "0.1.0"
+
 _FRONT_DOOR = {
     "score_pair": "vc_eval.rules",
     "Settings": "vc_eval.rules",
@@ -32,7 +34,7 @@ _FRONT_DOOR = {
     "VcEvalError": "vc_eval.errors",
     "ContractError": "vc_eval.errors",
 }
-__all__ = sorted(_FRONT_DOOR)
+__all__ = sorted(["__version__", *_FRONT_DOOR])
 
 
 def __getattr__(name: str) -> object:
