@@ -23,31 +23,65 @@ Examples:
   vc-data convert demo/screen.h5ad demo.zarr
   vc-data inspect demo.zarr
   vc-data split demo.zarr splits.json --recipe by_perturbation
+  vc-data convert a.h5ad b.h5ad --out-dir screens
+  vc-data merge screens/a.zarr screens/b.zarr both.zarr --panel union
   vc-data list
   vc-data download scperturb_norman19_k562
 """
 
 
 def convert(
-    source: H5ad,
-    output: Screen,
+    files: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILE.h5ad SCREEN.zarr")],
+    out_dir: Path | None = None,
+    jobs: int | None = None,
+    scheduler: str | None = None,
     options: Annotated[ConvertOptions, tyro.conf.arg(name="")] = ConvertOptions(),  # noqa: B008
 ) -> None:
-    """Convert an .h5ad with raw counts into a screen (.zarr).
+    """Convert an .h5ad with raw counts into a screen (.zarr), or several into a folder.
 
     For example:
       vc-data convert k562.h5ad k562.zarr
       vc-data convert vcc.h5ad h1.zarr --cell-line-name H1 --mode-name crispri --panel gene_names.txt
       vc-data convert drugs.h5ad drugs.zarr --perturbation drug --control DMSO --dose dose_um --mode-name drug
       vc-data convert tcells.h5ad tcells.zarr --cell-line cell_line,stimulation
+      vc-data convert k562.h5ad k562.zarr --max-residual 0.3 --max-cell-residual 0.5 --min-cells 30
+      vc-data convert AdamsonWeissman2016_GSM2406681_10X010.h5ad adamson.zarr --dataset scperturb_adamson16_10x010
+      vc-data convert a.h5ad b.h5ad c.h5ad --out-dir screens --jobs 2
+      vc-data convert a.h5ad b.h5ad c.h5ad --out-dir /shared/screens --scheduler tcp://node1:8786
 
     Args:
-        source: The .h5ad file.
-        output: The screen to write; its name ends in .zarr.
-        options: How to read the file.
+        files: The .h5ad file and the screen to write (its name ends in .zarr); with --out-dir, .h5ad files only.
+        out_dir: Folder for the screens of several files; they take the names of their files.
+        jobs: With --out-dir: processes. Default: one per core.
+        scheduler: With --out-dir: address of a Dask scheduler whose workers see the same paths.
+        options: How to read the files.
     """
-    import vc_data.convert
+    if out_dir is None:
+        _convert_one(files, options)
+        return
+    from vc_data.errors import TooFewError
+    from vc_data.many import convert_many
 
+    if not files:
+        raise TooFewError("files", "arguments", "one .h5ad file or more", "none", "Pass FILE.h5ad ... --out-dir DIR.")
+    outcomes = convert_many(files, out_dir, options, jobs=jobs, scheduler=scheduler)
+    for outcome in outcomes:
+        print("\n  ".join([f"{outcome.source}:", *(outcome.report.lines() if outcome.report else [outcome.error])]))
+    refused = [outcome for outcome in outcomes if outcome.report is None]
+    if refused:
+        first = refused[0].error
+        raise TooFewError(out_dir, "conversions", f"{len(outcomes)} screens", f"{len(outcomes) - len(refused)}", first)
+    print(f"wrote {len(outcomes)} screens into {out_dir}; next: vc-data merge {out_dir}/*.zarr OUT.zarr")
+
+
+def _convert_one(files: tuple[Path, ...], options: ConvertOptions) -> None:
+    import vc_data.convert
+    from vc_data.errors import OptionError
+
+    if len(files) != 2:
+        do = "Pass FILE.h5ad SCREEN.zarr, or several files with --out-dir DIR."
+        raise OptionError("files", "arguments", "a file and the screen to write", f"{len(files)} names", do)
+    source, output = files
     try:
         report = vc_data.convert.convert(source, output, options)
     except KeyboardInterrupt:
@@ -146,6 +180,8 @@ def main(args: list[str] | None = None) -> int:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
         return _fail("interrupted; no output was written", 130)
+    except MemoryError as error:
+        return _fail(f"not enough memory ({error}). Nothing was written; leave --no-backed and --jobs out.", 2)
     except BrokenPipeError:
         # The reader of our output has gone (as with `| head`); Python would complain once more on closing stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

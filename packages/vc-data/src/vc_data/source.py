@@ -115,6 +115,8 @@ def open_source(path: str | Path) -> Iterator[Source]:
         # h5py's own errors carry this word; anything else is not about the file's bytes.
         if "synchronously" not in str(error):
             raise
+        if "alloc" in str(error):
+            raise MemoryError(f"{path}: {str(error).splitlines()[0]}") from error
         found = str(error).splitlines()[0]
         do = "The file is truncated or damaged: fetch it again and compare its size."
         raise SourceError(path, "file", "a whole HDF5 file", f"'{found}'", do) from error
