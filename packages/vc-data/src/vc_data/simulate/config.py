@@ -123,7 +123,8 @@ class SimulatorConfig:
             _require(getattr(self, name) >= 1, name, ">= 1", getattr(self, name))
         for name in ("depth_median", "dispersion"):
             _require(getattr(self, name) > 0, name, "> 0", getattr(self, name))
-        _require(self.dispersion_over_mean >= 0, "dispersion_over_mean", ">= 0", self.dispersion_over_mean)
+        for name in ("dispersion_over_mean", "state_log_sd", "batch_log_sd", "depth_log_sd", "basal_log_sd"):
+            _require(getattr(self, name) >= 0, name, ">= 0", getattr(self, name))
         for name in ("housekeeping_share", "silent_share", "silent_target_share", "escape_share"):
             _require(0 <= getattr(self, name) < 1, name, "in [0, 1)", getattr(self, name))
         _require(self.difficulty in DIFFICULTIES, "difficulty", f"one of {tuple(DIFFICULTIES)}", self.difficulty)

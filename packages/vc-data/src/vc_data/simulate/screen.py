@@ -20,7 +20,8 @@ from vc_data.simulate.effects import (
     make_perturbations,
     solve_effects,
 )
-from vc_data.simulate.network import World, make_world
+from vc_data.simulate.network import World
+from vc_data.simulate.world import make_world
 
 
 @dataclass(frozen=True)
