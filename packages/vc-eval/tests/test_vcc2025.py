@@ -467,6 +467,23 @@ def test_leaderboard_rule_pools_the_fdr_and_clips_infinite_fold_changes():
     assert (mine["vcc2025-leaderboard/pds"] == ours(pred, real)["value"]["vcc2025/pds"]).all()
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_leaderboard_rule_equals_the_v1_preset_of_cell_eval2():
+    import dataclasses
+
+    peer = pytest.importorskip("cell_eval2")
+    config = peer.EvalConfig.from_preset("v1")
+    config = dataclasses.replace(
+        config, metrics="vcc", pert_col="target_gene", device="cpu", cache_strict=False, num_threads=1,
+        de=dataclasses.replace(config.de, backend="pdex"),
+    )  # fmt: skip
+    for real, pred in ((screen(3), screen(3, noise=0.4)), edge("all-zero gene and gene zero in one group")):
+        results = peer.compute_metrics(pred.copy(), real.copy(), config=config).to_pandas()
+        theirs = results.pivot(index="perturbation", columns="metric", values="value")
+        mine = ours(pred, real, rule="vcc2025-leaderboard")
+        assert_same(mine.rename(index=lambda name: name.replace("-leaderboard", ""), level="metric"), theirs)
+
+
 # Bad input.
 
 
