@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 from vc_eval import vcc2026
+from vc_eval.cli import main
 from vc_eval.errors import VcEvalError
 from vc_eval.rules import Settings, score_pair
 from vc_eval.vcc2026 import anchors, kernels, members
@@ -286,3 +287,18 @@ def test_targets_can_be_named_or_declared_absent():
     np.testing.assert_array_equal(find_targets(["A-1", "z"], genes, {"A-1": "A"}), [0, -1])
     np.testing.assert_array_equal(find_targets(["A", "drug"], genes, {"*": None}), [-1, -1])
     np.testing.assert_array_equal(find_targets(["A", "drug"], genes, {"drug": None}), [0, -1])
+
+
+def test_the_command_line_scores_and_reports(tmp_path):
+    cells(n_cells=20).write_h5ad(tmp_path / "real.h5ad")
+    cells(n_cells=20, seed=1).write_h5ad(tmp_path / "pred.h5ad")
+    out = tmp_path / "scores"
+    files = ["--real", str(tmp_path / "real.h5ad"), "--pred", str(tmp_path / "pred.h5ad"), "--out", str(out)]
+    main(["run", "--rule", "vcc2026", "--set", "anchors=compute", "n_splits=2", *files, "--n-boot", "20", "--quiet"])
+    table = pd.read_parquet(out / "scores.parquet").query("group == 'all'").set_index("metric")
+    expected = score_pair(
+        cells(n_cells=20, seed=1), cells(n_cells=20), rule="vcc2026",
+        settings=Settings(options={"anchors": "compute", "n_splits": 2}),
+    ).aggregate.set_index("metric")["value"]  # fmt: skip
+    np.testing.assert_allclose(table.loc[expected.index, "value"], expected)
+    assert "Challenge score 2026" in (out / "report.html").read_text()

@@ -171,7 +171,8 @@ def _best(scores: dict, metric: str, baselines: list[str], model: str) -> str | 
 def _describe(name: str) -> dict:
     metric = get_metric(name)
     return {
-        "name": name, "title": metric.title, "direction": metric.direction, "best": metric.best, "chance": metric.chance,
+        "name": name, "title": metric.title, "direction": metric.direction, "chance": metric.chance,
+        "best": metric.best if np.isfinite(metric.best) else "without limit",
         "unit": metric.unit, "definition": metric.definition, "reference": metric.reference, "version": metric.version,
         "excludes_target": metric.excludes_target,
     }  # fmt: skip
