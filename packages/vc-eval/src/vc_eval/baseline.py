@@ -100,7 +100,7 @@ def write_baseline(
             for start in range(0, labels.size, ROWS):
                 writer.append(tile[: min(ROWS, labels.size - start)])
             for block in cells.log1p_blocks(adata, real, settings=settings, wanted=control_rows):
-                writer.append(block)
+                writer.append(block.astype(np.float32))
             writer.close()
     return len(obs)
 

@@ -121,25 +121,26 @@ def read_side(
 
 
 def log1p_blocks(
-    adata: "anndata.AnnData", labels_n: np.ndarray, *, settings: Settings, wanted: np.ndarray
+    adata: "anndata.AnnData", labels_n: np.ndarray, *, settings: Settings, wanted: np.ndarray, name: str = "real"
 ) -> Iterator[scipy.sparse.csr_array]:
-    """Wanted rows in blocks, as the rule sees them: log1p, float32, without stored zeros.
+    """Wanted rows in blocks, as the rule sees them: log1p without stored zeros, float32 or float64.
 
     Args:
         adata: `[n, g]` cells.
         labels_n: `[n]` labels; an empty one leaves the cell out of the median that counts are scaled to.
         settings: As for `read_side`.
         wanted: `[n]` bool.
+        name: `real` or `pred`, for messages.
     """
     matrix = _Matrix(adata, settings.memory_mb)
     code_n = np.where(labels_n != "", 0, -1)
     _, totals, state = _scan(matrix, code_n, settings.progress)
-    factor_n = _factors(_check_scale(matrix, code_n, state, totals, "real", adata, settings), totals, matrix.dtype)
+    factor_n = _factors(_check_scale(matrix, code_n, state, totals, name, adata, settings), totals, matrix.dtype)
     for start, block in matrix.blocks():
         values = scipy.sparse.csr_array(
             (_log1p(block, factor_n, start), block.indices, block.indptr), shape=block.shape
         )
-        values = values[wanted[start : start + block.shape[0]]].astype(np.float32)
+        values = values[wanted[start : start + block.shape[0]]]
         values.eliminate_zeros()
         yield values
 

@@ -13,6 +13,7 @@ examples:
   vc-eval baseline --real train.h5ad --out base.h5ad
   vc-eval score --user scores/agg_results.csv --base base_scores/agg_results.csv --out score.csv
   vc-eval compare scores_a scores_b
+  vc-eval prep --pred model.h5ad --genes gene_names.csv --out model.vcc
   vc-eval report scores --out report.html
   vc-eval list --family vcc2025
 """
@@ -106,6 +107,32 @@ class Baseline:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prep:
+    """Write predicted cells as the .vcc archive that the 2025 challenge takes, as `cell-eval prep`."""
+
+    pred: Path
+    """Predicted cells with their controls."""
+    genes: Path
+    """The challenge's gene list: CSV, one column, no header."""
+    out: Path
+    """The archive to write."""
+    pert_col: str = "target_gene"
+    """Column of obs that names the perturbation."""
+    control: str = "non-targeting"
+    """Label of control cells."""
+    celltype_col: str | None = None
+    """Column of obs to keep as the cell type."""
+    encoding: Literal[32, 64] = 32
+    """Bits of a value."""
+    allow_counts: bool = False
+    """Keep counts as they are."""
+    expected_genes: int = 18_080
+    """Genes of the challenge; -1 for any number."""
+    max_cells: int = 200_000
+    """Most cells; -1 for any number."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Score:
     """Scale the means of a run between baseline (0) and perfect (1), as `cell-eval score`; the files of either program."""
 
@@ -157,7 +184,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point of `vc-eval`: exit code 0 when whole, 2 on refusal, 130 on Ctrl-C."""
     import tyro
 
-    names = {"run": Run, "baseline": Baseline, "score": Score, "compare": Compare, "report": Report, "list": List}
+    names = {
+        "run": Run, "baseline": Baseline, "score": Score, "compare": Compare, "report": Report, "prep": Prep, "list": List,
+    }  # fmt: skip
     union = None
     for name, kind in names.items():
         option = Annotated[_with_positionals(kind), tyro.conf.subcommand(name)]

@@ -255,6 +255,24 @@ def baseline(command: "cli.Baseline") -> None:
     )
 
 
+def prep(command: "cli.Prep") -> None:
+    """`vc-eval prep`: the archive of the 2025 challenge."""
+    from vc_eval import prep as archive
+
+    config = archive.PrepConfig(
+        pert_col=command.pert_col, output_pert_col=command.pert_col, control=command.control,
+        celltype_col=command.celltype_col, encoding=command.encoding, allow_counts=command.allow_counts,
+        expected_genes=None if command.expected_genes == -1 else command.expected_genes,
+        max_cells=None if command.max_cells == -1 else command.max_cells,
+    )  # fmt: skip
+    cells, notes = archive.prepare_submission(command.pred, archive.read_gene_list(command.genes), config)
+    for note in notes:
+        print(f"note: {note}")
+    command.out.parent.mkdir(parents=True, exist_ok=True)
+    archive.write_archive(command.out, cells)
+    print(f"wrote {cells.n_obs} cells x {cells.n_vars} genes to {command.out}; hand it in.")
+
+
 def score(command: "cli.Score") -> None:
     """`vc-eval score`: scaled scores from two aggregate tables."""
     from vc_eval import peer_files
