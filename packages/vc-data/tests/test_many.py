@@ -79,7 +79,7 @@ import vc_data.source, vc_data.counts, vc_data.screen
 from vc_data.cells import read_cells
 from vc_data.convert import ConvertOptions, convert
 vc_data.source.BLOCK_ELEMENTS = 1 << 17
-vc_data.counts.RANGE_ELEMENTS = 1 << 18
+vc_data.counts.RANGE_ELEMENTS = 1 << 16
 vc_data.screen.CHUNK, vc_data.screen.SHARD, vc_data.screen.BATCH_ELEMENTS = 1 << 14, 1 << 16, 1 << 16
 source, small, out, room, backed = sys.argv[1:]
 convert(small, out + ".warm.zarr")  # threads and lazily imported modules
@@ -93,10 +93,10 @@ convert(source, out, ConvertOptions(backed=backed == "yes"))
 @pytest.mark.parametrize("matrix", ["csr", "csc"])
 def test_memory_is_bounded_by_the_block(tmp_path, matrix):
     """The kernel refuses memory beyond a bound that is a fraction of the counts; reading the file whole breaks it."""
-    adata = make_foreign(cells_per_group=400, n_genes=400)
+    adata = make_foreign(cells_per_group=700, n_genes=400)
     source = write_foreign(adata, tmp_path / "a.h5ad", matrix=matrix)
     small = write_foreign(make_foreign(), tmp_path / "small.h5ad")
-    room = 12 << 20
+    room = 16 << 20
     assert (adata.X > 0).sum() * 8 > 1.5 * room
 
     def run(backed):

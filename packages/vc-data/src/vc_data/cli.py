@@ -162,11 +162,19 @@ def main(args: list[str] | None = None) -> int:
     import threading
     import warnings
 
+    from vc_data.corpus_cli import merge, variable
     from vc_data.download_cli import download_dataset, list_datasets
     from vc_data.split_cli import check, split
 
     commands = {"list": list_datasets, "download": download_dataset, "convert": convert, "inspect": inspect}
-    commands |= {"split": split, "check": check, "genes": genes, "simulate": simulate}
+    commands |= {
+        "split": split,
+        "check": check,
+        "merge": merge,
+        "variable": variable,
+        "genes": genes,
+        "simulate": simulate,
+    }
     if threading.current_thread() is threading.main_thread():
         # A kill by the system (a time limit, a batch queue) cleans up as Ctrl-C does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)

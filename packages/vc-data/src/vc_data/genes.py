@@ -251,6 +251,7 @@ def align_genes(
     panel: Sequence[str],
     *,
     gene_ids: Sequence[str] | None = None,
+    panel_ids: Sequence[str] | None = None,
     gene_table: str | Path | None = None,
     aliases: str | Path | None = None,
 ) -> GeneAlignment:
@@ -260,6 +261,7 @@ def align_genes(
         names: Source identifiers, symbols or Ensembl ids.
         panel: Ordered names of the panel, symbols or Ensembl ids.
         gene_ids: Ensembl ids beside `names`, '' where unknown.
+        panel_ids: Ensembl ids beside `panel`, '' where unknown.
         gene_table: TSV (or .gz) with an Ensembl id and a symbol per gene.
         aliases: TSV (or .gz) with a symbol and the approved symbol it stands for.
 
@@ -275,6 +277,11 @@ def align_genes(
         repeated = [name for name, n in Counter(panel).items() if n > 1]
         found = f"repeated: {few(repeated)}" if panel else "no names"
         raise GeneError("the panel", "names", "one or more distinct genes", found, "Give each gene once.")
+    panel_ids = [strip_version(gene_id) for gene_id in panel_ids] if panel_ids else [""] * len(panel)
+    place_of_id: dict[str, set[int]] = {}
+    for i, gene_id in enumerate(panel_ids):
+        if gene_id:
+            place_of_id.setdefault(gene_id, set()).add(i)
     symbols_of, ids_of = read_gene_table(gene_table) if gene_table else ({}, {})
     approved_of, approved = read_aliases(aliases) if aliases else ({}, set())
 
@@ -287,7 +294,8 @@ def align_genes(
         place_of_canonical.setdefault(canonical(name), set()).add(i)
 
     def candidates(name: str, gene_id: str):
-        yield "name", next(({place[key]} for key in (gene_id, name) if key in place), set())
+        by_id = {place[gene_id]} if gene_id in place else place_of_id.get(gene_id, set())
+        yield "name", by_id or ({place[name]} if name in place else set())
         keys = symbols_of.get(gene_id or name, set()) or ids_of.get(name, set())
         yield "table", {place[key] for key in keys if key in place}
         options = place_of_canonical.get(canonical(name), set()) if name else set()
@@ -301,7 +309,7 @@ def align_genes(
         if len(found) == 1:
             target[row] = found.pop()
         how.append("ambiguous" if found else rule)
-    ids = [ids_of.get(name, set()) for name in panel]
+    ids = [{known} if known else ids_of.get(n, set()) for n, known in zip(panel, panel_ids, strict=True)]
     panel_ids = [n if is_ensembl(n) else min(i) if len(i) == 1 else "" for n, i in zip(panel, ids, strict=True)]
     alignment = GeneAlignment(panel, names, target, how, panel_ids)
     if not alignment.measured.any():
@@ -323,17 +331,39 @@ def read_gene_table(path: str | Path) -> tuple[dict[str, set[str]], dict[str, se
     for gene_id, symbol in _read_pairs(
         path, ("ensgene", "ensembl_id", "ensembl_gene_id", "gene_id"), ("symbol", "gene_name")
     ):
-        symbols_of.setdefault(strip_version(gene_id), set()).add(symbol)
+        symbols_of.setdefault(gene_id, set()).add(symbol)
         ids_of.setdefault(symbol, set()).add(strip_version(gene_id))
     return symbols_of, ids_of
 
 
 def read_aliases(path: str | Path) -> tuple[dict[str, set[str]], set[str]]:
-    """Read a table with aliases: (symbol -> approved symbols, all approved symbols)."""
-    approved_of: dict[str, set[str]] = {}
-    for alias, symbol in _read_pairs(path, ("Symbol", "alias"), ("Approved.Symbol", "approved")):
-        approved_of.setdefault(alias, set()).add(symbol)
-    return approved_of, set().union(*approved_of.values()) if approved_of else set()
+    """Read a table with aliases: (symbol -> approved symbols, all approved symbols).
+
+    Two layouts, so that a newer table can be downloaded and put in its place: one row per alias (`Symbol`,
+    `Approved.Symbol`), or one row per gene as HGNC publishes it (`symbol`, and `alias_symbol`, `prev_symbol` or
+    `synonyms`, several names joined by `|`). A previous symbol of one gene that is an alias of another is the previous
+    one: it was that gene's name.
+
+    Raises:
+        SourceError: Neither layout.
+    """
+    with _open_text(path) as file:
+        header = file.readline().rstrip("\r\n").split("\t")
+    alias_columns = [column for column in ("alias_symbol", "synonyms", "aliases") if column in header]
+    if "symbol" not in header or not (alias_columns or "prev_symbol" in header):
+        approved_of: dict[str, set[str]] = {}
+        for alias, symbol in _read_pairs(path, ("Symbol", "alias"), ("Approved.Symbol", "approved")):
+            approved_of.setdefault(alias, set()).add(symbol)
+        return approved_of, set().union(*approved_of.values()) if approved_of else set()
+    approved, previous, aliased = set(), {}, {}
+    with _open_text(path) as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            approved.add(row["symbol"])
+            for columns, names_of in ((["prev_symbol"], previous), (alias_columns, aliased)):
+                for name in "|".join(row.get(column) or "" for column in columns).split("|"):
+                    if name.strip(' "'):
+                        names_of.setdefault(name.strip(' "'), set()).add(row["symbol"])
+    return aliased | previous, approved
 
 
 def _read_pairs(path, first: Sequence[str], second: Sequence[str]):

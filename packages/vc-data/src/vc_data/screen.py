@@ -301,7 +301,7 @@ def _write_matrix(folder: Path, rows, order: np.ndarray, n_genes: int, dtype: np
         os.truncate(lengths_fpath, 8 * start)
     n_values = done["n_values"] if done else 0
     columns = {name: _Column(group[name], n_values) for name in ("data", "indices")}
-    step, noted = max(1, min(1024, BATCH_ELEMENTS // 64)), start
+    step, noted = max(1, min(1024, BATCH_ELEMENTS >> 14)), start
     with tqdm(total=len(order), initial=start, desc="writing screen", unit="cell", disable=None) as bar:
         while start < len(order):
             block = rows(order[start : start + step])

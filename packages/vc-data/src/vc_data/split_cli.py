@@ -134,7 +134,7 @@ def make(screen, options: SplitOptions) -> "Splits":
             screen, fold=o.fold, n_folds=o.folds, val=o.val > 0, others=others, groups=groups, **shared
         )
     if o.recipe == "follow":
-        return splitting.follow(screen, _read_pairs(need("others")), **shared)
+        return splitting.follow(screen, read_pairs(need("others")), **shared)
     if o.recipe == "by_cell_line":
         lines = o.test_lines or o.test
         return splitting.by_cell_line(screen, test_lines=lines, val_lines=o.val_lines, unseen=o.unseen, **shared)
@@ -163,13 +163,19 @@ def check(files: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg
     """
     import vc_data.split as splitting
 
-    pairs = _read_pairs(files)
+    pairs = read_pairs(files)
     names = [path.name for path in files[::2]]
     print("\n".join(splitting.check_corpus(pairs, names)))
     print(f"no leak among {len(names)} screens; next: train on them together")
 
 
-def _read_pairs(files: tuple[Path, ...]) -> list[tuple[object, "Splits"]]:
+def read_pairs(files: tuple[Path, ...]) -> list[tuple[object, "Splits"]]:
+    """Screens, each followed by its splits, read and checked.
+
+    Raises:
+        OptionError: An odd number of files, or none.
+        ContractError: One of them breaks its contract.
+    """
     from vc_data.screen import read_screen
     from vc_data.splits_v1 import read_splits
 
