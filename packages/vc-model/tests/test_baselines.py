@@ -110,7 +110,7 @@ def test_feature_ridge_is_ridge_with_one_of_the_penalties():
     table, effect = world.train, EFFECTS["feature_ridge"](world.train)
     problem = make_problem(table)
     x, mean = problem.x_sf, table.delta_pg.mean(axis=0)
-    target = problem.z_sk @ problem.lift_kp @ table.delta_pg  # the effects in their first 50 components
+    target = problem.z_sk @ problem.basis_rg[: problem.z_sk.shape[1]]  # the effects in their first 50 components
     x_test = problem.features.transform(world.test).astype(float)
     gram = x @ x.T
     guesses = []

@@ -1,7 +1,7 @@
 """Point predictions that are linear in measured effects.
 
-Every baseline is one: it gives a coefficient per row of a basis, mostly of the training effects themselves. So a stack
-of many of them costs one matrix product, and a checkpoint stores the shared basis once.
+Every baseline is one: it gives a coefficient per row of a basis: of the training effects, of their main components or of
+their means. Bases are shared, so a stack of many baselines costs few products and a checkpoint stores each basis once.
 """
 
 from abc import ABC, abstractmethod
@@ -9,8 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
+import scipy.sparse as sp
 
 from vc_model.table import Conditions, EffectTable
+
+SPARSE = 0.02  # share of entries below which a product skips the empty ones
 
 
 class Effect(ABC):
@@ -62,8 +65,19 @@ def combine(
             scaled_qr = factor_q1 * weight_qr.astype(np.float32)
             known = total.get(id(basis_rg))
             total[id(basis_rg)] = (scaled_qr if known is None else known[0] + scaled_qr, basis_rg)
-    blocks = [weight_qr @ basis_rg for weight_qr, basis_rg in total.values()]
-    return blocks[0] if len(blocks) == 1 else np.sum(blocks, axis=0)
+    result_qg = None
+    for weight_qr, basis_rg in total.values():
+        filled = np.count_nonzero(weight_qr)
+        if filled == 0 and (result_qg is not None or len(total) > 1):
+            continue
+        # Weights of measured effects have few entries per row.
+        weight_qr = sp.csr_array(weight_qr) if filled < SPARSE * weight_qr.size else weight_qr
+        block_qg = weight_qr @ basis_rg
+        result_qg = block_qg if result_qg is None else np.add(result_qg, block_qg, out=result_qg)
+    if result_qg is None:
+        basis_rg = next(iter(total.values()))[1]
+        return np.zeros((len(conditions), basis_rg.shape[1]), dtype=np.float32)
+    return result_qg
 
 
 def sum_by_owner(weight_rk: np.ndarray, owner_r: np.ndarray, n_owners: int) -> np.ndarray:

@@ -98,11 +98,16 @@ class FittedAnchored:
     shift_cg: np.ndarray
     support: Support
 
-    def predict(self, conditions: Conditions) -> Prediction:
-        """Predict effects, profiles, variances, and whether the training data speak about the question."""
+    def predict(self, conditions: Conditions, *, epistemic: bool = True) -> Prediction:
+        """Predict effects, profiles, variances, and whether the training data speak about the question.
+
+        Args:
+            conditions: What to predict.
+            epistemic: Whether the epistemic part of the variance is wanted; it is most of the work.
+        """
         contexts = conditions.contexts_or(self.contexts)
         bin_q = self.stack.known.bins(conditions)
-        delta_qg = self.stack.delta(conditions)
+        delta_qg, epistemic_qg = self.stack.predict(conditions) if epistemic else (self.stack.delta(conditions), None)
         gate_q2 = self.gate_b2[bin_q]
         if self.residual is not None and gate_q2.any():
             # Conditions whose gates are shut keep the stack's numbers to the bit.
@@ -111,8 +116,9 @@ class FittedAnchored:
             delta_qg[at] += gate_q2[at, :1] * r1_qg + gate_q2[at, 1:] * r2_qg
         if self.direct is not None:
             delta_qg = self.direct.apply(delta_qg, conditions, contexts, bin_q)
-        epistemic_qg = self.stack.variance(conditions)
-        var_qg = np.maximum(self.spread.variance(conditions, delta_qg), epistemic_qg)
+        var_qg = self.spread.variance(conditions, delta_qg)
+        if epistemic_qg is not None:
+            np.minimum(epistemic_qg, var_qg, out=epistemic_qg)
         return make_prediction(
             conditions,
             np.maximum(contexts.base_cg + shift_of(contexts, self.contexts, self.shift_cg), 0),

@@ -7,13 +7,13 @@ means: a stack that rather predicts nothing keeps the direction in which somethi
 too: it is what the training set does not say about how to weigh the anchors.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import nnls
 
 from vc_model.baselines.singles import noise_weights
-from vc_model.effect import BasisEffect, Effect
+from vc_model.effect import BasisEffect, Effect, combine
 from vc_model.folds import BINS, KnownActions, OutOfFold, known_actions, target_groups
 from vc_model.spread import FALLBACK
 from vc_model.table import Action, Conditions, EffectTable
@@ -62,42 +62,50 @@ class Stack(Effect):
     doubt_kbj: np.ndarray
     whole_b: np.ndarray
 
-    def variance(self, conditions: Conditions) -> np.ndarray:
-        """[q, g] float32 variance of the prediction over the draws of the weights."""
-        total_qg = np.zeros((len(conditions), self.anchors[-1].basis_rg.shape[1]), dtype=np.float32)
-        for weight_bj in self.doubt_kbj:
-            part_qg = replace(self, weight_bj=weight_bj).delta(conditions)
-            total_qg += np.square(part_qg, out=part_qg)
-        return total_qg
-
     def parts(self, conditions: Conditions) -> list[tuple[np.ndarray, np.ndarray]]:
         """The weighted parts of all anchors."""
+        return self._parts(conditions, self.weight_bj[None])[0]
+
+    def predict(self, conditions: Conditions) -> tuple[np.ndarray, np.ndarray]:
+        """The effect and its variance over the draws of the weights, both [q, g] float32."""
+        weight_kbj = np.concatenate([self.weight_bj[None], self.doubt_kbj])
+        delta_qg, *doubts = (combine([(1.0, parts)], conditions) for parts in self._parts(conditions, weight_kbj))
+        variance_qg = np.zeros_like(delta_qg)
+        for doubt_qg in doubts:
+            variance_qg += np.square(doubt_qg, out=doubt_qg)
+        return delta_qg, variance_qg
+
+    def _parts(self, conditions: Conditions, weight_kbj: np.ndarray) -> list[list[tuple[np.ndarray, np.ndarray]]]:
+        """Parts of k stacks that share their anchors; each anchor is asked once."""
         bin_q = self.known.bins(conditions)
         whole_q = self.whole_b[bin_q]
-        gathered = self._weighted(conditions, bin_q, whole_q)
-        if not whole_q.all():
-            owner_r, singles = conditions.subset(~whole_q).components()
-            owner_r = np.flatnonzero(~whole_q)[owner_r]
-            n = len(conditions)
-            for weight_rk, basis_rg in self._weighted(
-                singles, self.known.bins(singles), np.ones(len(singles), dtype=bool)
-            ):
-                total_qk = np.zeros((n, weight_rk.shape[1]), dtype=np.float32)
-                np.add.at(total_qk, owner_r, weight_rk)
-                gathered.append((total_qk, basis_rg))
+        gathered = self._weighted(conditions, bin_q, whole_q, weight_kbj)
+        if whole_q.all():
+            return gathered
+        owner_r, singles = conditions.subset(~whole_q).components()
+        owner_r = np.flatnonzero(~whole_q)[owner_r]
+        summed = self._weighted(singles, self.known.bins(singles), np.ones(len(singles), dtype=bool), weight_kbj)
+        for parts, more in zip(gathered, summed, strict=True):
+            for weight_rn, basis_ng in more:
+                total_qn = np.zeros((len(conditions), weight_rn.shape[1]), dtype=np.float32)
+                np.add.at(total_qn, owner_r, weight_rn)
+                parts.append((total_qn, basis_ng))
         return gathered
 
     def _weighted(
-        self, conditions: Conditions, bin_q: np.ndarray, use_q: np.ndarray
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        gathered = []
+        self, conditions: Conditions, bin_q: np.ndarray, use_q: np.ndarray, weight_kbj: np.ndarray
+    ) -> list[list[tuple[np.ndarray, np.ndarray]]]:
+        gathered = [[] for _ in weight_kbj]
         for at, anchor in enumerate(self.anchors):
-            factor_q = np.where(use_q, self.weight_bj[bin_q, at], 0).astype(np.float32)
-            if factor_q.any():
-                gathered += [(factor_q[:, None] * weight, basis) for weight, basis in anchor.parts(conditions)]
-        return gathered or [
-            (np.zeros((len(conditions), len(self.anchors[0].basis_rg)), np.float32), self.anchors[0].basis_rg)
-        ]
+            factor_kq = np.where(use_q, weight_kbj[:, bin_q, at], 0).astype(np.float32)
+            if not factor_kq.any():
+                continue
+            parts = anchor.parts(conditions)
+            for factor_q, own in zip(factor_kq, gathered, strict=True):
+                own += [(factor_q[:, None] * weight_qn, basis_ng) for weight_qn, basis_ng in parts]
+        basis_ng = self.anchors[-1].basis_rg
+        nothing = [(np.zeros((len(conditions), len(basis_ng)), np.float32), basis_ng)]
+        return [own or list(nothing) for own in gathered]
 
 
 def fit_stack(

@@ -40,8 +40,10 @@ class Additive(Effect):
         own_rp = np.zeros((len(singles), len(self.lines)), dtype=np.float32)
         own_rp[np.flatnonzero(known_r), row_r[known_r]] = 1
         other_rk = np.where(known_r[:, None], 0, self.missing.weigh(singles))
-        norm_r = np.where(known_r, self.norm_p[row_r], np.linalg.norm(other_rk @ self.missing.basis_rg, axis=1))
         combined_r = conditions.sizes[owner_r] > 1
+        norm_r = np.where(known_r, self.norm_p[row_r], 0)
+        guessed = np.flatnonzero(~known_r & combined_r)
+        norm_r[guessed] = np.linalg.norm(other_rk[guessed] @ self.missing.basis_rg, axis=1)
         scale_r1 = np.where(combined_r, np.where(_is_largest(owner_r, norm_r), *self.scale_2), 1)[:, None]
         return [
             (sum_by_owner(own_rp * scale_r1, owner_r, len(conditions)), self.basis_pg),

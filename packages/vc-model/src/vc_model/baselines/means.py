@@ -19,56 +19,60 @@ class LineMean(BasisEffect):
     """One effect per cell line, whatever the perturbation.
 
     Attributes:
-        basis_rg: [p, g] training effects.
+        basis_rg: [l + 1, g] effect of each trained line; the last row is for lines without training conditions.
         lines: Trained cell lines.
-        weight_lp: [l + 1, p] weights per trained line; the last row is for lines without training conditions.
     """
 
     basis_rg: np.ndarray
     lines: tuple[str, ...]
-    weight_lp: np.ndarray
 
     def weigh(self, conditions: Conditions) -> np.ndarray:
-        """The weights of each condition's line."""
-        return self.weight_lp[line_rows(self.lines, conditions)]
+        """A one for each condition's line."""
+        return np.eye(len(self.lines) + 1, dtype=np.float32)[line_rows(self.lines, conditions)]
 
 
 @dataclass(frozen=True, eq=False)
-class SeenEffect(BasisEffect):
+class SeenEffect(Effect):
     """Average of the same perturbation's training effects over cell lines; unseen ones get `other_p`.
 
     Attributes:
         basis_rg: [p, g] training effects.
         actions: The p training actions.
         weight_p: [p] weight of each training row in an average.
-        other_p: [p] weights for what was never seen.
+        other_1g: [1, g] float32, effect of what was never seen.
         sum_components: Whether an unseen combination is the sum of its components instead.
     """
 
     basis_rg: np.ndarray
     actions: tuple[Action, ...]
     weight_p: np.ndarray
-    other_p: np.ndarray
+    other_1g: np.ndarray
     sum_components: bool
 
-    def weigh(self, conditions: Conditions) -> np.ndarray:
+    def parts(self, conditions: Conditions) -> list[tuple[np.ndarray, np.ndarray]]:
         """Average of matching rows: the same action, else the same targets and mode at any dose."""
+        weight_qp, other_q1 = self._weigh(conditions)
+        return [(weight_qp, self.basis_rg), (other_q1, self.other_1g)]
+
+    def _weigh(self, conditions: Conditions) -> tuple[np.ndarray, np.ndarray]:
         exact: dict[Action, list[int]] = {}
         alike: dict[tuple[tuple[str, ...], int], list[int]] = {}
         for row, action in enumerate(self.actions):
             exact.setdefault(action, []).append(row)
             alike.setdefault((action.targets, action.mode), []).append(row)
         weight_qp = np.zeros((len(conditions), len(self.actions)), dtype=np.float32)
+        other_q1 = np.zeros((len(conditions), 1), dtype=np.float32)
         for q, action in enumerate(conditions.actions):
             rows = exact.get(action) or alike.get((action.targets, action.mode))
             if rows:
                 weight_qp[q, rows] = self.weight_p[rows] / self.weight_p[rows].sum()
             elif self.sum_components and len(action.targets) > 1:
                 parts = Conditions(conditions.cell_line[[q]], (action,)).components()[1]
-                weight_qp[q] = self.weigh(parts).sum(axis=0)
+                weight_rp, other_r1 = self._weigh(parts)
+                weight_qp[q], other_q1[q] = weight_rp.sum(axis=0), other_r1.sum()
             else:
-                weight_qp[q] = self.other_p
-        return weight_qp
+                other_q1[q] = 1
+        return weight_qp, other_q1
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,21 +119,20 @@ class GaussianEffect(BasisEffect):
 
 def fit_no_change(table: EffectTable) -> Effect:
     """The effect is 0."""
-    weight_lp = np.zeros((len(table.trained_lines) + 1, len(table)), dtype=np.float32)
-    return LineMean(table.delta_pg, table.trained_lines, weight_lp)
+    return LineMean(np.zeros((len(table.trained_lines) + 1, len(table.genes)), dtype=np.float32), table.trained_lines)
 
 
 def fit_mean_effect(table: EffectTable) -> Effect:
     """Mean of the line's training effects, every perturbation counting the same; untrained lines: mean over lines."""
     everything = np.ones(len(table), dtype=bool)
-    return LineMean(table.delta_pg, table.trained_lines, line_weights(table, everything, "conditions"))
+    return LineMean(line_weights(table, everything, "conditions") @ table.delta_pg, table.trained_lines)
 
 
 def fit_context_mean(table: EffectTable) -> Effect:
     """Mean over all perturbed training cells of the line minus its batch-matched controls; untrained lines: 0."""
     weight_lp = line_weights(table, np.ones(len(table), dtype=bool), "cells")
     weight_lp[-1] = 0
-    return LineMean(table.delta_pg, table.trained_lines, weight_lp)
+    return LineMean(weight_lp @ table.delta_pg, table.trained_lines)
 
 
 def fit_cell_line_mean(table: EffectTable) -> Effect:
@@ -137,20 +140,21 @@ def fit_cell_line_mean(table: EffectTable) -> Effect:
     everything = np.ones(len(table), dtype=bool)
     weight_lp = line_weights(table, everything, "cells")
     weight_lp[-1] = line_weights(table, everything, "conditions")[-1]
-    return LineMean(table.delta_pg, table.trained_lines, weight_lp)
+    return LineMean(weight_lp @ table.delta_pg, table.trained_lines)
 
 
 def fit_pert_mean(table: EffectTable) -> Effect:
     """Unweighted mean of the same perturbation's effects over training lines; 0 if it was never seen."""
     ones_p = np.ones(len(table), dtype=np.float32)
-    return SeenEffect(table.delta_pg, table.conditions.actions, ones_p, 0 * ones_p, sum_components=False)
+    other_1g = np.zeros((1, len(table.genes)), dtype=np.float32)
+    return SeenEffect(table.delta_pg, table.conditions.actions, ones_p, other_1g, sum_components=False)
 
 
 def fit_txpert_general(table: EffectTable) -> Effect:
     """Cell-weighted mean of the perturbation's effects over lines; unseen: cell-weighted mean of all; combos: sums."""
     weight_p = table.n_cells_p.astype(np.float32)
-    other_p = weight_p / weight_p.sum()
-    return SeenEffect(table.delta_pg, table.conditions.actions, weight_p, other_p, sum_components=True)
+    other_1g = (weight_p / weight_p.sum())[None] @ table.delta_pg
+    return SeenEffect(table.delta_pg, table.conditions.actions, weight_p, other_1g, sum_components=True)
 
 
 def fit_random(table: EffectTable, seed: int = 0) -> Effect:

@@ -19,19 +19,19 @@ class NearestNeighbours(FeatureEffect):
 
     Attributes:
         x_sf: [s, f] training features.
-        lift_sp: [s, p] deviation weights of each training perturbation, shrinkage included.
+        z_sk: [s, k] deviation scores of each training perturbation, shrinkage included.
         k: Number of neighbours.
         temperature: Of the softmax.
     """
 
     x_sf: np.ndarray
-    lift_sp: np.ndarray
+    z_sk: np.ndarray
     k: int
     temperature: float
 
     def deviate(self, x_rf: np.ndarray, singles: Conditions) -> np.ndarray:
-        """[r, p] weights of the deviation."""
-        return _attend(cosines(x_rf, self.x_sf), self.k, self.temperature).astype(np.float32) @ self.lift_sp
+        """[r, k] scores of the deviation."""
+        return _attend(cosines(x_rf, self.x_sf), self.k, self.temperature).astype(np.float32) @ self.z_sk
 
 
 def fit_knn(table: EffectTable) -> Effect:
@@ -55,12 +55,11 @@ def fit_knn(table: EffectTable) -> Effect:
                 best, chosen = error, (k, temperature, shrink)
     k, temperature, shrink = chosen
     return NearestNeighbours(
-        table.delta_pg,
+        problem.basis_rg,
         problem.features,
         table.trained_lines,
-        problem.mean_lp,
         problem.x_sf.astype(np.float32),
-        (shrink * problem.z_sk @ problem.lift_kp).astype(np.float32),
+        (shrink * problem.z_sk).astype(np.float32),
         k,
         temperature,
     )

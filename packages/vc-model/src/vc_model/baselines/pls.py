@@ -29,11 +29,10 @@ def fit_pls(table: EffectTable) -> Effect:
     fits = [np.zeros((x_sf.shape[1], z_sk.shape[1])), *pls_coefficients(x_sf, z_sk)]
     coefficient_fk = fits[min(n_components, len(fits) - 1)]
     return FeatureRidge(
-        table.delta_pg,
+        problem.basis_rg,
         problem.features,
         table.trained_lines,
-        problem.mean_lp,
-        (coefficient_fk @ problem.lift_kp).astype(np.float32),
+        coefficient_fk.astype(np.float32),
     )
 
 

@@ -16,38 +16,38 @@ OTHER_LINE = 0.5  # kernel between the same features in two cell lines
 
 @dataclass(frozen=True, eq=False)
 class FeatureRidge(FeatureEffect):
-    """Linear in the features: deviation weights = x @ coefficient_fp."""
+    """Linear in the features: deviation scores = x @ coefficient_fk."""
 
-    coefficient_fp: np.ndarray
+    coefficient_fk: np.ndarray
 
     def deviate(self, x_rf: np.ndarray, singles: Conditions) -> np.ndarray:
-        """[r, p] weights of the deviation."""
-        return x_rf @ self.coefficient_fp
+        """[r, k] scores of the deviation."""
+        return x_rf @ self.coefficient_fk
 
 
 @dataclass(frozen=True, eq=False)
 class KernelRidge(FeatureEffect):
-    """Sum over feature blocks of cosine and Gaussian kernels: deviation weights = k(x, training x) @ dual_sp.
+    """Sum over feature blocks of cosine and Gaussian kernels: deviation scores = k(x, training x) @ dual_sk.
 
     Attributes:
         x_sf: [s, f] training features.
         line_s: [s] training lines, positions in `lines`.
         width_b: Squared kernel widths of the blocks in use (median of training distances).
         blocks: Names of the blocks in use.
-        dual_sp: [s, p] coefficients.
+        dual_sk: [s, k] coefficients.
     """
 
     x_sf: np.ndarray
     line_s: np.ndarray
     width_b: np.ndarray
     blocks: tuple[str, ...]
-    dual_sp: np.ndarray
+    dual_sk: np.ndarray
 
     def deviate(self, x_rf: np.ndarray, singles: Conditions) -> np.ndarray:
-        """[r, p] weights of the deviation."""
+        """[r, k] scores of the deviation."""
         kernel_rs = _kernel(x_rf, self.x_sf, self.features, self.blocks, self.width_b)
         same_rs = line_rows(self.lines, singles)[:, None] == self.line_s
-        return (kernel_rs * np.where(same_rs, 1, OTHER_LINE)).astype(np.float32) @ self.dual_sp
+        return (kernel_rs * np.where(same_rs, 1, OTHER_LINE)).astype(np.float32) @ self.dual_sk
 
 
 def fit_feature_ridge(table: EffectTable) -> Effect:
@@ -57,11 +57,10 @@ def fit_feature_ridge(table: EffectTable) -> Effect:
     good = size_r > 1e-6 * size_r.max(initial=1e-12)
     alpha_sk = _dual(problem, vector_sr[:, good], size_r[good] ** 2)
     return FeatureRidge(
-        table.delta_pg,
+        problem.basis_rg,
         problem.features,
         table.trained_lines,
-        problem.mean_lp,
-        (problem.x_sf.T @ alpha_sk @ problem.lift_kp).astype(np.float32),
+        (problem.x_sf.T @ alpha_sk).astype(np.float32),
     )
 
 
@@ -83,15 +82,14 @@ def fit_kernel_ridge(table: EffectTable) -> Effect:
     value_r, vector_sr = top_eigen(kernel_ss * root_s[:, None] * root_s, len(kernel_ss))
     alpha_sk = _dual(problem, vector_sr, value_r)
     return KernelRidge(
-        table.delta_pg,
+        problem.basis_rg,
         problem.features,
         table.trained_lines,
-        problem.mean_lp,
         problem.x_sf.astype(np.float32),
         line_s,
         width_b,
         tuple(blocks),
-        (alpha_sk @ problem.lift_kp).astype(np.float32),
+        alpha_sk.astype(np.float32),
     )
 
 

@@ -1,8 +1,8 @@
 """What all feature-based baselines share: deviations of single effects from their line's mean, in few components.
 
 Feature models learn how a single perturbation's effect deviates from the mean effect of its line. The deviations are
-projected onto their first 50 principal components, found in the p x p Gram space, so fitting never touches genes. A
-fitted model is again a weighted sum of training effects.
+projected onto their first 50 principal components, found in the p x p Gram space, so fitting hardly touches genes. A
+fitted model is a weighted sum of these components and the lines' means.
 """
 
 from abc import abstractmethod
@@ -28,20 +28,18 @@ class SingleProblem:
         rows: [s] rows of the table with one target.
         x_sf: [s, f] float64 features.
         z_sk: [s, k] float64 deviations in principal components.
-        lift_kp: [k, p] float64; scores @ lift_kp are weights of training effects.
+        basis_rg: [k + l + 1, g] float32, the components and then the lines' mean effects (last: mean over lines).
         weight_s: [s] noise-aware weights with mean 1.
         group_s: [s] int, rows of the same target share a number.
-        mean_lp: [l + 1, p] weights of the mean effects.
     """
 
     features: FeatureMap
     rows: np.ndarray
     x_sf: np.ndarray
     z_sk: np.ndarray
-    lift_kp: np.ndarray
+    basis_rg: np.ndarray
     weight_s: np.ndarray
     group_s: np.ndarray
-    mean_lp: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,19 +49,19 @@ class FeatureEffect(BasisEffect):
     basis_rg: np.ndarray
     features: FeatureMap
     lines: tuple[str, ...]
-    mean_lp: np.ndarray
 
     def weigh(self, conditions: Conditions) -> np.ndarray:
-        """Sum over targets of the mean's weights and the deviation's weights."""
+        """Sum over targets of the deviation's scores and a one for the mean."""
         return sum_of_components(self._weigh_singles, conditions)
 
     @abstractmethod
     def deviate(self, x_rf: np.ndarray, singles: Conditions) -> np.ndarray:
-        """[r, p] weights of the deviation of single perturbations with features x."""
+        """[r, k] scores of the deviation of single perturbations with features x."""
 
     def _weigh_singles(self, singles: Conditions) -> np.ndarray:
         x_rf = self.features.transform(singles)
-        return self.mean_lp[line_rows(self.lines, singles)] + self.deviate(x_rf, singles)
+        mean_rl = np.eye(len(self.lines) + 1, dtype=np.float32)[line_rows(self.lines, singles)]
+        return np.concatenate([self.deviate(x_rf, singles), mean_rl], axis=1)
 
 
 def noise_weights(table: EffectTable) -> np.ndarray:
@@ -87,10 +85,9 @@ def _make(table: EffectTable) -> SingleProblem:
         rows=parts.rows,
         x_sf=features.transform(singles).astype(np.float64),
         z_sk=parts.score_sk,
-        lift_kp=parts.lift_kp,
+        basis_rg=np.concatenate([parts.lift_kp, parts.mean_lp]).astype(np.float32) @ table.delta_pg,
         weight_s=weight_s / max(float(weight_s.mean()), 1e-12) if len(singles) else weight_s,
         group_s=target_groups(singles),
-        mean_lp=parts.mean_lp,
     )
 
 
