@@ -320,6 +320,11 @@ def test_scale_is_found_as_cell_eval_finds_it(peer, values, found, layout):
         assert read() == found
 
 
+def test_log1p_where_counts_are_asked_for_is_refused():
+    with pytest.raises(VcEvalError, match=r"real .*counts were asked for .*as log1p"):
+        ours(screen(0, log=False), screen(0), allow_counts=True)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
 def test_values_that_cannot_be_expression_are_refused_with_cell_and_gene(bad):
     real = screen(0)

@@ -309,8 +309,13 @@ def _check_scale(
             f"{where}: X has fractions and reaches {maximum:g} (cell {cell!r}, gene {gene!r}); expected whole counts, or "
             f"log1p values below {LOG_LIMIT:g}. Take log1p of normalised values, of every cell."
         )
+    if settings.allow_counts and fraction > FRACTION and maximum < LOG_LIMIT:
+        raise VcEvalError(
+            f"{where}: counts were asked for (--allow-counts), but X has fractions and stays below {LOG_LIMIT:g}, as log1p "
+            "values do. Pass counts, or leave the option out."
+        )
     if fraction > FRACTION or settings.allow_counts:
-        found = "log1p" if fraction > FRACTION and maximum < LOG_LIMIT else "counts"
+        found = "counts" if settings.allow_counts else "log1p"
         return Scale(found=found, target_sum=None, minimum=float(minimum), maximum=float(maximum))
     positive = totals[(code_n >= 0) & (totals > 0)]
     target = float(np.median(positive.astype(matrix.dtype))) if positive.size else None
