@@ -23,7 +23,6 @@ import argparse
 import dataclasses
 
 import numpy as np
-
 from vc_data.simulate import PRESETS, Simulation, simulate
 
 N_COMPONENTS = 30

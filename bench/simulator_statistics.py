@@ -24,7 +24,6 @@ from pathlib import Path
 
 import anndata
 import numpy as np
-
 from vc_data.simulate import PRESETS, simulate
 
 MIN_CELLS = 25
