@@ -129,7 +129,7 @@ BROKEN_SPLITS = {
     "foreign condition": _condition(0, perturbation="G9"),
     "missing condition": lambda s: s["conditions"].pop(),
     "no test": _condition(3, part="val"),
-    "unknown recipe": lambda s: s.update(recipe="by_luck"),
+    "empty recipe": lambda s: s.update(recipe=""),
     "overlapping controls": lambda s: s["controls"]["input"].append(s["controls"]["reference"][0]),
     "empty controls": lambda s: s["controls"].update(evaluation=[]),
     "perturbed cell as control": lambda s: s["controls"]["input"].append("c20"),
