@@ -130,7 +130,7 @@ class Spool:
                 paths[i].unlink()
 
     def _edges(self, matrix) -> np.ndarray:
-        n_ranges = min(max(1, matrix.node["data"].shape[0] // RANGE_ELEMENTS), self.shape[0], MAX_RANGES)
+        n_ranges = min(max(1, -(-matrix.node["data"].shape[0] // RANGE_ELEMENTS)), self.shape[0], MAX_RANGES)
         return np.linspace(0, self.shape[0], n_ranges + 1).astype(np.int64)
 
     def _range_paths(self, n: int) -> list[Path]:
