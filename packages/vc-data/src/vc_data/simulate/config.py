@@ -33,9 +33,9 @@ class Difficulty:
 
 
 DIFFICULTIES: dict[str, Difficulty] = {
-    "easy": Difficulty(coherence=0.95, line_divergence=0.2, interaction=0.4, prior_missing=0.15, prior_false=0.05),
-    "medium": Difficulty(coherence=0.85, line_divergence=0.45, interaction=0.9, prior_missing=0.3, prior_false=0.15),
-    "hard": Difficulty(coherence=0.6, line_divergence=0.8, interaction=1.4, prior_missing=0.5, prior_false=0.3),
+    "easy": Difficulty(coherence=0.95, line_divergence=0.2, interaction=0.8, prior_missing=0.15, prior_false=0.05),
+    "medium": Difficulty(coherence=0.85, line_divergence=0.45, interaction=2.0, prior_missing=0.3, prior_false=0.15),
+    "hard": Difficulty(coherence=0.6, line_divergence=0.8, interaction=3.5, prior_missing=0.5, prior_false=0.3),
 }
 
 
@@ -157,12 +157,11 @@ PRESETS: dict[str, SimulatorConfig] = {
         controls_per_line=38_176,
         abundance_log_sd=0.6,
         n_batches=48,
-        basal_log_sd=1.6,
+        basal_log_sd=1.5,
         housekeeping_share=0.2,
-        silent_share=0.04,
+        silent_share=0.02,
         depth_median=54_000.0,
         depth_log_sd=0.35,
-        effect_scale=0.6,
     ),
 }
 """Named sizes: `tiny` for tests, `small` for the quickstart, `vcc` with the shape of the 2025 challenge's training file."""

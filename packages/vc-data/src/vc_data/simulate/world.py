@@ -315,7 +315,7 @@ def _state_loading(config, level, member_pathway, member_gene, regulators, edges
     sd = np.sqrt(np.sum(loading**2, axis=0))
     loading = loading * (config.state_log_sd / np.median(sd[sd > 0]))
     sd = np.sqrt(np.sum(loading**2, axis=0))
-    most = 3.0 * config.state_log_sd
+    most = 2.0 * config.state_log_sd
     loading = loading * np.minimum(1.0, most / np.maximum(sd, 1e-12))
     # Without a weighted mean, a cell's state does not change the sum over genes to first order, so depth stays depth.
     share = np.exp(level) / np.exp(level).sum()
