@@ -2,7 +2,7 @@
 
     uv run python bench/quality.py ../shared/data/single_cell/norman2019_k562_crispra_500g.h5ad docs/log
     uv run python bench/quality.py ../shared/data/single_cell/kang2018_pbmc_ifnb.h5ad docs/log --recipe by_cell_line
-    uv run python bench/quality.py simulated:tiny docs/log
+    uv run python bench/quality.py simulated:small:hard docs/log --world-seed 1
 
 Each split holds out perturbations (or one cell line after the other); all models see the same training conditions. The
 model runs with several seeds, whose scores are averaged condition by condition. Differences are paired by condition and
@@ -25,7 +25,7 @@ from vc_data import split as splitting
 from vc_data.columns import Columns
 from vc_data.convert import ConvertOptions, convert
 from vc_data.screen import read_screen as read_source
-from vc_data.simulate import PRESETS, write_simulation
+from vc_data.simulate import PRESETS, SimulatorConfig, write_simulation
 from vc_eval import calibration, ceiling
 from vc_eval.bootstrap import cluster_means, cluster_weights, interval
 from vc_eval.contracts import read_screen, read_splits
@@ -65,7 +65,7 @@ def prepare(source: str, folder: Path, args: argparse.Namespace) -> tuple[Path, 
     """Convert the screen, make features where there are gene sets, and write the splits."""
     genesets = args.genesets
     if source.startswith("simulated:"):
-        write_simulation(PRESETS[source.split(":")[1]], 0, folder / "simulated")
+        write_simulation(simulator_config(source), args.world_seed, folder / "simulated")
         fpath, genesets = folder / "simulated" / "screen.h5ad", genesets or folder / "simulated" / "pathways.gmt"
     else:
         fpath = Path(source)
@@ -88,6 +88,13 @@ def prepare(source: str, folder: Path, args: argparse.Namespace) -> tuple[Path, 
         fpaths.append(folder / f"split-{seed}.json")
         splitting.write_splits(made, fpaths[-1], parents={})
     return screen_fpath, features_fpath, fpaths
+
+
+def simulator_config(source: str) -> SimulatorConfig:
+    """The screen that `simulated:PRESET` or `simulated:PRESET:DIFFICULTY` names."""
+    _, preset, *difficulty = source.split(":")
+    config = PRESETS[preset]
+    return replace(config, difficulty=difficulty[0]) if difficulty else config
 
 
 def name_of(source: str) -> str:
@@ -188,6 +195,8 @@ def page(source: str, scores: pd.DataFrame, facts: dict, args: argparse.Namespac
     models = [*LADDER, *BASELINES, NULL, SPLIT_HALF]
     mean = scores.groupby("model")[list(METRICS)].mean()
     command = f"uv run python bench/quality.py {Path(source).name} docs/log --recipe {args.recipe}"
+    if source.startswith("simulated:"):
+        command += f" --world-seed {args.world_seed}"
     trains, tests = zip(*facts["sizes"], strict=True)
     text = [
         f"# Quality on {name_of(source)}",
@@ -270,7 +279,7 @@ def signed(gain: float, lower: float, upper: float, n: int) -> str:
 def main() -> None:
     """Run one screen and write its page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", help="an .h5ad with raw counts, or simulated:tiny, simulated:small")
+    parser.add_argument("source", help="an .h5ad with raw counts, or simulated:PRESET[:DIFFICULTY]")
     parser.add_argument("folder", type=Path, help="where the page goes: quality-NAME.md")
     parser.add_argument("--recipe", choices=["by_perturbation", "by_cell_line"], default="by_perturbation")
     parser.add_argument("--splits", type=int, default=5)
@@ -278,6 +287,7 @@ def main() -> None:
     parser.add_argument("--test", type=float, default=0.25)
     parser.add_argument("--cell-line", default=None, help="column(s) of the cell line, as for `vc quickstart`")
     parser.add_argument("--genesets", type=Path, default=None)
+    parser.add_argument("--world-seed", type=int, default=0, help="which world is simulated")
     args = parser.parse_args()
     scores, facts = run(args.source, args)
     args.folder.mkdir(parents=True, exist_ok=True)

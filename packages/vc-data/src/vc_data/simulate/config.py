@@ -147,6 +147,15 @@ PRESETS: dict[str, SimulatorConfig] = {
         depth_median=3000.0,
     ),
     "small": SimulatorConfig(),
+    "thousand": SimulatorConfig(
+        n_genes=4000,
+        n_pathways=80,
+        n_singles=1000,
+        n_pairs=200,
+        cells_per_condition=25,
+        controls_per_line=2000,
+        depth_median=8000.0,
+    ),
     "vcc": SimulatorConfig(
         n_genes=18_080,
         n_pathways=120,
@@ -164,4 +173,5 @@ PRESETS: dict[str, SimulatorConfig] = {
         depth_log_sd=0.35,
     ),
 }
-"""Named sizes: `tiny` for tests, `small` for the quickstart, `vcc` with the shape of the 2025 challenge's training file."""
+"""Named sizes: `tiny` for tests, `small` for the quickstart, `thousand` perturbations for comparisons with power, `vcc` with
+the shape of the 2025 challenge's training file."""
