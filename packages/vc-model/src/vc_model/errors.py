@@ -15,3 +15,7 @@ class TableError(VcModelError):
 
 class CheckpointError(ContractError):
     """A checkpoint is incomplete, or its parameters are not what its configuration asks for."""
+
+
+class TrainingError(VcModelError):
+    """A training run that cannot start, go on or be resumed; the text says what to change."""

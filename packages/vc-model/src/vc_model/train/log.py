@@ -1,0 +1,91 @@
+"""`metrics.jsonl`: one JSON object per logged step, and trackers that may look on.
+
+The file is the record; a tracker is an optional reader of it.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from vc_model.errors import TrainingError
+
+
+class Tracker(Protocol):
+    """Anything that wants to see metrics as they are written."""
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Take the values of one step."""
+        ...
+
+
+class MetricsLog:
+    """Appends to a metrics file; what lies beyond the step a run goes on from is cut off.
+
+    Args:
+        path: The file.
+        step: The run goes on after this many steps; later lines are of a run that was lost.
+        tracker: Also gets every line.
+    """
+
+    def __init__(self, path: Path, step: int = 0, tracker: Tracker | None = None):
+        self._path, self._tracker = path, tracker
+        kept = [line for line in read_metrics(path) if line["step"] <= step] if path.exists() else []
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        temporary.replace(path)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Append the values of one step; numbers that are not finite become null."""
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        with self._path.open("a") as stream:
+            stream.write(json.dumps({"step": step, **finite}) + "\n")
+        if self._tracker is not None:
+            self._tracker.log(values, step)
+
+
+def read_metrics(path: Path) -> list[dict]:
+    """Lines of a metrics file; a last line that was cut short by a crash is left out.
+
+    Raises:
+        TrainingError: If any other line is not a JSON object with a step.
+    """
+    lines = path.read_text().split("\n")
+    rows = []
+    for number, line in enumerate(lines):
+        if not line:
+            continue
+        try:
+            row = json.loads(line)
+            row["step"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            if number == len(lines) - 1:
+                break
+            raise TrainingError(
+                f"{path}: line {number + 1}: expected a JSON object with a step, found {line[:60]!r}. Delete that line."
+            ) from error
+        rows.append(row)
+    return rows
+
+
+def make_tracker(name: str | None, *, run: str, config: Mapping[str, object]) -> Tracker | None:
+    """A tracker by name, imported only when asked for.
+
+    Args:
+        name: `wandb`, or None for none.
+        run: Name of the run.
+        config: What the run was asked for.
+
+    Raises:
+        TrainingError: If it is unknown or not installed.
+    """
+    if name is None:
+        return None
+    if name != "wandb":
+        raise TrainingError(f"tracker: expected 'wandb' or none, found {name!r}.")
+    try:
+        import wandb
+    except ImportError as error:
+        raise TrainingError("tracker: wandb is not installed. Run `uv pip install wandb`, or leave it out.") from error
+    return wandb.init(name=run, config=dict(config))
