@@ -140,7 +140,10 @@ def score(prediction, conditions: Conditions, genes: tuple[str, ...], truths) ->
         predicted = Predicted(profile_pg=mean_pg, control_g=base_pg[0], delta_pg=mean_pg - base_pg, sd_pg=None)
         values = {name: value for name, value in profile_scores(predicted, truth).items() if name in METRICS}
         sd_pg, keep_pg = np.sqrt(prediction.var_pg[at]), ~truth.excluded_pg
-        inside = calibration.coverage(predicted.delta_pg, sd_pg, truth.effects.delta_pg, truth.noise_var_pg, keep_pg)
+        widths = [prediction.conformal.width(prediction.table_p[rows], level) for level in calibration.LEVELS]
+        inside = calibration.coverage(
+            predicted.delta_pg, sd_pg, truth.effects.delta_pg, truth.noise_var_pg, keep_pg, np.stack(widths, axis=1)
+        )
         values |= {f"coverage_{level}": inside[:, level] for level in range(inside.shape[1])}
         values["predicted_error"] = calibration.predicted_error(sd_pg, keep_pg)
         frames.append(pd.DataFrame({"cell_line": truth.cell_line, "perturbation": truth.perturbations, **values}))

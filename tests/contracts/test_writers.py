@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from corpus.predictions import predictions
+from corpus.predictions import predictions, with_intervals
 from corpus.scores import scores
 from corpus.screen import screen
 
@@ -78,6 +78,7 @@ def test_predictions_of_vc_model_are_the_same_to_vc_eval(tmp_path):
     from vc_model.contracts import PredictionFile, write_predictions
 
     adata = predictions()
+    with_intervals(adata)
     file = PredictionFile(
         model="corpus",
         space="log1p_cp10k",
@@ -88,11 +89,21 @@ def test_predictions_of_vc_model_are_the_same_to_vc_eval(tmp_path):
         is_control=adata.obs["is_control"].to_numpy(),
         mean_ng=adata.X,
         sd_ng=adata.layers["sd"],
+        sd_epistemic_ng=adata.layers["sd_epistemic"],
+        levels=tuple(adata.uns["interval_levels"]),
+        width_nl=adata.obsm["interval_width"],
+        supported_n=adata.obs["supported"].to_numpy(),
+        basis_n=adata.obs["interval_basis"].to_numpy(str),
     )
     write_predictions(tmp_path / "p.zarr", file)
     found = read_predictions(tmp_path / "p.zarr")
     np.testing.assert_array_equal(found.X, adata.X)
-    np.testing.assert_array_equal(found.layers["sd"], adata.layers["sd"])
+    for layer in ("sd", "sd_epistemic"):
+        np.testing.assert_array_equal(found.layers[layer], adata.layers[layer])
+    np.testing.assert_array_equal(found.obsm["interval_width"], adata.obsm["interval_width"])
+    np.testing.assert_array_equal(found.uns["interval_levels"], adata.uns["interval_levels"])
+    for column in ("supported", "interval_basis"):
+        assert found.obs[column].tolist() == adata.obs[column].tolist()
     assert found.obs["perturbation"].tolist() == adata.obs["perturbation"].tolist()
 
 

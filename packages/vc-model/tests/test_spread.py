@@ -4,7 +4,6 @@ import numpy as np
 from vc_model.baselines import BASELINES
 from vc_model.folds import BINS, OutOfFold
 from vc_model.spread import fit_spread
-from vc_model.table import Action, Conditions
 from vc_model.testing import make_world
 
 
@@ -17,7 +16,7 @@ def test_variance_is_the_error_without_the_noise_of_measurement():
     table = replace(table, check_pg=error.astype(np.float32))
     oof = OutOfFold(np.arange(300), np.full(300, BINS.index("unseen")), {})
     spread = fit_spread(table, oof, np.zeros((300, 100), dtype=np.float32))
-    unseen = Conditions(np.array(["A"]), (Action(("new",), 0),))
+    unseen = np.array([BINS.index("unseen")])
     var_g = spread.variance(unseen, np.zeros((1, 100), dtype=np.float32))[0]
     np.testing.assert_allclose(np.sqrt(var_g[20:]), sd_g[20:], rtol=0.25)
     assert np.abs(np.log(var_g / sd_g**2)).mean() < 0.25

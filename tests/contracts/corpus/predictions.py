@@ -63,7 +63,42 @@ def _without_sd(adata: anndata.AnnData) -> None:
     del adata.layers["sd"]
 
 
+def with_intervals(adata: anndata.AnnData) -> None:
+    """Everything that may be said about uncertainty; a wide interval that cannot be promised."""
+    rng = np.random.default_rng(SEED)
+    adata.layers["sd_epistemic"] = (0.5 * adata.layers["sd"]).astype(np.float32)
+    adata.uns["interval_levels"] = np.arange(1, 10) / 10
+    width_nl = np.sort(rng.gamma(2.0, 1.0, (adata.n_obs, 9)), axis=1).astype(np.float32)
+    width_nl[-1, -1] = np.inf
+    adata.obsm["interval_width"] = width_nl
+    adata.obs["interval_basis"] = pd.Categorical(["control", "unseen", "unseen"] * 2)
+    adata.obs["supported"] = [True, True, False] * 2
+
+
+def _broken_intervals(change):
+    """`with_intervals`, then changed."""
+
+    def edit(adata: anndata.AnnData) -> None:
+        with_intervals(adata)
+        change(adata)
+
+    return edit
+
+
+def _fall(adata: anndata.AnnData) -> None:
+    adata.obsm["interval_width"] = adata.obsm["interval_width"][:, ::-1].copy()
+
+
+def _negative_epistemic(adata: anndata.AnnData) -> None:
+    adata.layers["sd_epistemic"][1, 1] = -0.1
+
+
+def _supported_as_numbers(adata: anndata.AnnData) -> None:
+    adata.obs["supported"] = adata.obs["supported"].astype(np.int64)
+
+
 PREDICTIONS_VALID = {
+    "with_intervals.zarr": with_intervals,
     "cells_as_sparse_counts.zarr": _as_cells,
     "without_sd.zarr": _without_sd,
     "only_controls_in_one_line.zarr": lambda a: a[:4].copy(),
@@ -83,6 +118,15 @@ PREDICTIONS_BROKEN = {
     "duplicate_profile": (_repeat_profile, ("profile", "obs")),
     "cell_line_without_control": (lambda a: a[[0, 1, 2, 4, 5]].copy(), ("control",)),
     "negative_sd": (_negative_sd, ("sd",)),
+    "negative_epistemic_sd": (_broken_intervals(_negative_epistemic), ("sd_epistemic",)),
+    "falling_widths": (_broken_intervals(_fall), ("interval_width", "rising")),
+    "widths_without_levels": (_broken_intervals(lambda a: a.uns.pop("interval_levels")), ("interval_levels",)),
+    "levels_out_of_range": (
+        _broken_intervals(lambda a: a.uns.update(interval_levels=np.arange(2, 11) / 10)),
+        ("interval_levels", "between 0 and 1"),
+    ),
+    "widths_without_sd": (_broken_intervals(_without_sd), ("interval_width", "sd")),
+    "supported_as_numbers": (_broken_intervals(_supported_as_numbers), ("supported", "bool")),
 }
 
 

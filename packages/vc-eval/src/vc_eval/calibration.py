@@ -13,9 +13,14 @@ FLAT = 1e-6  # relative spread below which a float32 quantity is constant
 
 
 def coverage(
-    predicted_pg: np.ndarray, sd_pg: np.ndarray, measured_pg: np.ndarray, noise_var_pg: np.ndarray, keep_pg: np.ndarray
+    predicted_pg: np.ndarray,
+    sd_pg: np.ndarray,
+    measured_pg: np.ndarray,
+    noise_var_pg: np.ndarray,
+    keep_pg: np.ndarray,
+    width_pl: np.ndarray | None = None,
 ) -> np.ndarray:
-    """`[p, 9]` share of measured deltas inside the central Gaussian interval of each level 0.1 to 0.9.
+    """`[p, 9]` share of measured deltas inside the central interval of each level 0.1 to 0.9.
 
     Genes detected in no cell of the condition and in no control have no noise and no delta; they are left out.
 
@@ -25,13 +30,18 @@ def coverage(
         measured_pg: `[p, g]` measured deltas.
         noise_var_pg: `[p, g]` sampling variance of the measured deltas.
         keep_pg: `[p, g]` bool.
+        width_pl: `[p, 9]` half-widths of the intervals in standard deviations; by default those of a Gaussian.
     """
     keep_pg = keep_pg & ~((noise_var_pg == 0) & (measured_pg == 0))
     total_sd = np.sqrt(sd_pg**2 + noise_var_pg)
     residual = np.abs(measured_pg - predicted_pg)
-    half_widths = scipy.special.ndtri(0.5 + np.array(LEVELS) / 2)
+    if width_pl is None:
+        width_pl = np.broadcast_to(scipy.special.ndtri(0.5 + np.array(LEVELS) / 2), (len(residual), len(LEVELS)))
     with np.errstate(invalid="ignore"):
-        inside = [((residual <= width * total_sd) & keep_pg).sum(axis=1) / keep_pg.sum(axis=1) for width in half_widths]
+        inside = [
+            ((residual <= width_p[:, None] * total_sd) & keep_pg).sum(axis=1) / keep_pg.sum(axis=1)
+            for width_p in width_pl.T
+        ]
     return np.stack(inside, axis=1)
 
 

@@ -9,7 +9,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -213,6 +213,7 @@ def read_predictions(predictions: "str | Path | anndata.AnnData") -> "anndata.An
         sd = adata.layers["sd"].data if scipy.sparse.issparse(adata.layers["sd"]) else np.asarray(adata.layers["sd"])
         if not (np.isfinite(sd).all() and (sd >= 0).all()):
             refuse("layers['sd']", "finite values of 0 or more", "others")
+    _check_intervals(adata, path, remedy, refuse)
     perturbation = adata.obs["perturbation"].astype(str).to_numpy()
     cell_line = adata.obs["cell_line"].astype(str).to_numpy()
     is_control = _bools(adata.obs["is_control"], path, remedy)
@@ -226,6 +227,31 @@ def read_predictions(predictions: "str | Path | anndata.AnnData") -> "anndata.An
         if keys.duplicated().any():
             refuse("obs", "one profile per (cell_line, perturbation)", f"{keys[keys.duplicated()].iloc[0]!r} twice")
     return adata
+
+
+def _check_intervals(
+    adata: "anndata.AnnData", path: Path, remedy: str, refuse: Callable[[str, str, str], None]
+) -> None:
+    """The optional parts of predictions-v1 that speak about uncertainty."""
+    if "sd_epistemic" in adata.layers:
+        layer = adata.layers["sd_epistemic"]
+        values = layer.data if scipy.sparse.issparse(layer) else np.asarray(layer)
+        if not (np.isfinite(values).all() and (values >= 0).all()):
+            refuse("layers['sd_epistemic']", "finite values of 0 or more", "others")
+    if "supported" in adata.obs and adata.obs["supported"].dtype != bool:
+        refuse("obs['supported']", "bool", str(adata.obs["supported"].dtype))
+    if "interval_width" not in adata.obsm:
+        return
+    if "sd" not in adata.layers:
+        refuse("obsm['interval_width']", "layers['sd'], which the widths multiply", "none")
+    level = np.asarray(adata.uns.get("interval_levels", []), np.float64)
+    if level.ndim != 1 or level.size == 0 or not ((level > 0) & (level < 1)).all() or (np.diff(level) <= 0).any():
+        refuse("uns['interval_levels']", "rising numbers between 0 and 1", repr(level.tolist())[:80])
+    width = np.asarray(adata.obsm["interval_width"], np.float64)
+    if width.shape != (adata.n_obs, level.size) or not ((width >= 0).all() and (width[:, 1:] >= width[:, :-1]).all()):
+        refuse(
+            "obsm['interval_width']", f"values of 0 or more, one per level, rising along {level.size} levels", "others"
+        )
 
 
 def write_scores(

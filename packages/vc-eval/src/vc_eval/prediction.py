@@ -13,6 +13,7 @@ import scipy.sparse
 from vc_eval import de
 from vc_eval.contracts import CONTROL
 from vc_eval.errors import VcEvalError
+from vc_eval.metrics.uncertainty import LEVELS
 from vc_eval.truth import TARGET_SUM
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ class Predicted:
     delta_pg: np.ndarray
     sd_pg: np.ndarray | None
     """Predictive standard deviation, where the model has one."""
+    width_pl: np.ndarray | None = None
+    """`[p, 9]` half-widths of its intervals of 10 to 90 % in standard deviations, where it states them."""
+    supported_p: np.ndarray | None = None
+    """`[p]` bool, whether the model says that its training data speak about the condition."""
 
 
 def predicted_profiles(
@@ -67,7 +72,27 @@ def predicted_profiles(
     if "sd" in adata.layers and str(adata.uns["unit"]) == "profile" and str(adata.uns["space"]) == "log1p_cp10k":
         sd = scipy.sparse.csr_array(adata.layers["sd"][rows])[:, columns]
         sd_pg = de.group_moments(sd, group[rows], len(wanted))[0][1:]
-    return Predicted(profile_pg=means[1:], control_g=means[0], delta_pg=means[1:] - means[0], sd_pg=sd_pg)
+    if str(adata.uns["unit"]) == "profile":
+        row_of = dict(zip(group[rows].tolist(), rows.tolist(), strict=True))
+        own = np.array([row_of[code] for code in range(1, len(wanted))], dtype=np.int64)
+        width_pl = _widths(adata, own) if sd_pg is not None else None
+        supported_p = adata.obs["supported"].to_numpy(bool)[own] if "supported" in adata.obs else None
+    else:
+        width_pl = supported_p = None
+    return Predicted(
+        profile_pg=means[1:], control_g=means[0], delta_pg=means[1:] - means[0], sd_pg=sd_pg, width_pl=width_pl,
+        supported_p=supported_p,
+    )  # fmt: skip
+
+
+def _widths(adata: "anndata.AnnData", rows: np.ndarray) -> np.ndarray | None:
+    """`[p, 9]` stated half-widths at the scored levels, or None where the file does not state all of them."""
+    if "interval_width" not in adata.obsm:
+        return None
+    stated = np.round(np.asarray(adata.uns["interval_levels"], np.float64), 6).tolist()
+    if not set(LEVELS) <= set(stated):
+        return None
+    return np.asarray(adata.obsm["interval_width"])[np.ix_(rows, [stated.index(level) for level in LEVELS])]
 
 
 def _to_log1p_cp10k(

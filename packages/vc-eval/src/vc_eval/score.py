@@ -213,10 +213,12 @@ def _uncertainty(predicted: Predicted, truth: LineTruth) -> dict[str, np.ndarray
         return {}
     keep_pg = ~truth.excluded_pg
     inside = calibration.coverage(
-        predicted.delta_pg, predicted.sd_pg, truth.effects.delta_pg, truth.noise_var_pg, keep_pg
+        predicted.delta_pg, predicted.sd_pg, truth.effects.delta_pg, truth.noise_var_pg, keep_pg, predicted.width_pl
     )
     values = {f"calibration/coverage_{level}": inside[:, k] for k, level in enumerate(LEVELS)}
     values["calibration/predicted_error"] = calibration.predicted_error(predicted.sd_pg, keep_pg)
+    if predicted.supported_p is not None:
+        values["calibration/supported"] = predicted.supported_p.astype(np.float64)
     return values
 
 

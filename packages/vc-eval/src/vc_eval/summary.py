@@ -14,7 +14,7 @@ from vc_eval import calibration, vcc
 from vc_eval.bootstrap import BootstrapMeans, cluster_means, cluster_weights, interval
 from vc_eval.contracts import SCORE_KEY, SCORE_TYPES
 from vc_eval.errors import VcEvalError
-from vc_eval.metrics import beat, get_metric
+from vc_eval.metrics import beat, get_metric, reliability
 from vc_eval.metrics.uncertainty import LEVELS
 
 if TYPE_CHECKING:
@@ -291,6 +291,11 @@ def _calibration(
         realised = np.sqrt(cube.column(model, "mse_delta")[mask])
         draws = calibration.error_rank_correlation_draws(predicted, realised, weights[:, cluster])
         result[m]["calibration/spearman"] = (calibration.error_rank_correlation(predicted, realised), draws, n)
+        kept = np.isfinite(predicted) & np.isfinite(realised)
+        if kept.sum() >= 3:
+            unknown = np.full(len(weights), np.nan)
+            for name, measure in (("ause", reliability.ause), ("ece_biojepa", reliability.ece_biojepa)):
+                result[m][f"uncertainty/{name}"] = (measure(predicted[kept], realised[kept]), unknown, int(kept.sum()))
     return result
 
 

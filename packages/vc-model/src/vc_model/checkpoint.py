@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from vc_model.anchored.direct import DirectEffect
+from vc_model.anchored.ensemble import Ensemble
 from vc_model.anchored.model import AnchoredConfig, FittedAnchored
 from vc_model.anchored.residual import ContextMap, Residual, ResidualConfig
 from vc_model.anchored.stack import MeasuredEffect, Stack
@@ -22,6 +23,7 @@ from vc_model.baselines.lowrank import LowRank
 from vc_model.baselines.means import GaussianEffect, LineMean, RandomEffect, SeenEffect
 from vc_model.baselines.neighbours import NearestNeighbours
 from vc_model.baselines.ridge import FeatureRidge, KernelRidge
+from vc_model.conformal import Conformal
 from vc_model.contracts.header import check_header, make_header, whole
 from vc_model.errors import CheckpointError
 from vc_model.features import FeatureMap
@@ -35,7 +37,7 @@ from vc_model.table import Action, Contexts
 _CLASSES = {
     kind.__name__: kind
     for kind in (
-        Action, Additive, AnchoredConfig, ContextMap, Contexts, DirectEffect, FeatureMap, FeatureRidge, FittedAnchored,
+        Action, Additive, AnchoredConfig, Conformal, ContextMap, Contexts, DirectEffect, Ensemble, FeatureMap, FeatureRidge, FittedAnchored,
         FittedEffect, GaussianEffect, KernelRidge, KnownActions, LineMean, LowRank, MeasuredEffect, NearestNeighbours,
         RandomEffect, Residual, ResidualConfig, SeenEffect, Spread, Stack, Support,
     )

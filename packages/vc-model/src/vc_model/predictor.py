@@ -4,12 +4,12 @@ Anything with `fit(train) -> fitted` and `fitted.predict(conditions) -> Predicti
 like the models here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-from scipy.special import ndtri
 
+from vc_model.conformal import Conformal
 from vc_model.effect import Effect
 from vc_model.spread import Spread
 from vc_model.table import Conditions, Contexts, EffectTable
@@ -28,6 +28,10 @@ class Prediction:
         epistemic_pg: [q, g] float32 >= 0, the part of `var_pg` that more training data would remove (the spread of an
             ensemble); zero for models without one.
         supported_p: [q] bool, whether the question resembles the training data; the other answers are extrapolations.
+        conformal: Calibrated widths of intervals.
+        table_p: [q] int, which of its tables holds for each condition.
+        contexts: The contexts that apply to the conditions.
+        line_p: [q] int, the context of each condition.
     """
 
     delta_pg: np.ndarray
@@ -37,13 +41,44 @@ class Prediction:
     epistemic_pg: np.ndarray
     supported_p: np.ndarray
 
-    def interval(self, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """Central interval of the noise-free effect, lower and upper, both [q, g] float32.
+    conformal: Conformal
+    table_p: np.ndarray
+    contexts: Contexts
+    line_p: np.ndarray
+
+    @property
+    def aleatoric_pg(self) -> np.ndarray:
+        """[q, g] float32, what is left of `var_pg`: how perturbations differ beyond what the model can know of them."""
+        return self.var_pg - self.epistemic_pg
+
+    @property
+    def basis_p(self) -> list[str]:
+        """What the intervals of each condition were calibrated on."""
+        return [self.conformal.basis_t[table] for table in self.table_p]
+
+    def noise(self, n_cells: float, n_controls: float) -> np.ndarray:
+        """[q, g] float32 variance that measuring adds: sigma2 (1 / n_cells + 1 / n_controls).
 
         Args:
-            level: Share of effects that should lie inside, in (0, 1).
+            n_cells: Perturbed cells of a condition.
+            n_controls: Control cells that they are compared with.
         """
-        half_pg = np.float32(ndtri((1 + level) / 2)) * np.sqrt(self.var_pg)
+        return self.contexts.sigma2_cg[self.line_p] * np.float32(1 / n_cells + 1 / n_controls)
+
+    def interval(self, level: float = 0.9, noise_pg: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        """Central interval of each effect, lower and upper, both [q, g] float32.
+
+        Conformal for what a new perturbation of a trained line would measure (`vc_model.conformal`); without noise, the
+        part of it that is about the effect itself. Infinite where too few perturbations were seen to promise the level.
+
+        Args:
+            level: Share of a condition's genes inside, on average over conditions, in (0, 1).
+            noise_pg: Variance of measurement, from `noise`; 0 for the noise-free effect.
+        """
+        width_p1 = self.conformal.width(self.table_p, level)[:, None]
+        sd_pg = np.sqrt(self.var_pg + np.float32(noise_pg))
+        # Where nothing is done nothing is uncertain, however little a level can be promised.
+        half_pg = np.multiply(width_p1, sd_pg, out=np.zeros_like(sd_pg), where=sd_pg > 0)
         return self.delta_pg - half_pg, self.delta_pg + half_pg
 
 
@@ -79,10 +114,23 @@ class FittedEffect:
     def predict(self, conditions: Conditions) -> Prediction:
         """Predict effects, profiles and variances."""
         contexts = conditions.contexts_or(self.contexts)
-        delta_qg = self.effect.delta(conditions)
-        return make_prediction(
-            conditions, contexts.base_cg, contexts, delta_qg, self.spread.variance(conditions, delta_qg)
-        )
+        delta_qg, bin_q = self.effect.delta(conditions), self.spread.known.bins(conditions)
+        var_qg = self.spread.variance(bin_q, delta_qg)
+        return make_prediction(conditions, contexts.base_cg, contexts, delta_qg, var_qg, self.spread.conformal, bin_q)
+
+    def recalibrated(self, table: EffectTable) -> "FittedEffect":
+        """This model with intervals calibrated on measured effects that it was not fitted on (split-conformal).
+
+        What makes intervals valid in a cell line without training conditions: measure a few perturbations there.
+        Predictions and variances stay; kinds of conditions that the table does not hold keep their intervals.
+
+        Args:
+            table: Effects over the same genes; their noise enters as it does when intervals are scored.
+        """
+        prediction = self.predict(table.conditions)
+        bin_p = self.spread.known.bins(table.conditions)
+        spread = self.spread.recalibrated(table, bin_p, prediction.delta_pg, prediction.var_pg)
+        return replace(self, spread=spread)
 
 
 def make_prediction(
@@ -91,6 +139,8 @@ def make_prediction(
     contexts: Contexts,
     delta_qg: np.ndarray,
     var_qg: np.ndarray,
+    conformal: Conformal,
+    bin_q: np.ndarray,
     *,
     epistemic_qg: np.ndarray | None = None,
     supported_q: np.ndarray | None = None,
@@ -103,10 +153,13 @@ def make_prediction(
         contexts: The contexts that apply to the conditions.
         delta_qg: [q, g] effects.
         var_qg: [q, g] variances.
+        conformal: Calibrated widths.
+        bin_q: [q] bins of the conditions.
         epistemic_qg: [q, g] their epistemic part; none without an ensemble.
         supported_q: [q] bool; all by default.
     """
-    base_qg = base_cg[contexts.positions(conditions.cell_line)]
+    line_q = contexts.positions(conditions.cell_line)
+    base_qg = base_cg[line_q]
     if not conditions.sizes.all():
         var_qg = np.where((conditions.sizes > 0)[:, None], var_qg, 0).astype(np.float32)
     mean_qg = base_qg + delta_qg
@@ -115,4 +168,15 @@ def make_prediction(
         epistemic_qg = np.broadcast_to(np.float32(0), var_qg.shape)
     if supported_q is None:
         supported_q = np.ones(len(conditions), dtype=bool)
-    return Prediction(delta_qg, base_qg, mean_qg, var_qg, epistemic_qg, supported_q)
+    return Prediction(
+        delta_qg,
+        base_qg,
+        mean_qg,
+        var_qg,
+        epistemic_qg,
+        supported_q,
+        conformal,
+        conformal.tables(conditions.cell_line, bin_q),
+        contexts,
+        line_q,
+    )

@@ -1,23 +1,27 @@
-"""Predictive variance from out-of-fold errors, with the noise of measurement taken out.
+"""Predictive variance and calibrated intervals from out-of-fold errors, with the noise of measurement taken out.
 
 var(condition, gene) = temperature(bin) * size(condition) * variance(gene, bin). The gene-wise variance is the mean of
 squared out-of-fold errors minus measurement noise, shrunk towards a common level; `size` grows with the predicted
-effect, because large effects are missed by more; the temperature makes central intervals cover what they should, out
-of fold.
+effect, because large effects are missed by more, and with the model's own doubt. The temperature makes central Gaussian
+intervals cover what they should; what is left of the shape of the errors is in the conformal thresholds. Both are judged
+on variances to which the judged perturbation has not contributed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import nnls
 from scipy.special import ndtri
 
-from vc_model.folds import BINS, KnownActions, OutOfFold, known_actions
-from vc_model.table import Conditions, EffectTable
+from vc_model.conformal import Conformal, fit_conformal
+from vc_model.folds import BINS, KnownActions, OutOfFold, known_actions, target_groups
+from vc_model.table import EffectTable
 
 PRIOR_ROWS = 10  # how many conditions the common level is worth against a gene's own variance
 MIN_ROWS = 8  # conditions below which a bin borrows its variance
 GENES_FOR_COVERAGE = 50  # evenly spaced genes on which coverage is matched
+GENES_FOR_CONFORMAL = 500  # evenly spaced genes on which thresholds are taken
+MOST = 10  # times the usual size or doubt beyond which a condition's variance grows no more
 FLOOR = 1e-8  # (log1p CP10k)^2; no prediction is certain
 LEVELS = np.arange(1, 10) / 10
 # Where a bin had too few out-of-fold rows: which other bins stand in, in this order.
@@ -39,33 +43,68 @@ class Spread:
     Attributes:
         known: What was in training, to tell the bin of a condition.
         var_bg: [b, g] float32, per bin and gene, temperature included.
-        size_b2: [b, 2] float32, the condition's factor is size[0] + size[1] * (mean squared predicted effect / usual).
-        usual_b: [b] float32, mean squared predicted effect of the bin's out-of-fold rows.
+        size_b3: [b, 3] float32, the condition's factor is size[0] + size[1] * (mean squared predicted effect / usual) +
+            size[2] * (mean doubt / usual).
+        usual_b2: [b, 2] float32, mean squared predicted effect and mean doubt of the bin's out-of-fold rows.
+        conformal: Thresholds of the errors in units of the standard deviation.
     """
 
     known: KnownActions
     var_bg: np.ndarray
-    size_b2: np.ndarray
-    usual_b: np.ndarray
+    size_b3: np.ndarray
+    usual_b2: np.ndarray
+    conformal: Conformal
 
-    def variance(self, conditions: Conditions, delta_qg: np.ndarray) -> np.ndarray:
-        """[q, g] float32 variance of the noise-free effect around the prediction `delta_qg`."""
-        bin_q = self.known.bins(conditions)
-        return self.var_bg[bin_q] * self._factor(bin_q, delta_qg)[:, None]
+    def variance(self, bin_q: np.ndarray, delta_qg: np.ndarray, doubt_q: np.ndarray | None = None) -> np.ndarray:
+        """[q, g] float32 variance of the noise-free effect around the prediction.
 
-    def _factor(self, bin_q: np.ndarray, delta_qg: np.ndarray) -> np.ndarray:
-        ratio_q = np.einsum("qg,qg->q", delta_qg, delta_qg) / delta_qg.shape[1] / self.usual_b[bin_q]
-        # Beyond what was seen out of fold the factor stays where it was.
-        return (self.size_b2[bin_q, 0] + self.size_b2[bin_q, 1] * np.minimum(ratio_q, 10)).astype(np.float32)
+        Args:
+            bin_q: [q] position in `BINS`.
+            delta_qg: [q, g] predicted effects.
+            doubt_q: [q] mean over genes of the variance that the model itself states, or None: the usual one.
+        """
+        size_q = np.einsum("qg,qg->q", delta_qg, delta_qg) / delta_qg.shape[1]
+        factor_q = _factor(self.size_b3[bin_q].T, self.usual_b2[bin_q].T, size_q, doubt_q)
+        return self.var_bg[bin_q] * factor_q.astype(np.float32)[:, None]
+
+    def recalibrated(self, table: EffectTable, bin_p: np.ndarray, delta_pg: np.ndarray, var_pg: np.ndarray) -> "Spread":
+        """The same variances with thresholds from conditions that the model has not seen: split-conformal.
+
+        Bins and lines without such conditions keep their thresholds.
+
+        Args:
+            table: Measured effects of these conditions, at least one of each perturbation that is to count.
+            bin_p: [p] their bins to the model.
+            delta_pg: [p, g] what the model predicts.
+            var_pg: [p, g] its variances.
+        """
+        genes = _evenly(delta_pg.shape[1], GENES_FOR_CONFORMAL)
+        total_pg = var_pg[:, genes] + table.noise_pg()[:, genes]
+        score_pg = np.abs(table.check_pg[:, genes] - delta_pg[:, genes]) / np.sqrt(total_pg)
+        unit_p, lines = target_groups(table.conditions), self.conformal.lines
+        line_p = np.array([(*lines, line).index(line) for line in table.conditions.cell_line.tolist()])
+        scores = {BINS[k]: tuple(part[bin_p == k] for part in (score_pg, unit_p, line_p)) for k in np.unique(bin_p)}
+        return replace(self, conformal=fit_conformal(lines, scores, {}, self.conformal))
 
 
-def fit_spread(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray) -> Spread:
+def _factor(size_3: np.ndarray, usual_2: np.ndarray, size_q: np.ndarray, doubt_q: np.ndarray | None) -> np.ndarray:
+    """[q] factor of a condition's variance; coefficients and usual values broadcast over q."""
+    doubt = 1.0 if doubt_q is None else np.minimum(doubt_q / usual_2[1], MOST)
+    return size_3[0] + size_3[1] * np.minimum(size_q / usual_2[0], MOST) + size_3[2] * doubt
+
+
+def _evenly(n: int, most: int) -> np.ndarray:
+    return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
+
+
+def fit_spread(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, doubt_m: np.ndarray | None = None) -> Spread:
     """Fit the variance of a model from its out-of-fold predictions.
 
     Args:
         table: The training effects.
         oof: Which rows were held out in which bin.
         delta_mg: [m, g] the model's out-of-fold predictions.
+        doubt_m: [m] mean over genes of the variance that the model states for them, if it states one.
 
     Returns:
         The fitted variance; bins without enough rows borrow from related ones, combinations at last from singles
@@ -73,57 +112,84 @@ def fit_spread(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray) -> Spre
     """
     n_bins, n_genes = len(BINS), len(table.genes)
     var_bg = np.zeros((n_bins, n_genes), dtype=np.float32)
-    size_b2 = np.tile(np.array([1, 0], dtype=np.float32), (n_bins, 1))
-    usual_b = np.ones(n_bins, dtype=np.float32)
-    fitted = set()
+    size_b3 = np.tile(np.array([1, 0, 0], dtype=np.float32), (n_bins, 1))
+    usual_b2 = np.ones((n_bins, 2), dtype=np.float32)
+    unit_p, scores, borrowed = target_groups(table.conditions), {}, {}
     for kind in np.unique(oof.bin_m):
         at = np.flatnonzero(oof.bin_m == kind)
-        if len(at) < MIN_ROWS:
-            continue
         rows = oof.row_m[at]
-        var_bg[kind], size_b2[kind], usual_b[kind] = _fit_bin(
-            table.check_pg[rows] - delta_mg[at], table.noise_pg(rows), delta_mg[at]
+        if len(at) < MIN_ROWS or len(np.unique(unit_p[rows])) < 2:
+            continue
+        doubt = None if doubt_m is None else doubt_m[at]
+        var_bg[kind], size_b3[kind], usual_b2[kind], score_mg = _fit_bin(
+            table.check_pg[rows] - delta_mg[at], table.noise_pg(rows), delta_mg[at], doubt, unit_p[rows]
         )
-        fitted.add(BINS[kind])
+        scores[BINS[kind]] = (score_mg, unit_p[rows], table.line_p[rows])
     everything = table.delta_pg.astype(np.float64).var(axis=0) + FLOOR
     for kind, name in enumerate(BINS):
-        if name in fitted:
+        if name in scores:
             continue
-        source = next((other for other in FALLBACK[name] if other in fitted), None)
+        source = next((other for other in FALLBACK[name] if other in scores), None)
         factor = 1.0
         if source is None and name.startswith("combo"):
-            source, factor = next((other for other in ("unseen", "transfer", "new_line") if other in fitted), None), 2.0
+            source, factor = next((other for other in ("unseen", "transfer", "new_line") if other in scores), None), 2.0
         if name == "measured":
             var_bg[kind] = np.median(table.noise_pg(), axis=0)
         elif source is None:
             var_bg[kind] = everything
         else:
             at = BINS.index(source)
-            var_bg[kind], size_b2[kind], usual_b[kind] = factor * var_bg[at], size_b2[at], usual_b[at]
-    return Spread(known_actions(table), np.maximum(var_bg, FLOOR), size_b2, usual_b)
+            var_bg[kind], size_b3[kind], usual_b2[kind] = factor * var_bg[at], size_b3[at], usual_b2[at]
+            borrowed[name] = source
+    conformal = fit_conformal(table.trained_lines, scores, borrowed)
+    return Spread(known_actions(table), np.maximum(var_bg, FLOOR), size_b3, usual_b2, conformal)
 
 
-def _fit_bin(error_mg: np.ndarray, noise_mg: np.ndarray, delta_mg: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Gene variances, size factor and usual size of one bin."""
-    m = len(error_mg)
+def _fit_bin(
+    error_mg: np.ndarray, noise_mg: np.ndarray, delta_mg: np.ndarray, doubt_m: np.ndarray | None, unit_m: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Gene variances, size factor, usual sizes and standardised errors of one bin."""
+    unit_m = np.unique(unit_m, return_inverse=True)[1]
+    mean_square = float(np.mean(error_mg**2))
     excess_mg = error_mg**2 - noise_mg
     # Rows measured on few cells say little about the error, so they count less.
-    weight_m = 1 / (noise_mg.mean(axis=1) + np.mean(error_mg**2))
-    raw_g = weight_m @ excess_mg / weight_m.sum()
-    floor = max(FLOOR, 1e-3 * float(np.mean(error_mg**2)))
-    common = max(float(raw_g.mean()), floor)
-    var_g = np.maximum((m * raw_g + PRIOR_ROWS * common) / (m + PRIOR_ROWS), min(floor, common))
+    weight_m = 1 / (noise_mg.mean(axis=1) + mean_square)
+    var_g = _gene_variance((weight_m @ excess_mg)[None], weight_m.sum(), len(error_mg), mean_square)[0]
     size_m = np.einsum("mg,mg->m", delta_mg, delta_mg) / delta_mg.shape[1]
-    usual = max(float(size_m.mean()), 1e-12)
-    ratio_m = np.minimum(size_m / usual, 10)
+    doubt_m = np.zeros(len(size_m)) if doubt_m is None else doubt_m
+    usual_2 = np.maximum([size_m.mean(), doubt_m.mean()], 1e-12)
+    parts_m3 = np.stack(
+        [np.ones(len(size_m)), *np.minimum(np.stack([size_m, doubt_m]) / usual_2[:, None], MOST)], axis=1
+    )
     scale_m = np.maximum((excess_mg / var_g).mean(axis=1), 0)
     root_m = np.sqrt(weight_m)
-    size_2 = nnls(np.stack([np.ones(m), ratio_m], axis=1) * root_m[:, None], scale_m * root_m)[0]
-    size_2 = np.array([max(size_2[0], 0.05), size_2[1]])
-    genes = np.linspace(0, len(var_g) - 1, min(len(var_g), GENES_FOR_COVERAGE)).astype(np.int64)
-    var_mg = (size_2[0] + size_2[1] * ratio_m)[:, None] * var_g[genes]
-    temperature = _match_coverage(error_mg[:, genes], noise_mg[:, genes], var_mg)
-    return (var_g * temperature).astype(np.float32), size_2.astype(np.float32), usual
+    size_3 = nnls(parts_m3 * root_m[:, None], scale_m * root_m)[0]
+    size_3[0] = max(size_3[0], 0.05)
+    factor_m1 = (parts_m3 @ size_3)[:, None]
+    # What the gene variances would be without the rows of a perturbation; only these may judge it.
+    genes = _evenly(error_mg.shape[1], GENES_FOR_CONFORMAL)
+    n_u, error_mh, noise_mh = np.bincount(unit_m), error_mg[:, genes], noise_mg[:, genes]
+    own_uh = np.zeros((len(n_u), len(genes)))
+    np.add.at(own_uh, unit_m, weight_m[:, None] * excess_mg[:, genes])
+    others_uh = _gene_variance(
+        own_uh.sum(axis=0) - own_uh,
+        (weight_m.sum() - np.bincount(unit_m, weight_m))[:, None],
+        (len(unit_m) - n_u)[:, None],
+        mean_square,
+    )
+    var_mh = factor_m1 * others_uh[unit_m]
+    few = _evenly(len(genes), GENES_FOR_COVERAGE)
+    temperature = _match_coverage(error_mh[:, few], noise_mh[:, few], var_mh[:, few])
+    score_mh = np.abs(error_mh) / np.sqrt(temperature * var_mh + noise_mh)
+    return (var_g * temperature).astype(np.float32), size_3.astype(np.float32), usual_2.astype(np.float32), score_mh
+
+
+def _gene_variance(sum_ug: np.ndarray, weight_u: np.ndarray, n_u: np.ndarray, mean_square: float) -> np.ndarray:
+    """[u, g] weighted mean excess, shrunk to its mean over genes as n rows allow, and never below a floor."""
+    floor = max(FLOOR, 1e-3 * mean_square)
+    raw_ug = sum_ug / weight_u
+    common_u1 = np.maximum(raw_ug.mean(axis=1, keepdims=True), floor)
+    return np.maximum((n_u * raw_ug + PRIOR_ROWS * common_u1) / (n_u + PRIOR_ROWS), np.minimum(floor, common_u1))
 
 
 def _match_coverage(error_mg: np.ndarray, noise_mg: np.ndarray, var_mg: np.ndarray) -> float:

@@ -9,7 +9,7 @@ METRICS = (
         name="calibration/coverage_error", title="Coverage error", direction="lower", best=0.0, chance="up to 0.5",
         unit="share of genes",
         definition="Mean over levels 0.1 to 0.9 of |share of measured deltas inside the interval - level|; the interval "
-        "is the predicted one widened by measurement noise.",
+        "is the predicted one (as wide as the model states, else Gaussian), widened by measurement noise.",
         reference="metrics.md D18; model.md B5", excludes_target=True, aggregate="derived",
     ),
     Metric(
@@ -22,6 +22,13 @@ METRICS = (
         name="calibration/predicted_error", title="Predicted error", direction="lower", best=0.0, chance="none",
         unit="log1p_cp10k", definition="Root mean square over genes of the predicted sd.",
         reference="metrics.md D18", excludes_target=True,
+    ),
+    Metric(
+        name="calibration/supported", title="Inside the training support", direction="higher", best=1.0, chance="none",
+        unit="share of conditions",
+        definition="Share of conditions about which the model says that its training data speak; the others are flagged "
+        "extrapolations.",
+        reference="docs/contracts/predictions-v1.md", excludes_target=False,
     ),
     *(
         Metric(

@@ -6,12 +6,13 @@ Gates are decided on cross-fitted predictions; where nothing is gained they are 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from vc_model.anchored.direct import DirectEffect, fit_direct
+from vc_model.anchored.ensemble import Ensemble, fit_members, make_ensemble
 from vc_model.anchored.gate import fit_gate
 from vc_model.anchored.residual import Residual, ResidualConfig, train_residuals
 from vc_model.anchored.stack import Stack, fit_stack
@@ -61,7 +62,9 @@ class AnchoredConfig:
     denoise: bool = True
     """Whether anchors are made of posterior means of the measured effects (`vc_model.denoise`)."""
     doubt: int = 3
-    """Main directions of the draws of the stacking weights that make the epistemic variance."""
+    """Main directions of the draws of the stacking weights that are part of the epistemic variance."""
+    members: int = 5
+    """Half-samples of the targets on which the anchors are refitted; their spread is the other part."""
     residual: ResidualConfig | None = ResidualConfig()  # noqa: RUF009 frozen, so sharing the default is safe
     """The learned residual, or None for none."""
     direct: bool = True
@@ -83,6 +86,7 @@ class FittedAnchored:
         gate_b2: [b, 2] float32 gates of residual and interaction per bin.
         direct: The term of the perturbed gene, or None.
         spread: The predictive variance.
+        ensemble: Anchors refitted on halves of the targets, or None where there are too few.
         shift_cg: [c, g] float32, the contexts' reference profiles belong so much higher (see `denoise`).
         support: What the training conditions cover.
     """
@@ -95,6 +99,7 @@ class FittedAnchored:
     gate_b2: np.ndarray
     direct: DirectEffect | None
     spread: Spread
+    ensemble: Ensemble | None
     shift_cg: np.ndarray
     support: Support
 
@@ -116,8 +121,11 @@ class FittedAnchored:
             delta_qg[at] += gate_q2[at, :1] * r1_qg + gate_q2[at, 1:] * r2_qg
         if self.direct is not None:
             delta_qg = self.direct.apply(delta_qg, conditions, contexts, bin_q)
-        var_qg = self.spread.variance(conditions, delta_qg)
+        doubt_q = None if epistemic_qg is None else epistemic_qg.mean(axis=1)
+        var_qg = self.spread.variance(bin_q, delta_qg, doubt_q)
         if epistemic_qg is not None:
+            if self.ensemble is not None:
+                epistemic_qg += self.ensemble.variance(conditions)
             np.minimum(epistemic_qg, var_qg, out=epistemic_qg)
         return make_prediction(
             conditions,
@@ -125,9 +133,25 @@ class FittedAnchored:
             contexts,
             delta_qg,
             var_qg,
+            self.spread.conformal,
+            bin_q,
             epistemic_qg=epistemic_qg,
             supported_q=self.support.covers(conditions),
         )
+
+    def recalibrated(self, table: EffectTable) -> "FittedAnchored":
+        """This model with intervals calibrated on measured effects that it was not fitted on (split-conformal).
+
+        What makes intervals valid in a cell line without training conditions: measure a few perturbations there.
+        Predictions and variances stay; kinds of conditions that the table does not hold keep their intervals.
+
+        Args:
+            table: Effects over the same genes; their noise enters as it does when intervals are scored.
+        """
+        prediction = self.predict(table.conditions)
+        bin_p = self.spread.known.bins(table.conditions)
+        spread = self.spread.recalibrated(table, bin_p, prediction.delta_pg, prediction.var_pg)
+        return replace(self, spread=spread)
 
 
 @dataclass(frozen=True)
@@ -140,12 +164,12 @@ class Anchored:
     def fit(self, train: EffectTable) -> FittedAnchored:
         """Fit anchors, stacking weights, residual, gates and variance on training effects alone."""
         config = self.config
-        key = f"anchors_{config.anchors}_{config.n_folds}_{config.seed}_{config.denoise}"
-        oof, anchors = train.once(key, lambda: _fit_anchors(train, config))
+        key = f"anchors_{config.anchors}_{config.n_folds}_{config.seed}_{config.denoise}_{config.members}"
+        oof, anchors, members = train.once(key, lambda: _fit_anchors(train, config))
         # What is fitted further is judged on `input` controls, so it must not have seen them.
         table = denoise(train).table if config.denoise else train
         final = denoise(train, pool=True) if config.denoise else Denoised(train, np.zeros_like(train.contexts.base_cg))
-        stack, delta_mg = fit_stack(
+        stack, delta_mg, doubt_m = fit_stack(
             train,
             oof,
             anchors,
@@ -162,7 +186,7 @@ class Anchored:
             direct = fit_direct(train, oof, delta_mg, noise_weights(train))
             held = train.conditions.subset(oof.row_m)
             delta_mg = direct.apply(delta_mg, held, train.contexts, oof.bin_m)
-        spread = fit_spread(train, oof, delta_mg)
+        spread = fit_spread(train, oof, delta_mg, doubt_m)
         return FittedAnchored(
             self.name,
             config,
@@ -172,22 +196,26 @@ class Anchored:
             gate_b2,
             direct,
             spread,
+            make_ensemble(stack, members, final.table.delta_pg),
             final.shift_cg,
             make_support(train),
         )
 
 
-def _fit_anchors(train: EffectTable, config: AnchoredConfig) -> tuple[OutOfFold, dict[str, Effect]]:
-    """Out-of-fold predictions of the anchors, and the anchors fitted on everything."""
-    plain = effect_factories(config.anchors, config.seed)
-    folds = all_folds(train, config.n_folds, config.seed)
-    if not config.denoise:
-        oof = out_of_fold(plain, train, folds, progress="anchors")
-        return oof, {name: factory(train) for name, factory in plain.items()}
-    reduced = {name: partial(_on_denoised, factory) for name, factory in plain.items()}
-    oof = out_of_fold(reduced, train, folds, progress="anchors")
-    final = denoise(train, pool=True).table
-    return oof, {name: factory(final) for name, factory in plain.items()}
+def _fit_anchors(
+    train: EffectTable, config: AnchoredConfig
+) -> tuple[OutOfFold, dict[str, Effect], list[dict[str, Effect]]]:
+    """Out-of-fold predictions of the anchors, the anchors fitted on everything, and on half-samples."""
+
+    def fit(table: EffectTable, seed: int) -> dict[str, Effect]:
+        table = denoise(table, pool=True).table if config.denoise else table
+        return {name: factory(table) for name, factory in effect_factories(config.anchors, seed).items()}
+
+    factories = effect_factories(config.anchors, config.seed)
+    if config.denoise:
+        factories = {name: partial(_on_denoised, factory) for name, factory in factories.items()}
+    oof = out_of_fold(factories, train, all_folds(train, config.n_folds, config.seed), progress="anchors")
+    return oof, fit(train, config.seed), fit_members(train, fit, config.members, config.seed)
 
 
 def _on_denoised(factory: Callable[[EffectTable], Effect], table: EffectTable) -> Effect:

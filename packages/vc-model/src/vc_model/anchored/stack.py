@@ -117,7 +117,7 @@ def fit_stack(
     *,
     n_directions: int = 0,
     seed: int = 0,
-) -> tuple[Stack, np.ndarray]:
+) -> tuple[Stack, np.ndarray, np.ndarray]:
     """Choose weights per bin.
 
     Args:
@@ -132,6 +132,7 @@ def fit_stack(
     Returns:
         stack: The stack.
         delta_mg: [m, g] its out-of-fold predictions.
+        doubt_m: [m] mean over genes of their variance over the draws of the weights.
     """
     names = (*anchors, MEASURED)
     weight_dbj = np.zeros((N_DRAWS, len(BINS), len(names)))
@@ -148,7 +149,7 @@ def fit_stack(
             [oof.delta_mg[name][at] for name in anchors],
             table.check_pg[rows],
             weight_p[rows],
-            _units(table.conditions.subset(rows)),
+            units(table.conditions.subset(rows)),
             prior_conditions,
             rng,
         )
@@ -172,7 +173,7 @@ def fit_stack(
         _directions(weight_dbj - weight_bj, n_directions).astype(np.float32),
         whole_b,
     )
-    return stack, _stack_out_of_fold(stack, oof, list(anchors))
+    return stack, *_stack_out_of_fold(stack, oof, list(anchors))
 
 
 def _directions(draw_dbj: np.ndarray, n: int) -> np.ndarray:
@@ -185,8 +186,8 @@ def _directions(draw_dbj: np.ndarray, n: int) -> np.ndarray:
     return result
 
 
-def _units(conditions: Conditions) -> np.ndarray:
-    """[m] int, what the rows are independent repeats of: targets, or cell lines where there are hardly two targets."""
+def units(conditions: Conditions) -> np.ndarray:
+    """[m] int from 0, what the rows are independent repeats of: targets, or cell lines where there are hardly two targets."""
     group_m = target_groups(conditions)
     if len(np.unique(group_m)) >= MIN_ROWS:
         return group_m
@@ -239,12 +240,21 @@ def stack_weights(
     return result_dj
 
 
-def _stack_out_of_fold(stack: Stack, oof: OutOfFold, names: list[str]) -> np.ndarray:
-    """The stack's own out-of-fold predictions; bins without fitted weights fall back to the best the folds offer."""
+def _stack_out_of_fold(stack: Stack, oof: OutOfFold, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The stack's own out-of-fold predictions and their mean doubt.
+
+    Bins without fitted weights fall back to the best the folds offer, and are in no doubt.
+    """
     total_mg = np.zeros_like(oof.delta_mg[names[0]])
     additive = names.index("additive") if "additive" in names else 0
     for at, name in enumerate(names):
         weight_m = stack.weight_bj[oof.bin_m, at]
         weight_m = np.where(stack.whole_b[oof.bin_m], weight_m, float(at == additive))
         total_mg += weight_m[:, None].astype(np.float32) * oof.delta_mg[name]
-    return total_mg
+    doubt_m = np.zeros(len(total_mg))
+    for doubt_bj in stack.doubt_kbj:
+        part_mg = np.zeros_like(total_mg)
+        for at, name in enumerate(names):
+            part_mg += doubt_bj[oof.bin_m, at, None].astype(np.float32) * oof.delta_mg[name]
+        doubt_m += np.einsum("mg,mg->m", part_mg, part_mg) / part_mg.shape[1]
+    return total_mg, np.where(stack.whole_b[oof.bin_m], doubt_m, 0)

@@ -29,6 +29,11 @@ class PredictionFile:
         is_control: [n] bool.
         mean_ng: [n, g] float32 in `space`.
         sd_ng: [n, g] float32 or None.
+        sd_epistemic_ng: [n, g] float32, the part of `sd_ng` that more training data would remove, or None.
+        levels: [l] rising levels of central intervals; empty: Gaussian ones.
+        width_nl: [n, l] float32 half-widths of these intervals in standard deviations, inf where nothing can be promised.
+        supported_n: [n] bool, whether training speaks about the row, or None.
+        basis_n: [n] what its intervals were calibrated on, or None.
     """
 
     model: str
@@ -40,6 +45,11 @@ class PredictionFile:
     is_control: np.ndarray
     mean_ng: np.ndarray
     sd_ng: np.ndarray | None
+    sd_epistemic_ng: np.ndarray | None = None
+    levels: tuple[float, ...] = ()
+    width_nl: np.ndarray | None = None
+    supported_n: np.ndarray | None = None
+    basis_n: np.ndarray | None = None
 
 
 def write_predictions(
@@ -79,6 +89,15 @@ def write_predictions(
     adata = anndata.AnnData(X=file.mean_ng.astype(np.float32), obs=obs, var=pd.DataFrame(index=pd.Index(file.genes)))
     if file.sd_ng is not None:
         adata.layers["sd"] = file.sd_ng.astype(np.float32)
+    if file.sd_epistemic_ng is not None:
+        adata.layers["sd_epistemic"] = file.sd_epistemic_ng.astype(np.float32)
+    if file.width_nl is not None:
+        adata.obsm["interval_width"] = file.width_nl.astype(np.float32)
+        adata.uns["interval_levels"] = np.array(file.levels, dtype=np.float64)
+    if file.supported_n is not None:
+        adata.obs["supported"] = file.supported_n
+    if file.basis_n is not None:
+        adata.obs["interval_basis"] = pd.Categorical(file.basis_n.astype(str))
     adata.uns["contract"] = json.dumps(make_header("predictions", parents=parents, config=config))
     adata.uns["space"], adata.uns["unit"], adata.uns["model"] = file.space, file.unit, file.model
     with whole(path) as temporary:
@@ -112,6 +131,11 @@ def read_predictions(path: Path | str) -> PredictionFile:
         is_control=adata.obs["is_control"].to_numpy(),
         mean_ng=_dense(adata.X),
         sd_ng=_dense(adata.layers["sd"]) if "sd" in adata.layers else None,
+        sd_epistemic_ng=_dense(adata.layers["sd_epistemic"]) if "sd_epistemic" in adata.layers else None,
+        levels=tuple(np.asarray(adata.uns.get("interval_levels", []), dtype=np.float64).ravel().tolist()),
+        width_nl=_dense(adata.obsm["interval_width"]) if "interval_width" in adata.obsm else None,
+        supported_n=adata.obs["supported"].to_numpy() if "supported" in adata.obs else None,
+        basis_n=adata.obs["interval_basis"].astype(str).to_numpy() if "interval_basis" in adata.obs else None,
     )
     _check(path, file)
     return file
@@ -134,10 +158,12 @@ def _check(path: Path, file: PredictionFile) -> None:
         raise refusal(path, "X", "finite values", "NaN or infinity")
     if (file.mean_ng < 0).any():
         raise refusal(path, "X", f"{file.space} values >= 0", "negative values", "Clip predictions at zero.")
-    if file.sd_ng is not None and (
-        file.sd_ng.shape != shape or not np.isfinite(file.sd_ng).all() or (file.sd_ng < 0).any()
-    ):
-        raise refusal(path, 'layers["sd"]', f"finite values >= 0 of shape {shape}", "others")
+    for name, sd_ng in (("sd", file.sd_ng), ("sd_epistemic", file.sd_epistemic_ng)):
+        if sd_ng is not None and (sd_ng.shape != shape or not np.isfinite(sd_ng).all() or (sd_ng < 0).any()):
+            raise refusal(path, f'layers["{name}"]', f"finite values >= 0 of shape {shape}", "others")
+    _check_widths(path, file)
+    if file.supported_n is not None and file.supported_n.dtype != bool:
+        raise refusal(path, 'obs["supported"]', "bool", str(file.supported_n.dtype))
     if file.is_control.dtype != bool or not np.array_equal(file.is_control, file.perturbation.astype(str) == CONTROL):
         raise refusal(path, 'obs["is_control"]', 'true exactly where perturbation is "control"', "rows that disagree")
     bare = set(file.cell_line[~file.is_control]) - set(file.cell_line[file.is_control])
@@ -145,6 +171,19 @@ def _check(path: Path, file: PredictionFile) -> None:
         raise refusal(path, "obs", "a control row for every cell line", f"none for {sorted(bare)[:5]}")
     if file.unit == "profile":
         _check_repeats(path, "obs", list(zip(file.cell_line, file.perturbation, strict=True)))
+
+
+def _check_widths(path: Path, file: PredictionFile) -> None:
+    width_nl, levels = file.width_nl, np.array(file.levels)
+    if width_nl is None:
+        return
+    if file.sd_ng is None:
+        raise refusal(path, 'obsm["interval_width"]', 'layers["sd"], which the widths multiply', "none")
+    if len(levels) == 0 or not ((levels > 0) & (levels < 1)).all() or (np.diff(levels) <= 0).any():
+        raise refusal(path, 'uns["interval_levels"]', "rising numbers between 0 and 1", repr(levels.tolist())[:80])
+    shape = (len(file.perturbation), len(levels))
+    if width_nl.shape != shape or not ((width_nl >= 0).all() and (width_nl[:, 1:] >= width_nl[:, :-1]).all()):
+        raise refusal(path, 'obsm["interval_width"]', f"values >= 0 of shape {shape}, rising along levels", "others")
 
 
 def _check_repeats(path: Path, field: str, names: Sequence) -> None:
