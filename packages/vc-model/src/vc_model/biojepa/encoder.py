@@ -1,0 +1,114 @@
+"""Cells to latents: one token per gene made of the gene's identity, its expression and the depth of the cell.
+
+    s = w_s x                                            linear pathway
+    f = [sin 2 pi w_f x b, cos 2 pi w_f x b]             Fourier pathway -> (gamma, beta) by a small MLP, zero at first
+    published   h = e s (1 + gamma) + beta,      masked: h = token
+    repaired    h = e + e s (1 + gamma) + beta,  masked: h = e + token,  unmeasured: h = e + another token
+    h += W total;  z = RMSNorm(blocks(h))
+
+Published, a gene that is not expressed or masked loses its identity, so all of them share one latent (Q1, Q2).
+
+Letters: b cells, g genes, d latent width.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from vc_model.biojepa.config import BioJepaConfig
+from vc_model.biojepa.layers import Blocks, Linear, rms_norm
+from vc_model.sharding import constrain
+
+EMBEDDING_STD = 0.02
+
+
+class CellStateEncoder(nnx.Module):
+    """[b, g] expression -> [b, g, d] latents; student and teacher are two copies of this."""
+
+    def __init__(self, cfg: BioJepaConfig, *, rngs: nnx.Rngs) -> None:
+        self.cfg = cfg
+        d = cfg.width
+        self.gene_embedding = nnx.Param(EMBEDDING_STD * jax.random.normal(rngs.params(), (cfg.n_genes, d)))
+        self.linear_scale = nnx.Param(jnp.array(cfg.film_multiple))
+        self.fourier_scale = nnx.Param(jnp.array(0.1))
+        # Declared frozen, yet trained in the published run (Q11).
+        self.fourier = nnx.Param(cfg.fourier_scale * jax.random.normal(rngs.params(), (d // 2,)))
+        self.film_in = Linear(d, d, rngs=rngs)
+        self.film_out = Linear(d, 2 * d, zero=True, rngs=rngs)
+        self.mask_token = nnx.Param(EMBEDDING_STD * jax.random.normal(rngs.params(), (d,)))
+        if not cfg.faithful:
+            self.unmeasured_token = nnx.Param(EMBEDDING_STD * jax.random.normal(rngs.params(), (d,)))
+        self.total = Linear(1, d, rngs=rngs)
+        self.blocks = Blocks(cfg, cfg.n_layers, rngs=rngs)
+        self.norm_scale = nnx.Param(jnp.ones(d))
+
+    def __call__(
+        self,
+        x: Float[Array, "b g"],
+        total: Float[Array, " b"],
+        *,
+        masked: Bool[Array, "b g"] | None = None,
+        measured: Bool[Array, "#b g"] | None = None,
+    ) -> Float[Array, "b g d"]:
+        """Encode cells.
+
+        Args:
+            x: log1p of counts per ten thousand.
+            total: log1p of the raw total count.
+            masked: Genes hidden from the encoder; none by default.
+            measured: Genes that the data set measured; all by default. Ignored when faithful (Q7).
+        """
+        h = self.embed(x, masked=masked, measured=measured) + self.total(total[:, None].astype(x.dtype))[:, None]
+        h = constrain(h.astype(self.cfg.compute), "batch", "gene", "width")
+        return rms_norm(self.blocks(h), self.norm_scale.get_value())
+
+    def embed(
+        self, x: Float[Array, "b g"], *, masked: Array | None = None, measured: Array | None = None
+    ) -> Float[Array, "b g d"]:
+        """Tokens before the depth of the cell is added."""
+        compute = jnp.dtype(self.cfg.compute)
+        e = self.gene_embedding.get_value().astype(compute)
+        if masked is not None:
+            x = jnp.where(masked, 0, x)
+        gamma, beta = jnp.split(self.film_out(jax.nn.gelu(self.film_in(self.features(x)), approximate=False)), 2, -1)
+        scaled = e * (self.linear_scale.get_value() * x).astype(compute)[..., None] * (1 + gamma) + beta
+        if self.cfg.faithful:
+            return scaled if masked is None else jnp.where(masked[..., None], self._token(self.mask_token), scaled)
+        h = scaled if masked is None else jnp.where(masked[..., None], self._token(self.mask_token), scaled)
+        if measured is not None:
+            h = jnp.where(measured[..., None], h, self._token(self.unmeasured_token))
+        return e + h
+
+    def features(self, x: Float[Array, "b g"]) -> Float[Array, "b g d"]:
+        """Fourier features of expression values."""
+        frequency = self.fourier.get_value()
+        if not self.cfg.faithful:
+            frequency = jax.lax.stop_gradient(frequency)
+        angle = 2 * jnp.pi * (self.fourier_scale.get_value() * x)[..., None] * frequency
+        return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1).astype(self.cfg.compute)
+
+    def _token(self, token: nnx.Param) -> Array:
+        return token.get_value().astype(self.cfg.compute)
+
+
+class MaskedPredictor(nnx.Module):
+    """Student latents -> prediction of the teacher's, [b, g, d] both."""
+
+    def __init__(self, cfg: BioJepaConfig, *, rngs: nnx.Rngs) -> None:
+        self.blocks = Blocks(cfg, cfg.n_mask_layers, rngs=rngs)
+        self.norm_scale = nnx.Param(jnp.ones(cfg.width))
+        self.out = Linear(cfg.width, cfg.width, rngs=rngs)
+
+    def __call__(self, z: Float[Array, "b g d"]) -> Float[Array, "b g d"]:
+        """Predict all positions."""
+        return self.out(rms_norm(self.blocks(z), self.norm_scale.get_value()))
+
+
+def cell_vector(z: Float[Array, "b g d"], measured: Bool[Array, "#b g"] | None = None) -> Float[Array, "b d"]:
+    """Mean latent over measured genes, float32."""
+    z = z.astype(jnp.float32)
+    if measured is None:
+        return z.mean(axis=1)
+    weight = jnp.broadcast_to(measured, z.shape[:2]).astype(jnp.float32)
+    return jnp.einsum("bgd,bg->bd", z, weight) / jnp.maximum(weight.sum(axis=1, keepdims=True), 1)

@@ -1,0 +1,184 @@
+"""The layers: linear attention, RMSNorm, SwiGLU, and blocks stacked on a leading layer axis that run as one scan.
+
+Letters: b cells, t tokens, d width, h heads, k width of a head, f hidden width, p action slots, l layers.
+
+    phi(u) = ELU(u) + 1,  S = sum_t phi(k_t) v_t^T,  n = sum_t phi(k_t),  o_t = phi(q_t)^T S / (phi(q_t)^T n + 1e-6)
+
+A cell enters a token's update only through S and n, h (k^2 + k) numbers however many genes there are. With genes spread
+over devices these are all that is exchanged. Projections that read the same input are stored as one matrix.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from vc_model.biojepa.config import BioJepaConfig
+from vc_model.sharding import constrain
+
+EPS = 1e-6
+GATE_BIAS = 2.0  # sigmoid(2) = 0.881: attention starts nearly open
+
+Params = dict[str, Array]
+
+
+class Blocks(nnx.Module):
+    """L blocks `h += SelfAttention(norm h); h += SwiGLU(norm h)`, before each a cross-attention where `cross`.
+
+    Every parameter has a leading layer axis.
+    """
+
+    def __init__(self, cfg: BioJepaConfig, n_layers: int, *, cross: bool = False, rngs: nnx.Rngs) -> None:
+        self.cfg, self.cross = cfg, cross
+        d, f = cfg.width, cfg.hidden
+
+        def matrix(n_in: int, n_out: int) -> nnx.Param:
+            return nnx.Param(fan_in_normal(rngs.params(), (n_layers, n_in, n_out), n_in))
+
+        def vector(width: int, value: float) -> nnx.Param:
+            return nnx.Param(jnp.full((n_layers, width), float(value)))
+
+        if cross:
+            self.cross_norm_scale = vector(d, 1)
+            self.cross_q_kernel, self.cross_q_bias = matrix(d, d), vector(d, 0)
+            self.cross_kv_kernel, self.cross_kv_bias = matrix(d, 2 * d), vector(2 * d, 0)
+            # Published, the gate of cross-attention exists but is not applied (Q3). Applied, it is how a gene reads the
+            # action in its own way, so it must differ between genes from the start.
+            gate = nnx.Param(jnp.zeros((n_layers, d, d))) if cfg.faithful else matrix(d, d)
+            self.cross_g_kernel, self.cross_g_bias = gate, vector(d, GATE_BIAS if cfg.faithful else 0)
+            self.cross_out_kernel, self.cross_out_bias = matrix(d, d), vector(d, 0)
+        self.norm1_scale = vector(d, 1)
+        qkv = fan_in_normal(rngs.params(), (n_layers, d, 3 * d), d)
+        self.qkvg_kernel = nnx.Param(jnp.concatenate([qkv, jnp.zeros((n_layers, d, d))], axis=-1))
+        self.qkvg_bias = nnx.Param(jnp.zeros((n_layers, 4 * d)).at[:, 3 * d :].set(GATE_BIAS))
+        self.out_kernel, self.out_bias = matrix(d, d), vector(d, 0)
+        self.norm2_scale = vector(d, 1)
+        self.up_kernel, self.down_kernel = matrix(d, 2 * f), matrix(f, d)
+
+    def __call__(
+        self, h: Float[Array, "b t d"], action: Float[Array, "b p d"] | None = None, mask: Array | None = None
+    ) -> Float[Array, "b t d"]:
+        """Run all blocks.
+
+        Args:
+            h: Tokens.
+            action: Action tokens, for blocks with cross-attention.
+            mask: [b, p] bool, slots that hold an action. Without one, all do.
+        """
+        cfg = self.cfg
+        stacked = {name: value.get_value() for name, value in vars(self).items() if isinstance(value, nnx.Param)}
+
+        def block(h: Array, p: Params) -> tuple[Array, None]:
+            if self.cross:
+                h = h + cross_attention(p, rms_norm(h, p["cross_norm_scale"]), action, mask, cfg)
+            h = h + self_attention(p, rms_norm(h, p["norm1_scale"]), cfg.n_heads)
+            h = h + swiglu(p, rms_norm(h, p["norm2_scale"]))
+            return constrain(h, "batch", "gene", "width"), None
+
+        body: Callable = jax.checkpoint(block, prevent_cse=False) if cfg.remat else block
+        return jax.lax.scan(body, h, stacked)[0]
+
+
+def self_attention(p: Params, x: Float[Array, "b t d"], n_heads: int) -> Float[Array, "b t d"]:
+    """Gated linear attention over all tokens."""
+    q, k, v, g = jnp.split(linear(x, p["qkvg_kernel"], p["qkvg_bias"]), 4, axis=-1)
+    o = linear_attention(*(heads(u, n_heads) for u in (q, k, v)))
+    gated = jax.nn.sigmoid(g) * o.reshape(x.shape)
+    return linear(gated, p["out_kernel"], p["out_bias"])
+
+
+def cross_attention(
+    p: Params, x: Float[Array, "b t d"], action: Float[Array, "b p d"], mask: Array | None, cfg: BioJepaConfig
+) -> Float[Array, "b t d"]:
+    """Linear attention of tokens over action slots.
+
+    Published, every slot counts, padded or not (Q4), and a single slot gives every token the same vector (Q3). Repaired,
+    padded slots are left out, each token reads through its own gate, and the slots add up instead of averaging, so that
+    two perturbations are not each half of one. Without any action the result is exactly zero.
+    """
+    q = linear(x, p["cross_q_kernel"], p["cross_q_bias"])
+    k, v = jnp.split(linear(action, p["cross_kv_kernel"], p["cross_kv_bias"]), 2, axis=-1)
+    if cfg.faithful:
+        o = linear_attention(*(heads(u, cfg.n_heads) for u in (q, k, v))).reshape(x.shape)
+        return linear(o, p["cross_out_kernel"], p["cross_out_bias"])
+    o = linear_attention(*(heads(u, cfg.n_heads) for u in (q, k, v)), mask).reshape(x.shape)
+    gate = jax.nn.sigmoid(linear(x, p["cross_g_kernel"], p["cross_g_bias"]))
+    n_actions = mask.sum(axis=1).astype(x.dtype)[:, None, None]
+    return linear(gate * o * n_actions, p["cross_out_kernel"], p["cross_out_bias"]) * (n_actions > 0)
+
+
+def linear_attention(
+    q: Float[Array, "b t h k"],
+    k: Float[Array, "b s h k"],
+    v: Float[Array, "b s h k"],
+    mask: Array | None = None,
+) -> Float[Array, "b t h k"]:
+    """The formula at the top of the file; state and normaliser in float32.
+
+    Args:
+        q: Queries.
+        k: Keys.
+        v: Values.
+        mask: [b, s] bool, keys that count; all by default.
+    """
+    phi_q, phi_k = feature_map(q), feature_map(k)
+    if mask is not None:
+        phi_k = phi_k * mask[:, :, None, None].astype(phi_k.dtype)
+    state = jnp.einsum("bshk,bshj->bhkj", phi_k, v, preferred_element_type=jnp.float32)
+    normaliser = phi_k.sum(axis=1, dtype=jnp.float32)
+    top = jnp.einsum("bthk,bhkj->bthj", phi_q, state.astype(q.dtype), preferred_element_type=jnp.float32)
+    bottom = jnp.einsum("bthk,bhk->bth", phi_q, normaliser.astype(q.dtype), preferred_element_type=jnp.float32)
+    return (top / (bottom + EPS)[..., None]).astype(q.dtype)
+
+
+def feature_map(u: Array) -> Array:
+    """ELU(u) + 1, positive."""
+    return jnp.where(u > 0, u + 1, jnp.exp(jnp.minimum(u, 0)))
+
+
+def swiglu(p: Params, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
+    """W3 (SiLU(W1 x) * W2 x), W1 and W2 as one matrix."""
+    gate, up = jnp.split(x @ p["up_kernel"].astype(x.dtype), 2, axis=-1)
+    return (jax.nn.silu(gate) * up) @ p["down_kernel"].astype(x.dtype)
+
+
+def rms_norm(x: Float[Array, "*b d"], scale: Float[Array, " d"]) -> Float[Array, "*b d"]:
+    """X / rms(x) * scale, computed in float32."""
+    x32 = x.astype(jnp.float32)
+    return (x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + EPS) * scale).astype(x.dtype)
+
+
+def linear(x: Float[Array, "*b i"], kernel: Float[Array, "i o"], bias: Float[Array, " o"]) -> Float[Array, "*b o"]:
+    """X W + b in the type of x."""
+    return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
+
+
+def heads(u: Float[Array, "b t d"], n_heads: int) -> Float[Array, "b t h k"]:
+    """Cut the width into heads."""
+    return u.reshape(*u.shape[:2], n_heads, -1)
+
+
+def fan_in_normal(key: Array, shape: tuple[int, ...], fan_in: int) -> Array:
+    """Normal of standard deviation 1 / sqrt(fan_in), cut at two of them."""
+    return jax.random.truncated_normal(key, -2, 2, shape) / jnp.sqrt(fan_in)
+
+
+def fan_in_uniform(key: Array, shape: tuple[int, ...], fan_in: int) -> Array:
+    """Uniform in +- 1 / sqrt(fan_in), what torch gives a Linear."""
+    return jax.random.uniform(key, shape, minval=-1, maxval=1) / jnp.sqrt(fan_in)
+
+
+class Linear(nnx.Module):
+    """X W + b; `uniform` draws weights and bias as torch does, otherwise fan-in normal and zero."""
+
+    def __init__(self, n_in: int, n_out: int, *, uniform: bool = False, zero: bool = False, rngs: nnx.Rngs) -> None:
+        draw = fan_in_uniform if uniform else fan_in_normal
+        kernel = jnp.zeros((n_in, n_out)) if zero else draw(rngs.params(), (n_in, n_out), n_in)
+        self.kernel = nnx.Param(kernel)
+        self.bias = nnx.Param(fan_in_uniform(rngs.params(), (n_out,), n_in) if uniform else jnp.zeros(n_out))
+
+    def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:
+        """Apply."""
+        return linear(x, self.kernel.get_value(), self.bias.get_value())

@@ -1,0 +1,97 @@
+"""The loss terms, one function each, all in float32.
+
+Letters: b cells, g genes, d latent width, n vectors, k random directions. Means over genes and cells are sums divided
+by counts, so that a batch cut over devices gives the same number.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+SIGREG_POINTS = np.linspace(0, 3, 17, dtype=np.float32)
+"""Where the characteristic function is compared."""
+
+
+def masked_mean(value: Float[Array, "b g"], mask: Array | None = None) -> Float[Array, ""]:
+    """Mean over the positions of a mask ([b, g] or anything that broadcasts to it); all by default."""
+    if mask is None:
+        return value.mean()
+    weight = jnp.broadcast_to(mask, value.shape).astype(jnp.float32)
+    return (value * weight).sum() / jnp.maximum(weight.sum(), 1)
+
+
+def l1(pred: Float[Array, "b g d"], target: Float[Array, "b g d"], mask: Array | None = None) -> Float[Array, ""]:
+    """Mean absolute error of the latents at the positions of the mask."""
+    return masked_mean(jnp.abs(pred.astype(jnp.float32) - target.astype(jnp.float32)).mean(axis=-1), mask)
+
+
+def vicreg(z: Float[Array, "b g d"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Variance hinge and covariance penalty over all tokens of a batch.
+
+    Returns:
+        hinge: mean_j relu(1 - sqrt(var_j + 1e-4)).
+        off: Squared off-diagonal covariances, summed and divided by d.
+
+    References:
+        Bardes et al. (2022), VICReg.
+    """
+    z = z.astype(jnp.float32)
+    n, d = z.shape[0] * z.shape[1], z.shape[2]
+    centred = z - z.mean(axis=(0, 1))
+    # No reshape to [b g, d]: the two axes may be cut along different mesh axes.
+    covariance = jnp.einsum("bgi,bgj->ij", centred, centred) / (n - 1)
+    variance = jnp.diagonal(covariance)
+    hinge = jax.nn.relu(1 - jnp.sqrt(variance + 1e-4)).mean()
+    return hinge, ((covariance**2).sum() - (variance**2).sum()) / d
+
+
+def sigreg(v: Float[Array, "n d"], key: Array, n_directions: int) -> Float[Array, ""]:
+    """Distance of the vectors' distribution from the standard normal.
+
+    The empirical characteristic function of projections on random unit directions is compared with exp(-t^2/2) at 17
+    points in [0, 3], with trapezoid weights times exp(-t^2/2); mean over directions. It is 0 for a perfect normal and
+    grows when vectors collapse, to a point or to a subspace.
+
+    References:
+        Balestriero and LeCun (2025), LeJEPA, arXiv 2511.08544.
+    """
+    direction = jax.random.normal(key, (v.shape[1], n_directions))
+    projected = v.astype(jnp.float32) @ (direction / jnp.linalg.norm(direction, axis=0))
+    t = jnp.asarray(SIGREG_POINTS)
+    normal = jnp.exp(-(t**2) / 2)
+    weight = (2 * (t[1] - t[0]) * jnp.ones_like(t)).at[jnp.array([0, -1])].multiply(0.5) * normal
+    angle = projected[..., None] * t
+    real, imaginary = jnp.cos(angle).mean(axis=0), jnp.sin(angle).mean(axis=0)
+    return v.shape[0] * (((real - normal) ** 2 + imaginary**2) @ weight).mean()
+
+
+def gaussian_nll(
+    mu: Float[Array, "b g d"],
+    logvar: Float[Array, "b g d"],
+    target: Float[Array, "b g d"],
+    mask: Array | None,
+    beta: float | Array,
+) -> Float[Array, ""]:
+    """Negative log likelihood, each element weighted by its own variance to the power beta (no gradient through it).
+
+    References:
+        Seitzer et al. (2022), beta-NLL.
+    """
+    nll = 0.5 * (logvar + (target.astype(jnp.float32) - mu) ** 2 * jnp.exp(-logvar))
+    weight = jax.lax.stop_gradient(jnp.exp(beta * logvar))
+    return masked_mean((weight * nll).mean(axis=-1), mask)
+
+
+def info_nce(query: Float[Array, "n a"], key: Float[Array, "n a"], tau: Float[Array, ""]) -> Float[Array, ""]:
+    """Cross-entropy of finding each query's own key among all, by cosine over tau."""
+    query, key = (u / jnp.maximum(jnp.linalg.norm(u, axis=-1, keepdims=True), 1e-8) for u in (query, key))
+    logits = query @ key.T / tau
+    return -jnp.diagonal(jax.nn.log_softmax(logits, axis=-1)).mean()
+
+
+def participation(v: Float[Array, "n d"]) -> Float[Array, ""]:
+    """Effective rank of vectors, tr(C)^2 / tr(C^2): 1 on a line, d when spread evenly, 0 when all are equal."""
+    centred = v.astype(jnp.float32) - v.astype(jnp.float32).mean(axis=0)
+    covariance = centred.T @ centred
+    return jnp.trace(covariance) ** 2 / jnp.maximum((covariance**2).sum(), 1e-30)

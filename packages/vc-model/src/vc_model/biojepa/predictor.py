@@ -1,0 +1,82 @@
+"""Latents and an action to latents of the perturbed cell, and latents to expression.
+
+    act = W (GELU (RMSNorm (W a)))
+    published   s = concat(z, Q), 2G tokens;  mu = W s[G:] + b
+    repaired    s = z + Q, G tokens;          mu = z + (W s + b), nothing where there is no action
+
+Published, a gene's prediction reaches its own control value only through the attention state (Q9). Repaired, it starts
+from it: an untrained model predicts no change, and no action is no change.
+
+Letters: b cells, g genes, p slots, d latent width, a action width.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from vc_model.biojepa.config import BioJepaConfig
+from vc_model.biojepa.layers import Blocks, Linear, fan_in_normal, rms_norm
+from vc_model.sharding import constrain
+
+LOGVAR_RANGE = (-10.0, 2.0)
+
+
+class ACPredictor(nnx.Module):
+    """Action-conditioned predictor: mean and log variance of every latent of the perturbed cell."""
+
+    def __init__(self, cfg: BioJepaConfig, *, rngs: nnx.Rngs) -> None:
+        self.cfg = cfg
+        a, d = cfg.action_width, cfg.width
+        self.action_in = Linear(a, d, rngs=rngs)
+        self.action_norm_scale = nnx.Param(jnp.ones(d))
+        self.action_out = Linear(d, d, rngs=rngs)
+        self.query = nnx.Param(fan_in_normal(rngs.params(), (cfg.n_genes, d), d))
+        self.blocks = Blocks(cfg, cfg.n_layers, cross=True, rngs=rngs)
+        self.norm_scale = nnx.Param(jnp.ones(d))
+        self.mean = Linear(d, d, zero=not cfg.faithful, rngs=rngs)
+        self.logvar = Linear(d, d, rngs=rngs)
+
+    def __call__(
+        self, z: Float[Array, "b g d"], action: Float[Array, "b p a"], mask: Bool[Array, "b p"]
+    ) -> tuple[Float[Array, "b g d"], Float[Array, "b g d"]]:
+        """Predict.
+
+        Args:
+            z: Latents of control cells.
+            action: Action tokens.
+            mask: Slots that hold an action. Published, padded slots take part all the same (Q4).
+
+        Returns:
+            mu: Mean of the latents of the perturbed cell, float32.
+            logvar: Its log variance, float32, clipped.
+        """
+        compute = jnp.dtype(self.cfg.compute)
+        n_genes = z.shape[1]
+        hidden = rms_norm(self.action_in(action.astype(compute)), self.action_norm_scale.get_value())
+        act = self.action_out(jax.nn.gelu(hidden, approximate=False))
+        z = z.astype(compute)
+        query = jnp.broadcast_to(self.query.get_value().astype(compute), z.shape)
+        s = jnp.concatenate([z, query], axis=1) if self.cfg.faithful else z + query
+        s = self.blocks(constrain(s, "batch", "gene", "width"), act, mask)
+        s = rms_norm(s[:, -n_genes:], self.norm_scale.get_value())
+        mu, logvar = self.mean(s).astype(jnp.float32), self.logvar(s).astype(jnp.float32)
+        if not self.cfg.faithful:
+            mu = z + mu * mask.any(axis=1)[:, None, None]
+        return mu.astype(jnp.float32), jnp.clip(logvar, *LOGVAR_RANGE)
+
+
+class ExpressionDecoder(nnx.Module):
+    """Effect on expression from latents before and after: one readout for all genes, repaired with a row per gene."""
+
+    def __init__(self, cfg: BioJepaConfig, *, rngs: nnx.Rngs) -> None:
+        self.out = Linear(cfg.width, 1, rngs=rngs)
+        self.cfg = cfg
+        if not cfg.faithful:
+            self.gene_kernel = nnx.Param(jnp.zeros((cfg.n_genes, cfg.width)))
+
+    def __call__(self, z: Float[Array, "b g d"]) -> Float[Array, "b g"]:
+        """Expression of every gene, up to what is common to all cells."""
+        z = z.astype(jnp.float32)
+        value = self.out(z)[..., 0]
+        return value if self.cfg.faithful else value + jnp.einsum("bgd,gd->bg", z, self.gene_kernel.get_value())

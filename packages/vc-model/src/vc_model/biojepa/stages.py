@@ -1,0 +1,232 @@
+"""The four training stages as pure functions, and what each one starts from.
+
+    loss_fn(params, frozen, batch, key, progress) -> (loss, metrics)
+
+`params` and `frozen` are nested dicts of arrays, part -> parameters: what a stage trains and what it only reads.
+
+| stage | params | frozen | batch |
+|---|---|---|---|
+| pretrain | encoder, maskpred | teacher | x, total, measured |
+| align | composer | | action |
+| ac | predictor, composer | student, teacher | x_control, x_case, total_control, total_case, measured, action |
+| decode | decoder | student, teacher, predictor, composer | the same |
+
+x: [b, g] log1p CP10k; total: [b] log1p of the raw total count; measured: [g] or [b, g] bool; the action's arrays
+(`composer.ACTION_KEYS`) stand in the batch beside them. `progress` in [0, 1] is step / steps of the stage.
+
+Published, the context of the last two stages comes from the student and the target from the teacher; repaired, both
+come from the teacher (Q8), only measured genes count (Q7), the loss is on all of them, and the mask falls to nothing (Q6).
+"""
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from vc_model.biojepa import losses
+from vc_model.biojepa.composer import ActionComposer
+from vc_model.biojepa.config import BioJepaConfig, Part, Stage
+from vc_model.biojepa.encoder import CellStateEncoder, MaskedPredictor, cell_vector
+from vc_model.biojepa.predictor import ACPredictor, ExpressionDecoder
+
+Tree = dict[str, Any]
+Metrics = dict[str, Array]
+LossFn = Callable[[Tree, Tree, dict[str, Array], Array, Array], tuple[Array, Metrics]]
+
+MODULES: dict[Part, type[nnx.Module]] = {
+    "encoder": CellStateEncoder,
+    "maskpred": MaskedPredictor,
+    "predictor": ACPredictor,
+    "composer": ActionComposer,
+    "decoder": ExpressionDecoder,
+}
+NOT_COUNTED = "fourier"
+"""The one leaf that is no trainable parameter."""
+
+
+def init_part(part: Part, cfg: BioJepaConfig, seed: int) -> Tree:
+    """Fresh parameters of one part as a nested dict of float32 arrays; the same part and seed give the same bytes."""
+    key = jax.random.fold_in(jax.random.key(seed), list(MODULES).index(part))
+    module = MODULES[part](cfg, rngs=nnx.Rngs(key))
+    return nnx.to_pure_dict(nnx.state(module))
+
+
+def bind(part: Part, cfg: BioJepaConfig, params: Tree) -> nnx.Module:
+    """The module of a part with these parameters; inside a jitted function this costs nothing."""
+    graph, state = _abstract(part, cfg)
+    state = jax.tree.map(lambda leaf: leaf, state)
+    nnx.replace_by_pure_dict(state, params)
+    return nnx.merge(graph, state)
+
+
+@lru_cache(maxsize=64)
+def _abstract(part: Part, cfg: BioJepaConfig) -> tuple[nnx.GraphDef, nnx.State]:
+    return nnx.split(nnx.eval_shape(lambda: MODULES[part](cfg, rngs=nnx.Rngs(0))))
+
+
+def init_stage(stage: Stage, cfg: BioJepaConfig, seed: int, previous: Tree) -> tuple[Tree, Tree]:
+    """What a stage trains and what it reads.
+
+    Args:
+        stage: Which.
+        cfg: The model.
+        seed: Draws parts that are not in `previous`.
+        previous: Trained parts by name: `encoder`, `teacher`, `maskpred`, `composer`, `predictor`, `decoder`.
+
+    Raises:
+        KeyError: If the stage needs a trained part that is not there.
+    """
+
+    def start(part: Part) -> Tree:
+        return previous[part] if part in previous else init_part(part, cfg, seed)
+
+    def need(part: str) -> Tree:
+        if part not in previous:
+            raise KeyError(f"stage {stage}: previous: expected a trained {part!r}, found {sorted(previous)}.")
+        return previous[part]
+
+    if stage == "pretrain":
+        encoder = start("encoder")
+        # A copy: the engine donates the buffers of what it trains.
+        teacher = jax.tree.map(jnp.copy, previous.get("teacher", encoder))
+        return {"encoder": encoder, "maskpred": start("maskpred")}, {"teacher": teacher}
+    if stage == "align":
+        return {"composer": start("composer")}, {}
+    cells = {"student": need("encoder"), "teacher": need("teacher")}
+    if stage == "ac":
+        return {"predictor": start("predictor"), "composer": start("composer")}, cells
+    return {"decoder": start("decoder")}, cells | {"predictor": need("predictor"), "composer": need("composer")}
+
+
+def ema_update(teacher: Tree, student: Tree, momentum: float | Array) -> Tree:
+    """Momentum * teacher + (1 - momentum) * student."""
+    return jax.tree.map(lambda t, s: momentum * t + (1 - momentum) * s, teacher, student)
+
+
+def decay_mask(params: Tree, cfg: BioJepaConfig) -> Tree:
+    """Which leaves get weight decay: published, all of them (Q11); repaired, matrices of linear layers."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: cfg.faithful or path[-1].key.endswith("kernel"), params)
+
+
+def make_loss(stage: Stage, cfg: BioJepaConfig) -> LossFn:
+    """The loss of a stage; see the top of the file."""
+    functions = {"pretrain": pretrain_loss, "align": align_loss, "ac": ac_loss, "decode": decode_loss}
+    return partial(functions[stage], cfg)
+
+
+def mask_ratio(cfg: BioJepaConfig, stage: Stage, progress: Array) -> Array:
+    """Share of hidden genes: constant, then linear to the floor over the last `mask_anneal` of the stage."""
+    if cfg.faithful and stage == "pretrain":
+        return jnp.float32(cfg.mask_ratio)
+    floor = 0.1 if cfg.faithful else 0.0
+    late = jnp.clip((progress - (1 - cfg.mask_anneal)) / cfg.mask_anneal, 0, 1)
+    return cfg.mask_ratio + (floor - cfg.mask_ratio) * late
+
+
+def draw_mask(cfg: BioJepaConfig, stage: Stage, key: Array, x: Array, progress: Array) -> Array:
+    """[b, g] bool, genes hidden from the encoder."""
+    return jax.random.bernoulli(key, mask_ratio(cfg, stage, progress), x.shape)
+
+
+def pretrain_loss(
+    cfg: BioJepaConfig, params: Tree, frozen: Tree, batch: dict[str, Array], key: Array, progress: Array
+) -> tuple[Float[Array, ""], Metrics]:
+    """Predict the teacher's latents of the whole cell from a cell with most genes hidden."""
+    x, total, measured = batch["x"], batch["total"], _measured(cfg, batch)
+    mask_key, direction_key = jax.random.split(key)
+    masked = draw_mask(cfg, "pretrain", mask_key, x, progress)
+    teacher = bind("encoder", cfg, frozen["teacher"])
+    target = jax.lax.stop_gradient(teacher(x, total, measured=measured))
+    student = bind("encoder", cfg, params["encoder"])(x, total, masked=masked, measured=measured)
+    pred = bind("maskpred", cfg, params["maskpred"])(student)
+    sim = losses.l1(pred, target, masked if cfg.faithful else measured)
+    cell = cell_vector(student, measured)
+    metrics = {"loss_sim": sim, "mask_share": masked.mean()} | _collapse(cell)
+    metrics["teacher_drift"] = _distance(params["encoder"], frozen["teacher"])
+    if cfg.faithful:
+        parts = _vic(student, target)
+        return cfg.sim * sim + cfg.std * parts["loss_std"] + cfg.cov * parts["loss_cov"], metrics | parts
+    spread = losses.sigreg(cell, direction_key, cfg.sigreg_directions)
+    return cfg.sim * sim + cfg.sigreg * spread, metrics | {"loss_sigreg": spread}
+
+
+def align_loss(
+    cfg: BioJepaConfig, params: Tree, frozen: Tree, batch: dict[str, Array], key: Array, progress: Array
+) -> tuple[Float[Array, ""], Metrics]:
+    """Find each sequence's own target among the targets of the batch."""
+    composer = bind("composer", cfg, params["composer"])
+    seq, target = composer.embed_paths(batch)
+    loss = losses.info_nce(seq, target, composer.tau)
+    return loss, {"loss_nce": loss, "tau": composer.tau, "seq_rank": losses.participation(seq)}
+
+
+def ac_loss(
+    cfg: BioJepaConfig, params: Tree, frozen: Tree, batch: dict[str, Array], key: Array, progress: Array
+) -> tuple[Float[Array, ""], Metrics]:
+    """Predict the latents of a perturbed cell from a control cell and the action, with their variance."""
+    measured = _measured(cfg, batch)
+    mask_key, drop_key = jax.random.split(key)
+    masked = draw_mask(cfg, "ac", mask_key, batch["x_control"], progress)
+    context = _context(cfg, frozen, batch, masked=masked)
+    teacher = bind("encoder", cfg, frozen["teacher"])
+    target = jax.lax.stop_gradient(teacher(batch["x_case"], batch["total_case"], measured=measured))
+    action = bind("composer", cfg, params["composer"])(batch, key=drop_key)
+    mu, logvar = bind("predictor", cfg, params["predictor"])(context, action, batch["pert_mask"])
+    beta = cfg.beta_nll * jnp.clip(progress / cfg.beta_warmup, 0, 1)
+    where = masked if cfg.faithful else measured
+    nll = losses.gaussian_nll(mu, logvar, target, where, beta)
+    metrics = {"loss_nll": nll, "loss_l1": losses.l1(mu, target, where), "logvar": logvar.mean()}
+    metrics |= {"mask_share": masked.mean()} | _collapse(cell_vector(mu, measured))
+    if not cfg.faithful:
+        # The targets are frozen, so nothing can collapse and no term is needed to hold it up.
+        return nll, metrics
+    parts = _vic(mu, target)
+    return cfg.sim * nll + cfg.std * parts["loss_std"] + cfg.cov * parts["loss_cov"], metrics | parts
+
+
+def decode_loss(
+    cfg: BioJepaConfig, params: Tree, frozen: Tree, batch: dict[str, Array], key: Array, progress: Array
+) -> tuple[Float[Array, ""], Metrics]:
+    """Read the change of expression off the change of latents; nothing is hidden."""
+    context = _context(cfg, frozen, batch)
+    action = bind("composer", cfg, frozen["composer"])(batch)
+    mu, _ = bind("predictor", cfg, frozen["predictor"])(context, action, batch["pert_mask"])
+    context, mu = jax.lax.stop_gradient((context, mu))
+    decoder = bind("decoder", cfg, params["decoder"])
+    delta = decoder(mu) - decoder(context)
+    measured = _measured(cfg, batch)
+    loss = losses.masked_mean((delta - (batch["x_case"] - batch["x_control"])) ** 2, measured)
+    return loss, {"loss_mse": loss, "delta_size": jnp.sqrt(losses.masked_mean(delta**2, measured))}
+
+
+def _context(cfg: BioJepaConfig, frozen: Tree, batch: dict[str, Array], masked: Array | None = None) -> Array:
+    encoder = bind("encoder", cfg, frozen["student" if cfg.faithful else "teacher"])
+    return jax.lax.stop_gradient(
+        encoder(batch["x_control"], batch["total_control"], masked=masked, measured=_measured(cfg, batch))
+    )
+
+
+def _measured(cfg: BioJepaConfig, batch: dict[str, Array]) -> Array | None:
+    """[#b, g] bool; None when faithful, where unmeasured genes count like measured ones."""
+    return None if cfg.faithful else jnp.atleast_2d(batch["measured"])
+
+
+def _vic(z: Array, target: Array) -> Metrics:
+    (std, cov), (target_std, target_cov) = losses.vicreg(z), losses.vicreg(target)
+    return {"loss_std": std + target_std, "loss_cov": cov + target_cov}
+
+
+def _collapse(cell: Float[Array, "b d"]) -> Metrics:
+    """What tells a collapse: effective rank and spread of cell vectors."""
+    return {"cell_rank": losses.participation(cell), "cell_std": cell.std(axis=0).mean()}
+
+
+def _distance(a: Tree, b: Tree) -> Array:
+    """Relative distance of two parameter trees."""
+    square = jax.tree.map(lambda u, v: jnp.stack([((u - v) ** 2).sum(), (v**2).sum()]), a, b)
+    top, bottom = sum(jax.tree.leaves(square))
+    return jax.lax.stop_gradient(jnp.sqrt(top / bottom))
