@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vc_eval import cells, inputs, rules, vcc2025
+from vc_eval import cells, inputs, rows, rules, vcc2025
 from vc_eval.errors import VcEvalError
 from vc_eval.rules import Settings
 
@@ -397,7 +397,7 @@ def variants(real, pred, tmp_path):
 def test_no_bit_depends_on_order_layout_threads_memory_or_file(tmp_path, log, monkeypatch):
     real, pred = screen(6, log=log), screen(6, log=log, noise=0.4)
     expected = rules.score_pair(pred, real).per_perturbation
-    monkeypatch.setattr(cells, "BLOCK_BYTES", 5000)  # many blocks of rows
+    monkeypatch.setattr(rows, "BLOCK_BYTES", 5000)  # many blocks of rows
     for name, (other_real, other_pred), extra in variants(real, pred, tmp_path):
         found = rules.score_pair(other_pred, other_real, settings=Settings(**extra)).per_perturbation
         pd.testing.assert_frame_equal(found, expected, check_exact=True, obj=name)

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse
 
-from vc_eval import de, kernels, sweep
+from vc_eval import de, sweep
 from vc_eval.errors import VcEvalError
 from vc_eval.inputs import source_name
+from vc_eval.rows import RowMatrix, with_bar
 from vc_eval.rules import Settings
 
 if TYPE_CHECKING:
     import anndata
 
-BLOCK_BYTES = 64 << 20  # of one block of rows
 FRACTION = 1e-3  # a fractional part beyond it means log1p (metrics.md A2)
 LOG_LIMIT = 15.0  # log1p values stay below it (metrics.md A2)
 
@@ -89,7 +89,7 @@ def read_side(
     Raises:
         VcEvalError: If values are negative, not finite, or of no scale the rule knows.
     """
-    matrix = _Matrix(adata, settings.memory_mb)
+    matrix = RowMatrix(adata, settings.memory_mb)
     names = sorted(set(labels_n) - {"", settings.control})
     if not names:
         raise VcEvalError(f"{name} ({source_name(adata)}): no perturbation besides the control {settings.control!r}.")
@@ -106,10 +106,10 @@ def read_side(
     sums, sums_log = np.zeros((n_genes, n_groups)), np.zeros((n_genes if log_sums else 1, n_groups))
     sizes = np.bincount(code_n[code_n >= 0], minlength=n_groups)
     outputs = (twice_u, ties, sums)
-    for start, stop in _windows(counts, dtype.itemsize + 2, settings.memory_mb):
+    for start, stop in sweep.windows(counts, dtype.itemsize + 2, settings.memory_mb):
         columns = _columns(matrix, code_n, factor_n, counts, start, stop, dtype, settings.progress)
         into = [array[start:stop] for array in outputs]
-        _rank(*columns, sizes, into, sums_log[start:stop] if log_sums else None, settings.n_threads)
+        sweep.rank(*columns, sizes, *into, sums_log[start:stop] if log_sums else None, n_threads=settings.n_threads)
         del columns
     mean_lg = np.ascontiguousarray(sums[column_g].T) / sizes[:, None]
     mean_log_lg = np.ascontiguousarray(sums_log[column_g].T) / sizes[:, None] if log_sums else mean_lg
@@ -132,7 +132,7 @@ def log1p_blocks(
         wanted: `[n]` bool.
         name: `real` or `pred`, for messages.
     """
-    matrix = _Matrix(adata, settings.memory_mb)
+    matrix = RowMatrix(adata, settings.memory_mb)
     code_n = np.where(labels_n != "", 0, -1)
     _, totals, state = _scan(matrix, code_n, settings.progress)
     factor_n = _factors(_check_scale(matrix, code_n, state, totals, name, adata, settings), totals, matrix.dtype)
@@ -145,81 +145,18 @@ def log1p_blocks(
         yield values
 
 
-class _Matrix:
-    """Blocks of CSR rows of a matrix in memory or in a file; a small compressed file is read once and kept."""
-
-    def __init__(self, adata: "anndata.AnnData", memory_mb: int) -> None:
-        x = adata.X
-        if x is None:
-            raise VcEvalError(f"{source_name(adata)}: X is missing; expected expression values.")
-        in_memory = scipy.sparse.issparse(x) or isinstance(x, np.ndarray)
-        if getattr(x, "format", "csr") == "csc" and not in_memory:
-            x, in_memory = x.to_memory(), True  # rows of a column store cannot be read on their own
-        if scipy.sparse.issparse(x):
-            x = scipy.sparse.csr_array(x)
-        self.n_rows, self.n_columns = x.shape
-        found = np.dtype(x.dtype)
-        if found.kind not in "fiub":
-            raise VcEvalError(f"{source_name(adata)}: X is of type {found}; expected real numbers.")
-        single = np.dtype(np.float32 if found.itemsize <= 4 else np.float64)
-        self.dtype = found if found in (np.float32, np.float64) else single
-        self.dense = self.arrays = None
-        if isinstance(x, scipy.sparse.csr_array):
-            self.arrays = (x.data, x.indices, x.indptr)
-        elif hasattr(x, "group"):  # a CSR matrix in a file
-            self.arrays = (x.group["data"], x.group["indices"], x.group["indptr"][:])
-        else:
-            self.dense = x
-        size = float(self.arrays[2][-1]) * (self.dtype.itemsize + 4) if self.arrays else self.n_rows * self._row_bytes()
-        self.rows_per_block = int(max(1, min(self.n_rows, BLOCK_BYTES * self.n_rows / max(size, 1))))
-        stored = self.arrays[0] if self.arrays else self.dense
-        plain = hasattr(stored, "compression") and stored.compression is None  # as quick to read again as to keep
-        self.keep = not in_memory and not plain and size < memory_mb * 2**20 / 2
-        self.kept: list | None = None
-
-    def _row_bytes(self) -> float:
-        return self.n_columns * self.dtype.itemsize
-
-    def blocks(self) -> Iterator[tuple[int, scipy.sparse.csr_array]]:
-        """(first row, rows as CSR of float32 or float64) until all rows are seen."""
-        if self.kept is not None:
-            yield from self.kept
-            return
-        kept = []
-        for start in range(0, self.n_rows, self.rows_per_block):
-            block = (start, self._read(start, min(start + self.rows_per_block, self.n_rows)))
-            if self.keep:
-                kept.append(block)
-            yield block
-        if self.keep:
-            self.kept = kept
-
-    def _read(self, start: int, stop: int) -> scipy.sparse.csr_array:
-        if self.dense is not None:
-            return scipy.sparse.csr_array(np.asarray(self.dense[start:stop]).astype(self.dtype, copy=False))
-        data, indices, indptr = self.arrays
-        a, b = int(indptr[start]), int(indptr[stop])
-        # Column numbers fit in 32 bits; 64 would double what a kept file takes.
-        parts = (data[a:b], indices[a:b].astype(np.int32, copy=False), (indptr[start : stop + 1] - a).astype(np.int32))
-        block = scipy.sparse.csr_array(parts, shape=(stop - start, self.n_columns))
-        if not block.has_canonical_format:
-            block = block.copy()
-            block.sum_duplicates()
-        return block.astype(self.dtype, copy=False)
-
-
-def _scan(matrix: _Matrix, code_n: np.ndarray, progress: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _scan(matrix: RowMatrix, code_n: np.ndarray, progress: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Non-zero values per column, total of each row, and (minimum, maximum, largest fraction, not finite)."""
     counts, totals = np.zeros(matrix.n_columns, np.int64), np.zeros(matrix.n_rows)
     state = np.array([0.0, 0.0, 0.0, 0.0])
-    for start, block in _with_bar(matrix, "looking", progress):
+    for start, block in with_bar(matrix, "looking", progress):
         stop = start + block.shape[0]
         sweep.scan(block.indptr, block.indices, block.data, code_n[start:stop] >= 0, counts, totals[start:stop], state)
     return counts, totals, state
 
 
 def _columns(
-    matrix: _Matrix, code_n: np.ndarray, factor_n: np.ndarray | None, counts: np.ndarray, start: int, stop: int,
+    matrix: RowMatrix, code_n: np.ndarray, factor_n: np.ndarray | None, counts: np.ndarray, start: int, stop: int,
     dtype: np.dtype, progress: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Values and group codes of the columns `start..stop`, column after column, and where each starts."""
@@ -227,7 +164,7 @@ def _columns(
     values = np.empty(offsets[-1], dtype)
     owners = np.empty(offsets[-1], np.uint16 if code_n.max() < 2**16 else np.uint32)
     position = offsets[:-1].copy()
-    for row, block in _with_bar(matrix, "ranking", progress):
+    for row, block in with_bar(matrix, "ranking", progress):
         last = row + block.shape[0]
         data = _log1p(block, factor_n, row)
         sweep.fill(block.indptr, block.indices, data, code_n[row:last], start, stop, position, values, owners)
@@ -250,43 +187,8 @@ def _log1p(block: scipy.sparse.csr_array, factor_n: np.ndarray | None, row: int)
         return np.log1p(block.data / np.repeat(factor_n[row : row + block.shape[0]], np.diff(block.indptr)))
 
 
-def _rank(
-    values: np.ndarray, owners: np.ndarray, offsets: np.ndarray, sizes: np.ndarray, outputs: list[np.ndarray],
-    sums_log: np.ndarray | None, n_threads: int | None,
-) -> None:  # fmt: skip
-    """Sort and sweep every gene of a window on threads."""
-    bits = values.view(np.uint32 if values.itemsize == 4 else np.uint64)
-    sign = bits.dtype.type(1 << (8 * values.itemsize - 1))
-    log_sums = sums_log is not None
-    logs = sums_log if log_sums else np.zeros((1, sizes.size))
-
-    def task(first: int, last: int) -> None:
-        sweep.sweep_genes(values, owners, bits, sign, offsets, sizes, first, last, log_sums, *outputs, logs)
-
-    kernels.run_blocks(task, offsets.size - 1, n_threads)
-
-
-def _with_bar(matrix: _Matrix, what: str, progress: bool) -> Iterator[tuple[int, scipy.sparse.csr_array]]:
-    from tqdm import tqdm
-
-    n_blocks = -(-matrix.n_rows // matrix.rows_per_block)
-    return iter(tqdm(matrix.blocks(), total=n_blocks, desc=what, unit="block", disable=not progress))
-
-
-def _windows(counts: np.ndarray, bytes_each: int, memory_mb: int) -> list[tuple[int, int]]:
-    """Ranges of columns whose values fit in the memory allowed; at least one column each."""
-    ends = np.cumsum(counts) * bytes_each
-    windows, start = [], 0
-    while start < counts.size:
-        before = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, before + memory_mb * 2**20, side="right")))
-        windows.append((start, stop))
-        start = stop
-    return windows
-
-
 def _check_scale(
-    matrix: _Matrix, code_n: np.ndarray, state: np.ndarray, totals: np.ndarray, name: str, adata: "anndata.AnnData",
+    matrix: RowMatrix, code_n: np.ndarray, state: np.ndarray, totals: np.ndarray, name: str, adata: "anndata.AnnData",
     settings: Settings,
 ) -> Scale:  # fmt: skip
     minimum, maximum, fraction, bad = state
@@ -322,7 +224,7 @@ def _check_scale(
     return Scale(found="counts", target_sum=target, minimum=float(minimum), maximum=float(maximum))
 
 
-def _first(matrix: _Matrix, code_n: np.ndarray, wrong: object, adata: "anndata.AnnData") -> tuple[str, str, float]:
+def _first(matrix: RowMatrix, code_n: np.ndarray, wrong: object, adata: "anndata.AnnData") -> tuple[str, str, float]:
     """Cell, gene and value of the first offending entry."""
     for start, block in matrix.blocks():
         rows = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))

@@ -60,7 +60,7 @@ def _run_cells(command: "cli.Run") -> None:
     if rule == "vcc2026":
         from vc_eval import vcc2026
 
-        measured = vcc2026.prepare_real(inputs.load_cells(real), settings=settings)
+        measured = vcc2026.prepare_real(real, settings=settings)
     for name, path in files.items():
         results[name] = rules.score_pair(path, measured, rule=rule, settings=settings)
     sources = [command.real, *files.values()]

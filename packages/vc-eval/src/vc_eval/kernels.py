@@ -17,6 +17,11 @@ import numpy as np
 BLOCK = 64  # genes per task: the gathered block of a 20,000-cell screen stays within a few MB
 
 
+def default_threads() -> int:
+    """Every core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def run_blocks(task: Callable[[int, int], None], n_genes: int, n_threads: int | None = None) -> None:
     """Run `task(start, stop)` over blocks of genes on threads.
 
@@ -25,8 +30,7 @@ def run_blocks(task: Callable[[int, int], None], n_genes: int, n_threads: int | 
         n_genes: Number of genes.
         n_threads: Threads; default is every core this process may use.
     """
-    if n_threads is None:
-        n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    n_threads = n_threads or default_threads()
     starts = range(0, n_genes, BLOCK)
     if n_threads == 1 or len(starts) == 1:
         for start in starts:

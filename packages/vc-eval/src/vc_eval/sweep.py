@@ -11,6 +11,8 @@ import math
 import numba
 import numpy as np
 
+from vc_eval import kernels
+
 SMALL = 48  # shorter lists are sorted by insertion
 
 
@@ -253,3 +255,37 @@ def two_sided_p(twice_u, ties, sizes, n_control, p_values):
             u = twice_u[q, gene] / 2.0
             z = (max(u, m * n - u) - mean - 0.5) / math.sqrt(variance)
             p_values[q, gene] = min(1.0, 0.5 * math.erfc(z / math.sqrt(2.0)) * 2.0)
+
+
+def rank(
+    values: np.ndarray, owners: np.ndarray, offsets: np.ndarray, sizes: np.ndarray, twice_u: np.ndarray,
+    ties: np.ndarray, sums: np.ndarray, sums_log: np.ndarray | None = None, *, n_threads: int | None = None,
+) -> None:  # fmt: skip
+    """`sweep_genes` over all genes of a window, on threads; `values` and `owners` are sorted in place."""
+    bits = values.view(np.uint32 if values.itemsize == 4 else np.uint64)
+    sign = bits.dtype.type(1 << (8 * values.itemsize - 1))
+    log_sums = sums_log is not None
+    logs = sums_log if log_sums else np.zeros((1, sizes.size))
+
+    def task(first: int, last: int) -> None:
+        sweep_genes(values, owners, bits, sign, offsets, sizes, first, last, log_sums, twice_u, ties, sums, logs)
+
+    kernels.run_blocks(task, offsets.size - 1, n_threads)
+
+
+def windows(counts: np.ndarray, bytes_each: int, memory_mb: int) -> list[tuple[int, int]]:
+    """Ranges of columns whose values fit in the memory allowed; at least one column each.
+
+    Args:
+        counts: `[g]` stored values of each column.
+        bytes_each: Bytes of a value with its code.
+        memory_mb: The memory.
+    """
+    ends = np.cumsum(counts) * bytes_each
+    ranges, start = [], 0
+    while start < counts.size:
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + memory_mb * 2**20, side="right")))
+        ranges.append((start, stop))
+        start = stop
+    return ranges

@@ -133,7 +133,7 @@ def scaled_score(user: np.ndarray, baseline: np.ndarray, best: float) -> np.ndar
         metrics.md A10.
     """
     user, baseline = np.asarray(user, np.float64), np.asarray(baseline, np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         score = 1 - user / baseline if best == 0 else (user - baseline) / (1 - baseline)
     return np.maximum(np.nan_to_num(score, nan=0.0, posinf=np.inf, neginf=-np.inf), 0.0)
 

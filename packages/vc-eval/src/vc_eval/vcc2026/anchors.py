@@ -5,6 +5,7 @@ replicate is one half of the cells against the other, each half with its own con
 possible. Anchors depend on the real data and the rule only: write `Anchors.as_dict` down and hand it in again.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,8 +15,10 @@ import scipy.sparse
 from tqdm import tqdm
 
 from vc_eval.errors import VcEvalError
+from vc_eval.rows import BLOCK_BYTES
 from vc_eval.vcc2026 import members
-from vc_eval.vcc2026.sides import Counts, RealSide, Side, measure_prediction, measure_real, read_counts
+from vc_eval.vcc2026.counts import Counts, sum_groups
+from vc_eval.vcc2026.sides import RealSide, Side, measure_prediction, measure_real
 
 HIGHER = ("pds_cosine", "direction_fidelity", "direction_reach", "sig_jaccard")
 LOWER = ("expression_error", "lfc_nmae")
@@ -70,14 +73,14 @@ def mean(values_p: np.ndarray) -> float:
 def compute_anchors(
     counts: Counts, labels: pd.Series, genes: np.ndarray, real: RealSide, *, control: str,
     target_genes: dict[str, str | None] | None = None, emission: str = "dispersed", seed: int = 0,
-    n_splits: int = N_SPLITS, n_threads: int | None = None, progress: bool = False,
+    n_splits: int = N_SPLITS,
 ) -> Anchors:  # fmt: skip
     """Measure both anchors on the real cells.
 
     Args:
         counts: Real cells.
-        labels: `[n]` label column of the real cells; a categorical keeps the order of its categories, which decides
-            the order of the random draws.
+        labels: `[n]` label column of the real cells, missing where a cell is left out; a categorical keeps the order of
+            its categories, which decides the order of the random draws.
         genes: `[g]` gene names.
         real: The same cells measured.
         control: Control label.
@@ -85,23 +88,22 @@ def compute_anchors(
         emission: `dispersed`, or `tile` for the older baseline of identical cells.
         seed: Root seed.
         n_splits: Number of half splits.
-        n_threads: Threads; default is every core.
-        progress: Show a progress bar.
 
     Raises:
         VcEvalError: If a label has a single cell, a gene is targeted by every perturbation, or an option is unknown.
     """
-    label_n = labels.astype(str).to_numpy().astype(str)
-    profile_g = mean_response(counts, label_n, real, control=control)
+    label_n = np.where(labels.isna(), "", labels.astype(str)).astype(str)
+    profile_g = mean_response(counts, label_n, real)
     predicted_n, cells = emit_baseline(counts, label_n, profile_g, control=control, emission=emission, seed=seed)
-    baseline = aggregate(
-        measure_prediction(read_counts(cells, "baseline", fractional=True), predicted_n, real, n_threads=n_threads),
-        real,
-    )
+    emitted = Counts(
+        rows=cells, name="baseline", fractional=True, memory_mb=counts.memory_mb, n_threads=counts.n_threads,
+        progress=counts.progress,
+    )  # fmt: skip
+    baseline = aggregate(measure_prediction(emitted, predicted_n, real), real)
     seeds = split_seeds(seed, n_splits)
     splits = [
-        _replicate(counts, labels, label_n, genes, real, control, target_genes, split_seed, n_threads)
-        for split_seed in tqdm(seeds, desc="replicate anchor", unit="split", disable=not progress)
+        _replicate(counts, labels, label_n, genes, real, control, target_genes, split_seed)
+        for split_seed in tqdm(seeds, desc="replicate anchor", unit="split", disable=not counts.progress)
     ]
     return Anchors(
         baseline=baseline,
@@ -111,19 +113,16 @@ def compute_anchors(
     )  # fmt: skip
 
 
-def mean_response(counts: Counts, label_n: np.ndarray, real: RealSide, *, control: str) -> np.ndarray:
+def mean_response(counts: Counts, label_n: np.ndarray, real: RealSide) -> np.ndarray:
     """`[g]` mean over perturbations of their mean counts, every perturbation weighted equally and silent about its own target.
 
     Raises:
         VcEvalError: If some gene is the target of every perturbation.
     """
-    group_n = np.array([{name: p for p, name in enumerate(real.perturbations)}.get(label, -1) for label in label_n])
-    kept = np.flatnonzero(group_n >= 0)
-    sizes = np.bincount(group_n[kept], minlength=len(real.perturbations))
-    indicator = scipy.sparse.csr_array(
-        (np.ones(kept.size), (group_n[kept], kept)), shape=(len(real.perturbations), label_n.size)
-    )
-    mean_pg = (indicator @ counts.csr.astype(np.float64)).toarray() / sizes[:, None]
+    position = {name: p for p, name in enumerate(real.perturbations)}
+    code_n = np.array([position.get(label, -1) for label in label_n.tolist()], np.int64)
+    sums = sum_groups(counts, code_n, len(position))
+    mean_pg = sums.sums_pg / sums.sizes[:, None]
     total_g, count_g = mean_pg.sum(axis=0), np.full(mean_pg.shape[1], float(len(mean_pg)))
     rows = np.flatnonzero(real.target_p >= 0)
     np.subtract.at(total_g, real.target_p[rows], mean_pg[rows, real.target_p[rows]])
@@ -139,7 +138,7 @@ def mean_response(counts: Counts, label_n: np.ndarray, real: RealSide, *, contro
 def emit_baseline(
     counts: Counts, label_n: np.ndarray, profile_g: np.ndarray, *, control: str, emission: str = "dispersed",
     seed: int = 0,
-) -> tuple[np.ndarray, scipy.sparse.csr_array]:  # fmt: skip
+) -> tuple[np.ndarray, "EmittedRows"]:  # fmt: skip
     """Cells of the baseline: as many per perturbation as there are real ones.
 
     `dispersed` draws control cells with replacement and multiplies every gene by profile / control mean, so that the
@@ -151,39 +150,57 @@ def emit_baseline(
     Raises:
         VcEvalError: If the emission is unknown.
     """
-    names, sizes = np.unique(label_n[label_n != control], return_counts=True)
-    if emission == "tile":
-        return np.repeat(names, sizes), scipy.sparse.csr_array(
-            np.tile(profile_g.astype(np.float32), (int(sizes.sum()), 1))
-        )
-    if emission != "dispersed":
+    if emission not in ("dispersed", "tile"):
         raise VcEvalError(f"emission: expected 'dispersed' or 'tile', found {emission!r}.")
-    controls = counts.csr[np.flatnonzero(label_n == control)]
+    names, sizes = np.unique(label_n[(label_n != control) & (label_n != "")], return_counts=True)
+    if emission == "tile":
+        profile = scipy.sparse.csr_array(profile_g.astype(np.float32)[None])
+        return np.repeat(names, sizes), EmittedRows(profile, np.zeros(int(sizes.sum()), np.int64), np.ones(profile_g.size))
+    wanted = label_n == control
+    parts = [block[wanted[start : start + block.shape[0]]] for start, block in counts.blocks("controls")]
+    controls = scipy.sparse.csr_array(scipy.sparse.vstack(parts, format="csr"))
     control_mean_g = np.asarray(controls.astype(np.float64).sum(axis=0)).ravel() / controls.shape[0]
     scale_g = np.divide(profile_g, control_mean_g, out=np.zeros_like(profile_g), where=control_mean_g > 0)
     rng = np.random.default_rng(seed)
     drawn = np.concatenate([rng.integers(0, controls.shape[0], size=int(size)) for size in sizes])
-    cells = controls[drawn]
-    cells.data = (cells.data * scale_g[cells.indices]).astype(np.float32)
-    cells.eliminate_zeros()
-    return np.repeat(names, sizes), cells
+    return np.repeat(names, sizes), EmittedRows(controls, drawn, scale_g)
+
+
+class EmittedRows:
+    """Cells made on the way, block by block: rows drawn from a few, every gene scaled."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, source: scipy.sparse.csr_array, drawn: np.ndarray, scale_g: np.ndarray) -> None:
+        self.source, self.drawn, self.scale_g = source, drawn, scale_g
+        self.n_rows, self.n_columns = drawn.size, source.shape[1]
+        row_bytes = 8 * max(1.0, source.nnz / max(source.shape[0], 1))
+        self.rows_per_block = int(max(1, BLOCK_BYTES // row_bytes))
+        self.n_blocks = -(-self.n_rows // self.rows_per_block)
+
+    def blocks(self) -> Iterator[tuple[int, scipy.sparse.csr_array]]:
+        """See `rows.Rows`."""
+        for start in range(0, self.n_rows, self.rows_per_block):
+            cells = self.source[self.drawn[start : start + self.rows_per_block]]
+            cells.data = (cells.data * self.scale_g[cells.indices]).astype(np.float32)
+            cells.eliminate_zeros()
+            yield start, cells
 
 
 def halves(labels: pd.Series, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of two disjoint random halves: floor(n / 2) cells of every label in each, an odd cell in neither."""
+    """`[n]` bool of two disjoint random halves: floor(n / 2) cells of every label in each, an odd cell in neither."""
     rng = np.random.default_rng(seed)
-    first, second = [], []
+    first, second = (np.zeros(len(labels), bool) for _ in range(2))
     for rows in labels.groupby(labels, observed=True).indices.values():
         shuffled = rng.permutation(np.asarray(rows))
         n = shuffled.size // 2
-        first.append(shuffled[:n])
-        second.append(shuffled[n : 2 * n])
-    return np.concatenate(first), np.concatenate(second)
+        first[shuffled[:n]] = second[shuffled[n : 2 * n]] = True
+    return first, second
 
 
 def _replicate(
     counts: Counts, labels: pd.Series, label_n: np.ndarray, genes: np.ndarray, real: RealSide, control: str,
-    target_genes: dict[str, str | None] | None, seed: int, n_threads: int | None,
+    target_genes: dict[str, str | None] | None, seed: int,
 ) -> dict[str, float]:  # fmt: skip
     """Members of one half as the prediction of the other; the fold change error with genes and denominator of the whole."""
     single = sorted(name for name, n in real.n_cells.items() if n < 2)
@@ -193,10 +210,8 @@ def _replicate(
             "two. Drop them from the real data, or give the anchors."
         )
     truth, prediction = (
-        measure_real(
-            counts.rows(rows), label_n[rows], genes, control=control, target_genes=target_genes, n_threads=n_threads
-        )
-        for rows in halves(labels, seed)
+        measure_real(counts, np.where(half, label_n, ""), genes, control=control, target_genes=target_genes)
+        for half in halves(labels, seed)
     )
     result = aggregate(prediction, truth)
     result["lfc_nmae"] = mean(members.lfc_nmae(truth.lfc_pg, real, against_pg=prediction.lfc_pg))

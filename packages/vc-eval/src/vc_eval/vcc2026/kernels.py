@@ -1,7 +1,8 @@
-"""Numba kernels of the 2026 rule: counts per million for testing, group sums, and the delete-one jackknife.
+"""Numba kernels of the 2026 rule: a look at counts, group sums, the delete-one jackknife, and values for testing.
 
-All work on one group of cells or one range of rows, release the interpreter lock and write only their own output, so
-results do not depend on threads. The prediction may hold fractional counts; nothing here assumes integers.
+All work on one block of CSR rows and release the interpreter lock. Where threads share a block, each takes the groups
+whose code leaves its number as remainder, so that no two write the same cell and no result depends on threads. The
+prediction may hold fractional counts; nothing here assumes integers.
 """
 
 import numba
@@ -9,16 +10,54 @@ import numpy as np
 
 MILLION = 1e6
 _SERIES = 0.02  # below this |x| eight terms of log1p are exact to 3e-15 of the result
+_TERMS = 8
 
 
 @numba.njit(nogil=True, cache=True)
-def row_totals(indptr, data, totals):
-    """Fill `totals [n]` with the sum of each CSR row, float64, in stored order."""
-    for row in range(totals.size):
+def look(indptr, indices, data, code, state, totals, stored):
+    """Look at a block of CSR rows.
+
+    Args:
+        indptr: Row pointers of the block, starting at 0.
+        indices: Column indices.
+        data: Counts.
+        code: `[b]` group of each row, -1 to leave it out.
+        state: `[3]` minimum, number of values that are not finite, largest distance from a whole number; updated.
+        totals: `[b]` receives the sum of each row, float64, in stored order.
+        stored: `[g]` gains the number of non-zero values of each column.
+    """
+    for row in range(code.size):
+        totals[row] = 0.0
+        if code[row] < 0:
+            continue
         total = 0.0
         for j in range(indptr[row], indptr[row + 1]):
-            total += data[j]
+            value = float(data[j])
+            if not np.isfinite(value):
+                state[1] += 1
+                continue
+            if value != 0.0:
+                stored[indices[j]] += 1
+            total += value
+            state[0] = min(state[0], value)
+            state[2] = max(state[2], abs(value - np.rint(value)))
         totals[row] = total
+
+
+@numba.njit(nogil=True, cache=True)
+def group_sums(indptr, indices, data, totals, code, n_tasks, task, sums, per_million):
+    """Add the counts of a block to `sums [p, g]` and its counts per million to `per_million [p, g]`."""
+    for row in range(code.size):
+        p = code[row]
+        if p < 0 or p % n_tasks != task:
+            continue
+        divisor = totals[row] / MILLION
+        if divisor == 0.0:
+            divisor = 1.0
+        for j in range(indptr[row], indptr[row + 1]):
+            value = float(data[j])
+            sums[p, indices[j]] += value
+            per_million[p, indices[j]] += value / divisor
 
 
 @numba.njit(nogil=True, cache=True)
@@ -53,20 +92,6 @@ def scale_kept(indptr, indices, data, totals, rows, position, out_indptr, out_in
 
 
 @numba.njit(nogil=True, cache=True)
-def group_sums(indptr, indices, data, totals, rows, sums, per_million):
-    """Add the counts of the listed rows to `sums [g]` and their counts per million to `per_million [g]`."""
-    for i in range(rows.size):
-        row = rows[i]
-        divisor = totals[row] / MILLION
-        if divisor == 0.0:
-            divisor = 1.0
-        for j in range(indptr[row], indptr[row + 1]):
-            value = float(data[j])
-            sums[indices[j]] += value
-            per_million[indices[j]] += value / divisor
-
-
-@numba.njit(nogil=True, cache=True)
 def _log1p_series(x):
     return x * (
         1.0
@@ -76,78 +101,118 @@ def _log1p_series(x):
 
 
 @numba.njit(nogil=True, cache=True)
-def jackknife(indptr, indices, data, totals, rows, sums, target_sum):
-    """Sampling error of the bulk profile of one group: (n-1)/n sum_g sum_i (v_ig - mean_i v_ig)^2.
+def jackknife(indptr, indices, data, totals, code, n_tasks, task, whole, factor, target_sum, sums, share, first, second, moments):
+    """Add a block to the moments of the delete-one profiles of each group.
 
-    v_ig = log1p(target_sum (P_g - y_ig) / (S - l_i)) is the profile without cell i. Each v is written as a deviation
-    log1p(a_g e) from log1p(s P_g), s the mean factor and a_g = s P_g / (1 + s P_g): e is the same for all genes that
-    are zero in a cell, and a short series replaces the logarithm where e is small.
+    v_ig = log1p(target_sum (P_g - y_ig) / (S - l_i)) is the profile of a group without its cell i. Each v is written as a
+    deviation d = log1p(a_g e_i) from log1p(f P_g), f the mean of target_sum / (S - l_i) and a_g = f P_g / (1 + f P_g):
+    e_i is the same for all genes that are zero in a cell, so their sums follow from the moments of e_i alone, and only
+    stored values cost time.
 
     Args:
-        indptr: CSR row pointers.
-        indices: CSR column indices.
-        data: CSR values, counts.
-        totals: `[n]` row sums.
-        rows: `[m]` rows of the group.
-        sums: `[g]` P, the summed counts of the group.
+        indptr: Row pointers of the block, starting at 0.
+        indices: Column indices.
+        data: Counts.
+        totals: `[b]` row sums.
+        code: `[b]` group of each row, -1 to leave it out.
+        n_tasks: Threads that share the block.
+        task: This one.
+        whole: `[p]` S, the summed counts of each group.
+        factor: `[p]` f; 0 for groups without a jackknife.
         target_sum: Counts a profile is scaled to.
-
-    Returns:
-        The sum over genes; 0 for fewer than two cells or no counts.
-    """
-    n = rows.size
-    n_genes = sums.size
-    whole = sums.sum()
-    if n < 2 or whole <= 0.0:
-        return 0.0
-    mean_factor = 0.0
-    used = 0
-    for i in range(n):
-        rest = whole - totals[rows[i]]
-        if rest > 0.0:
-            mean_factor += target_sum / rest
-            used += 1
-    if used == 0:
-        return 0.0
-    mean_factor /= used
-    share = np.empty(n_genes)
-    height = np.empty(n_genes)
-    for g in range(n_genes):
-        share[g] = mean_factor * sums[g] / (1.0 + mean_factor * sums[g])
-        height[g] = np.log1p(mean_factor * sums[g])
-    first = np.zeros(n_genes)
-    second = np.zeros(n_genes)
-    for i in range(n):
-        row = rows[i]
-        rest = whole - totals[row]
-        if rest <= 0.0:
-            for g in range(n_genes):
-                first[g] -= height[g]
-                second[g] += height[g] * height[g]
+        sums: `[p, g]` P.
+        share: `[p, g]` a.
+        first: `[p, g]` sum of d, but for the part that `moments` holds; updated.
+        second: `[p, g]` sum of d^2, likewise; updated.
+        moments: `[p, 16]` sums of powers 1 to 16 of small e; updated.
+    """  # fmt: skip
+    n_genes = sums.shape[1]
+    for row in range(code.size):
+        p = code[row]
+        if p < 0 or p % n_tasks != task or factor[p] <= 0.0:
             continue
-        shift = target_sum / rest / mean_factor - 1.0
+        rest = whole[p] - totals[row]
+        if rest <= 0.0:  # the group's only counts: without this cell the profile is zero
+            for g in range(n_genes):
+                height = np.log1p(factor[p] * sums[p, g])
+                first[p, g] -= height
+                second[p, g] += height * height
+            continue
+        shift = target_sum / rest / factor[p] - 1.0
         small = abs(shift) < _SERIES
         if small:
-            for g in range(n_genes):
-                d = _log1p_series(share[g] * shift)
-                first[g] += d
-                second[g] += d * d
+            power = 1.0
+            for k in range(2 * _TERMS):
+                power *= shift
+                moments[p, k] += power
         else:
             for g in range(n_genes):
-                d = np.log1p(share[g] * shift)
-                first[g] += d
-                second[g] += d * d
+                d = np.log1p(share[p, g] * shift)
+                first[p, g] += d
+                second[p, g] += d * d
         for j in range(indptr[row], indptr[row + 1]):
-            g = indices[j]
             if data[j] == 0:
                 continue
-            x = share[g] * shift
+            g = indices[j]
+            a = share[p, g]
+            x = a * shift
             d = _log1p_series(x) if small else np.log1p(x)
-            x = share[g] * (shift - (1.0 + shift) * (data[j] / sums[g]))
+            x = a * (shift - (1.0 + shift) * (data[j] / sums[p, g]))
             exact = _log1p_series(x) if abs(x) < _SERIES else np.log1p(x)
-            first[g] += exact - d
-            second[g] += exact * exact - d * d
-    total = 0.0
-    for g in range(n_genes):
-        total += second[g] - first[g] * first[g] / n
-    return max((n - 1) / n * total, 0.0)
+            first[p, g] += exact - d
+            second[p, g] += exact * exact - d * d
+
+
+@numba.njit(nogil=True, cache=True)
+def jackknife_total(sizes, factor, share, first, second, moments, result):
+    """Fill `result [p]` with (n-1)/n sum_g sum_i (v_ig - mean_i v_ig)^2; 0 for a single cell or no counts."""
+    linear = np.empty(_TERMS)
+    for k in range(_TERMS):
+        linear[k] = (1.0 if k % 2 == 0 else -1.0) / (k + 1)
+    square = np.zeros(2 * _TERMS)
+    for k in range(_TERMS):
+        for m in range(_TERMS):
+            square[k + m + 1] += linear[k] * linear[m]
+    for p in range(sizes.size):
+        n = sizes[p]
+        result[p] = 0.0
+        if n < 2 or factor[p] <= 0.0:
+            continue
+        total = 0.0
+        for g in range(share.shape[1]):
+            one, two = first[p, g], second[p, g]
+            power = 1.0
+            for k in range(2 * _TERMS):
+                power *= share[p, g]
+                if k < _TERMS:
+                    one += linear[k] * power * moments[p, k]
+                two += square[k] * power * moments[p, k]
+            total += two - one * one / n
+        result[p] = max((n - 1) / n * total, 0.0)
+
+
+@numba.njit(nogil=True, cache=True)
+def place(source, source_offsets, first_gene, code, position, values, owners):
+    """Put the values of one group, kept gene by gene, into a window that starts at `first_gene`; `position` advances."""
+    for gene in range(position.size):
+        at = position[gene]
+        for i in range(source_offsets[first_gene + gene], source_offsets[first_gene + gene + 1]):
+            values[at] = source[i]
+            owners[at] = code
+            at += 1
+        position[gene] = at
+
+
+@numba.njit(nogil=True, cache=True)
+def take(values, owners, offsets, code, sizes, out):
+    """Copy the values of one group out of a window, gene after gene; fills `sizes [w]`, returns how many there are."""
+    k = 0
+    for gene in range(sizes.size):
+        before = k
+        for i in range(offsets[gene], offsets[gene + 1]):
+            if owners[i] == code:
+                if k < out.size:
+                    out[k] = values[i]
+                k += 1
+        sizes[gene] = k - before
+    return k

@@ -5,7 +5,7 @@ against the real control. Contexts are scored one by one; the overall number is 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 
 from vc_eval.errors import VcEvalError
+from vc_eval.rows import RowMatrix
 from vc_eval.rules import AGGREGATE, PER_PERTURBATION, RuleResult, Settings
 from vc_eval.vcc2026 import members
 from vc_eval.vcc2026.anchors import LOWER, MEMBERS, Anchors, compute_anchors, mean
-from vc_eval.vcc2026.sides import RealSide, Side, labels_of, measure_prediction, measure_real, read_counts
+from vc_eval.vcc2026.counts import Counts
+from vc_eval.vcc2026.sides import RealSide, Side, labels_of, measure_prediction, measure_real
 
 if TYPE_CHECKING:
     import anndata
@@ -75,21 +77,16 @@ def prepare_real(real: "anndata.AnnData", *, settings: Settings | None = None) -
     settings = settings or Settings()
     options = _options(settings)
     genes = real.var_names.to_numpy(str)
+    counts = _counts(real, settings, "real cells", options)
     contexts: dict[str, RealContext] = {}
-    for context, cells in _by_context(real, settings, "real cells"):
-        name = f"real cells{f' of {context}' if context else ''}"
-        counts = read_counts(cells.X, name)
-        label_n = labels_of(cells, settings.pert_col, name)
-        side = measure_real(
-            counts, label_n, genes, control=settings.control, target_genes=options["target_genes"],
-            n_threads=settings.n_threads,
-        )  # fmt: skip
+    for context, label_n, labels in _by_context(real, settings, "real cells"):
+        here = replace(counts, name=f"real cells{f' of {context}' if context else ''}")
+        side = measure_real(here, label_n, genes, control=settings.control, target_genes=options["target_genes"])
         anchors = _given_anchors(options["anchors"], context)
         if options["anchors"] == "compute":
             anchors = compute_anchors(
-                counts, cells.obs[settings.pert_col], genes, side, control=settings.control,
-                target_genes=options["target_genes"], emission=options["emission"], seed=settings.seed,
-                n_splits=options["n_splits"], n_threads=settings.n_threads, progress=settings.progress,
+                here, labels, genes, side, control=settings.control, target_genes=options["target_genes"],
+                emission=options["emission"], seed=settings.seed, n_splits=options["n_splits"],
             )  # fmt: skip
         contexts[context] = RealContext(side=side, anchors=anchors)
     return PreparedReal(contexts=contexts, settings=settings)
@@ -119,15 +116,17 @@ def score_pair(
         real = prepare_real(real, settings=settings)
     settings = settings or real.settings
     options = _options(settings)
-    predictions = dict(_by_context(pred, settings, "prediction"))
+    predictions = {context: label_n for context, label_n, _ in _by_context(pred, settings, "prediction")}
     if set(predictions) != set(real.contexts):
         raise VcEvalError(
             f"prediction: contexts are {', '.join(sorted(predictions))}, those of the real data "
             f"{', '.join(sorted(real.contexts))}; expected the same."
         )
+    first = next(iter(real.contexts.values())).side
+    counts = _aligned(_counts(pred, settings, "prediction", options), pred, first)
     rows, totals, notes = [], [], {}
     for context, known in real.contexts.items():
-        side = _predicted_side(predictions[context], context, known.side, settings, options)
+        side = _predicted_side(counts, predictions[context], context, known.side, settings)
         table, aggregates = _score_context(side, known.side)
         rows.append(table.assign(context=context))
         anchors = known.anchors or _given_anchors(options["anchors"], context)
@@ -155,6 +154,9 @@ def score_pair(
             "contexts": notes,
         },
     )
+
+
+score_pair.streams = True  # X may stay in its file
 
 
 def scaled_scores(values: Mapping[str, float], anchors: Anchors) -> dict[str, tuple[float, int, int]]:
@@ -221,42 +223,51 @@ def _score_context(side: Side, real: RealSide) -> tuple[pd.DataFrame, dict[str, 
     return pd.concat(tables, ignore_index=True), ordered | aggregates
 
 
-def _predicted_side(
-    pred: "anndata.AnnData", context: str, real: RealSide, settings: Settings, options: dict[str, Any]
-) -> Side:
-    name = f"prediction{f' of {context}' if context else ''}"
+def _counts(adata: "anndata.AnnData", settings: Settings, name: str, options: dict[str, Any]) -> Counts:
+    return Counts(
+        rows=RowMatrix(adata, settings.memory_mb), name=name, cell_names=adata.obs_names, gene_names=adata.var_names,
+        fractional=name == "prediction" and options["fractional"], memory_mb=settings.memory_mb,
+        n_threads=settings.n_threads, progress=settings.progress,
+    )  # fmt: skip
+
+
+def _aligned(counts: Counts, pred: "anndata.AnnData", real: RealSide) -> Counts:
+    """Predicted counts in the gene order of the real side.
+
+    Raises:
+        VcEvalError: If genes differ.
+    """
     genes = pred.var_names.to_numpy(str)
-    matrix = pred.X
-    if not np.array_equal(genes, real.genes):
-        missing, extra = np.setdiff1d(real.genes, genes), np.setdiff1d(genes, real.genes)
-        if missing.size or extra.size or genes.size != real.genes.size:
-            raise VcEvalError(
-                f"{name}: {missing.size} genes are missing (first: {', '.join(missing[:3]) or 'none'}), {extra.size} "
-                f"are not in the real data (first: {', '.join(extra[:3]) or 'none'}); expected its gene list."
-            )
-        matrix = matrix[:, pred.var_names.get_indexer(real.genes)]
-    label_n = labels_of(pred, settings.pert_col, name)
-    stray = sorted(set(label_n.tolist()) - set(real.perturbations) - {settings.control})
+    if np.array_equal(genes, real.genes):
+        return counts
+    missing, extra = np.setdiff1d(real.genes, genes), np.setdiff1d(genes, real.genes)
+    if missing.size or extra.size or genes.size != real.genes.size:
+        raise VcEvalError(
+            f"prediction: {missing.size} genes are missing (first: {', '.join(missing[:3]) or 'none'}), {extra.size} "
+            f"are not in the real data (first: {', '.join(extra[:3]) or 'none'}); expected its gene list."
+        )
+    return replace(counts, column_g=pred.var_names.get_indexer(real.genes), gene_names=real.genes)
+
+
+def _predicted_side(counts: Counts, label_n: np.ndarray, context: str, real: RealSide, settings: Settings) -> Side:
+    name = f"prediction{f' of {context}' if context else ''}"
+    stray = sorted(set(label_n.tolist()) - set(real.perturbations) - {settings.control, ""})
     if stray:
         raise VcEvalError(
             f"{name}: {len(stray)} perturbations are not in the real data (first: {', '.join(stray[:5])}); expected "
             "those of the real data only."
         )
-    counts = read_counts(matrix, name, fractional=options["fractional"])
-    return measure_prediction(counts, label_n, real, n_threads=settings.n_threads)
+    return measure_prediction(replace(counts, name=name), label_n, real)
 
 
-def _by_context(adata: "anndata.AnnData", settings: Settings, name: str) -> list[tuple[str, "anndata.AnnData"]]:
-    """(context, cells) in name order; one context is called "" and is not copied."""
-    column = settings.context_col
-    if column is None:
-        return [("", adata.to_memory() if adata.isbacked else adata)]
-    contexts = labels_of(adata, column, name)
-    parts = []
-    for context in np.unique(contexts).tolist():
-        part = adata[np.flatnonzero(contexts == context)]
-        parts.append((context, part.to_memory() if adata.isbacked else part))
-    return parts
+def _by_context(adata: "anndata.AnnData", settings: Settings, name: str) -> list[tuple[str, np.ndarray, pd.Series]]:
+    """(context, labels with "" for cells of others, label column with those missing) in name order; one context is ""."""
+    label_n = labels_of(adata, settings.pert_col, name)
+    labels = adata.obs[settings.pert_col]
+    if settings.context_col is None:
+        return [("", label_n, labels)]
+    contexts = labels_of(adata, settings.context_col, name)
+    return [(c, np.where(contexts == c, label_n, ""), labels.where(contexts == c)) for c in np.unique(contexts).tolist()]
 
 
 def _options(settings: Settings) -> dict[str, Any]:
