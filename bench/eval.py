@@ -119,6 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["small"])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peer-repeats", type=int, help="times that peers run; default as --repeats")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--skip-peers", action="store_true")
     parser.add_argument("--first", action="store_true", help="also time a first use, with nothing compiled")
@@ -150,9 +151,11 @@ def run_size(size: str, folder: Path, arguments: argparse.Namespace) -> None:
                 [sys.executable, "-W", "ignore", "-c", "import cell_eval, pdex"], arguments.threads, work
             )  # bytecode
         found = {case: [] for case in cases}
-        for _ in range(arguments.repeats):
+        peer_repeats = arguments.peer_repeats or arguments.repeats
+        for repeat in range(max(arguments.repeats, peer_repeats)):
             for case, command in cases.items():
-                found[case].append(measure(command, arguments.threads, work))
+                if repeat < (arguments.repeats if case.startswith("vc-eval") else peer_repeats):
+                    found[case].append(measure(command, arguments.threads, work))
         medians = {
             case: [statistics.median(column) for column in zip(*rows, strict=True)] for case, rows in found.items()
         }
@@ -161,7 +164,7 @@ def run_size(size: str, folder: Path, arguments: argparse.Namespace) -> None:
             nonzero = file["X/data"].size
         cells = n_p * n + n_control
         print(f"\n{size}: {cells:,} cells x {n_genes:,} genes, {n_p} perturbations, {nonzero / cells / n_genes:.2f} non-zero, "
-              f"{arguments.threads} threads, median of {arguments.repeats}")  # fmt: skip
+              f"{arguments.threads} threads, median of {arguments.repeats} (peers {peer_repeats})")  # fmt: skip
         reference = medians.get("cell-eval, vcc")
         print(f"{'case':18} {'wall s':>8} {'CPU s':>8} {'peak MiB':>9} {'x wall':>7} {'x CPU':>7} {'x memory':>8}")
         for case, (wall, cpu, memory) in medians.items():

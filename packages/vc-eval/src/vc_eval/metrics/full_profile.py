@@ -5,7 +5,6 @@ fold changes and adjusted p values are compared in float32. `energy_distances` i
 """
 
 import numpy as np
-import scipy.stats
 from scipy.spatial.distance import cdist
 
 from vc_eval.de import DeTable
@@ -193,7 +192,9 @@ def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Spearman of two or more pairs; NaN where one side is constant."""
     if a.size < 2:
         return float("nan")
-    a, b = scipy.stats.rankdata(a.astype(np.float64)), scipy.stats.rankdata(b.astype(np.float64))
+    from scipy.stats import rankdata  # heavy to import
+
+    a, b = rankdata(a.astype(np.float64)), rankdata(b.astype(np.float64))
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
     return float(np.corrcoef(a, b)[0, 1])

@@ -5,7 +5,6 @@ real deltas are the ceiling and those for the input features alone the floor: ru
 """
 
 import numpy as np
-import scipy.stats
 from scipy.spatial.distance import cdist
 
 from vc_eval.metrics.ranks import auroc, cosine_matrix, mean_defined
@@ -108,7 +107,9 @@ def moa_biojepa(
     upper = np.triu_indices(label.size, 1)
     values = cosine_matrix(vector_pd[kept], vector_pd[kept])[upper]
     within = (label[:, None] == label[None, :])[upper]
-    test = scipy.stats.mannwhitneyu(values[within], values[~within], alternative="greater")
+    from scipy.stats import mannwhitneyu  # heavy to import
+
+    test = mannwhitneyu(values[within], values[~within], alternative="greater")
     return float(values[within].mean() / values[~within].mean()), float(test.pvalue)
 
 

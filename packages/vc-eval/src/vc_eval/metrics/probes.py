@@ -8,7 +8,6 @@ beat: run the same function on them.
 from typing import NamedTuple
 
 import numpy as np
-import scipy.optimize
 import scipy.special
 
 from vc_eval.errors import VcEvalError
@@ -104,7 +103,9 @@ def fit_softmax(x_nd: np.ndarray, class_n: np.ndarray, n_classes: int, penalty: 
         gradient = np.concatenate([(residual.T @ x + penalty * weight).ravel(), residual.sum(axis=0)])
         return -(log_share * target).sum() / n + penalty / 2 * np.square(weight).sum(), gradient
 
-    found = scipy.optimize.minimize(
+    from scipy.optimize import minimize  # heavy to import
+
+    found = minimize(
         loss,
         np.zeros(n_classes * (d + 1)),
         jac=True,

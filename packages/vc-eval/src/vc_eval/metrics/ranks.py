@@ -1,7 +1,6 @@
 """Rank statistics that several families share: AUROC, average precision, correlations, similarity of vectors."""
 
 import numpy as np
-import scipy.stats
 
 FLAT = 1e-12  # relative spread below which a list is constant
 
@@ -18,7 +17,9 @@ def auroc(score_n: np.ndarray, label_n: np.ndarray) -> float:
     n_negative = label_n.size - n_positive
     if n_positive == 0 or n_negative == 0:
         return float("nan")
-    ranks = scipy.stats.rankdata(np.asarray(score_n, np.float64))  # ranks take the type of what is ranked
+    from scipy.stats import rankdata  # heavy to import
+
+    ranks = rankdata(np.asarray(score_n, np.float64))  # ranks take the type of what is ranked
     return float((ranks[label_n].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
 
 
@@ -44,7 +45,9 @@ def pearson(a_n: np.ndarray, b_n: np.ndarray) -> float:
 
 def spearman(a_n: np.ndarray, b_n: np.ndarray) -> float:
     """Spearman correlation of two lists, ties midrank; NaN below 3 values or where one is constant."""
-    return pearson(*(scipy.stats.rankdata(np.asarray(x, np.float64)) for x in (a_n, b_n)))
+    from scipy.stats import rankdata  # heavy to import
+
+    return pearson(*(rankdata(np.asarray(x, np.float64)) for x in (a_n, b_n)))
 
 
 def cosine_matrix(a_pd: np.ndarray, b_qd: np.ndarray, eps: float = 1e-8) -> np.ndarray:
