@@ -11,13 +11,27 @@ from typing import Annotated
 import tyro
 
 from vc_apps.settings import Quickstart
+from vc_apps.train.settings import Anchored, Predict, Train
 
 
-def run(command: Quickstart) -> None:
+def run(command: Quickstart | Train | Predict) -> None:
     """Carry out a parsed command."""
-    from vc_apps.quickstart import quickstart
+    if isinstance(command, Quickstart):
+        from vc_apps.quickstart import quickstart
 
-    quickstart(command)
+        quickstart(command)
+    elif isinstance(command, Predict):
+        from vc_apps.train.predict import predict
+
+        predict(command)
+    elif isinstance(command.recipe, Anchored):
+        from vc_apps.train.anchored import train_anchored
+
+        train_anchored(command.recipe)
+    else:
+        from vc_apps.train.biojepa import train_biojepa
+
+        train_biojepa(command.recipe)
 
 
 def main(args: list[str] | None = None) -> int:
@@ -26,8 +40,12 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         0 when everything was written, 2 for a refused input or a failed write, 130 after Ctrl-C.
     """
+    commands = {"quickstart": Quickstart, "train": Train, "predict": Predict}
     command = tyro.extras.subcommand_cli_from_dict(
-        {"quickstart": Annotated[Quickstart, tyro.conf.arg(name="")]}, args=args, prog="vc", description=__doc__
+        {name: Annotated[kind, tyro.conf.arg(name="")] for name, kind in commands.items()},
+        args=args,
+        prog="vc",
+        description=__doc__,
     )
     return guarded(lambda: run(command))
 
@@ -36,8 +54,8 @@ def guarded(job) -> int:
     """Run `job`; turn refusals, a full disk and Ctrl-C into one line and an exit code."""
     try:
         job()
-    except KeyboardInterrupt:
-        print("\ninterrupted: nothing was written.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"\ninterrupted: {str(interrupt) or 'nothing was written.'}", file=sys.stderr)
         return 130
     except (ValueError, OSError, RuntimeError) as error:
         if disk_is_full(error):

@@ -23,6 +23,9 @@ from vc_model.baselines.lowrank import LowRank
 from vc_model.baselines.means import GaussianEffect, LineMean, RandomEffect, SeenEffect
 from vc_model.baselines.neighbours import NearestNeighbours
 from vc_model.baselines.ridge import FeatureRidge, KernelRidge
+from vc_model.biojepa.actions import ActionBank
+from vc_model.biojepa.config import BioJepaConfig
+from vc_model.biojepa.fitted import FittedBioJepa
 from vc_model.conformal import Conformal
 from vc_model.contracts.header import check_header, make_header, whole
 from vc_model.errors import CheckpointError
@@ -30,6 +33,7 @@ from vc_model.features import FeatureMap
 from vc_model.folds import KnownActions
 from vc_model.models import MODELS
 from vc_model.predictor import Fitted, FittedEffect
+from vc_model.pseudobulk import ControlCells
 from vc_model.spread import Spread
 from vc_model.support import Support
 from vc_model.table import Action, Contexts
@@ -37,11 +41,13 @@ from vc_model.table import Action, Contexts
 _CLASSES = {
     kind.__name__: kind
     for kind in (
-        Action, Additive, AnchoredConfig, Conformal, ContextMap, Contexts, DirectEffect, Ensemble, FeatureMap, FeatureRidge, FittedAnchored,
-        FittedEffect, GaussianEffect, KernelRidge, KnownActions, LineMean, LowRank, MeasuredEffect, NearestNeighbours,
+        Action, ActionBank, Additive, AnchoredConfig, BioJepaConfig, Conformal, ContextMap, Contexts, ControlCells,
+        DirectEffect, Ensemble, FeatureMap, FeatureRidge, FittedAnchored, FittedBioJepa, FittedEffect, GaussianEffect,
+        KernelRidge, KnownActions, LineMean, LowRank, MeasuredEffect, NearestNeighbours,
         RandomEffect, Residual, ResidualConfig, SeenEffect, Spread, Stack, Support,
     )
 }  # fmt: skip
+_NAMES = (*MODELS, "biojepa", "biojepa_faithful")
 _ITEMS = ("params", "config.json", "meta.json")
 
 
@@ -110,9 +116,9 @@ def load_checkpoint(path: Path | str) -> Fitted:
             )
     meta, content = _read_json(path / "meta.json"), _read_json(path / "config.json")
     check_header(path / "meta.json", meta.get("contract"), "checkpoint")
-    if content.get("model") not in MODELS:
+    if content.get("model") not in _NAMES:
         raise CheckpointError(
-            f"{path}/config.json: model: expected one of {list(MODELS)}, found {content.get('model')!r}. Update vc-model."
+            f"{path}/config.json: model: expected one of {list(_NAMES)}, found {content.get('model')!r}. Update vc-model."
         )
     try:
         expected = {key: np.empty(shape, dtype) for key, (shape, dtype) in content["arrays"].items()}
@@ -128,7 +134,7 @@ def load_checkpoint(path: Path | str) -> Fitted:
         raise CheckpointError(
             f"{path}/config.json: expected the parts of a {content['model']}, found {error!r}. Fit the model again."
         ) from error
-    if not isinstance(fitted, FittedAnchored | FittedEffect):
+    if not isinstance(fitted, FittedAnchored | FittedEffect | FittedBioJepa):
         raise CheckpointError(
             f"{path}/config.json: root: expected a fitted model, found {type(fitted).__name__}. Fit again."
         )

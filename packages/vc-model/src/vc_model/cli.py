@@ -73,25 +73,10 @@ def predict(
         out: File to write, .zarr or .h5ad.
         part: Which conditions: test, val or train.
     """
-    from vc_model.checkpoint import load_checkpoint
-    from vc_model.contracts import hash_path, write_predictions
-    from vc_model.errors import VcModelError
-    from vc_model.output import make_prediction_file
-    from vc_model.pseudobulk import load_conditions
+    from vc_model.output import predict_checkpoint
 
-    if part not in ("train", "val", "test"):
-        raise VcModelError(f"part: expected train, val or test, found {part!r}.")
-    fitted = load_checkpoint(checkpoint)
-    conditions = load_conditions(screen, splits, part, fitted.contexts)
-    if len(conditions) == 0:
-        raise VcModelError(f"{splits}: part {part!r}: expected conditions, found none. Choose another part.")
-    write_predictions(
-        out,
-        make_prediction_file(fitted, conditions),
-        parents={path.name: hash_path(path) for path in (checkpoint, screen, splits)},
-        config={"model": fitted.name, "part": part},
-    )
-    print(f"Wrote {out}: {fitted.name} on {len(conditions)} {part} conditions. Next: score it with vc-eval.")
+    name, n = predict_checkpoint(checkpoint, screen, splits, out, part)
+    print(f"Wrote {out}: {name} on {n} {part} conditions. Next: score it with vc-eval.")
 
 
 def list_models() -> None:

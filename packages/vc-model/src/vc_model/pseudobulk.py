@@ -6,6 +6,8 @@ perturbed cells are spread over batches (docs/contracts/splits-v1.md; model B3).
 """
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,35 @@ from vc_model.errors import TableError
 from vc_model.table import Action, Conditions, Contexts, EffectTable
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class ControlCells:
+    """Single control cells of every line, as models of cells see them.
+
+    Attributes:
+        lines: Names of the lines.
+        line_n: [n] position in `lines`.
+        x_ng: [n, g] float32 log1p CP10k.
+        total_n: [n] float32, log1p of the raw total count.
+    """
+
+    lines: tuple[str, ...]
+    line_n: np.ndarray
+    x_ng: np.ndarray
+    total_n: np.ndarray
+
+    def of(self, line: str) -> tuple[np.ndarray, np.ndarray]:
+        """Cells of one line and their totals.
+
+        Raises:
+            TableError: If there are none.
+        """
+        if line not in self.lines:
+            raise TableError(f"Cell line {line!r}: expected one of {list(self.lines)[:10]!r}. Give its control cells.")
+        at_n = self.line_n == self.lines.index(line)
+        return self.x_ng[at_n], self.total_n[at_n]
+
 
 TARGET_SUM = 10_000  # counts per cell after scaling, the CP10k convention
 N_COMPONENTS = 16  # co-expression components kept
@@ -84,6 +115,38 @@ def load_conditions(screen: Screen | Path | str, splits: Splits | Path | str, pa
     contexts = _Controls(screen, splits, columns).summarise(like.basis_gk)
     found = _read_conditions(screen, splits, part)
     return Conditions(found.cell_line, found.actions, contexts, found.perturbation)
+
+
+def load_control_cells(
+    screen: Screen | Path | str, splits: Splits | Path | str, genes: Sequence[str], per_line: int
+) -> ControlCells:
+    """Read `input` control cells of every line, evenly spaced over the screen, so that no seed is needed.
+
+    Args:
+        screen: screen-v1, opened or a path.
+        splits: splits-v1 of that screen.
+        genes: The genes wanted, all measured here.
+        per_line: At most so many cells of each line; the same number of each, the least that any line has.
+
+    Raises:
+        TableError: If a gene is not in the screen, or a line has no input control.
+    """
+    screen = screen if isinstance(screen, Screen) else read_screen(screen)
+    splits = splits if isinstance(splits, Splits) else read_splits(splits, screen)
+    columns = screen.var.index.get_indexer(list(genes))
+    if (columns < 0).any():
+        raise TableError(f"{screen.path}: expected all genes of the model, found {(columns < 0).sum()} absent.")
+    line_n = screen.obs["cell_line"].astype(str).to_numpy()
+    is_input = screen.obs.index.isin(splits.controls["input"])
+    lines = tuple(dict.fromkeys(line_n.tolist()))
+    counts = {line: int((is_input & (line_n == line)).sum()) for line in lines}
+    bare = [line for line, count in counts.items() if count == 0]
+    if bare:
+        raise TableError(f"{splits.path}: controls.input: expected cells of every line, found none of {bare[:5]!r}.")
+    rows = np.flatnonzero(_spread_over_lines(is_input, line_n, min(per_line, *counts.values())))
+    x_ng = np.concatenate([_cp10k(screen, row, row + 1, columns).toarray() for row in rows.tolist()])
+    total_n = np.log1p(screen.obs["total_counts"].to_numpy(np.float64)[rows]).astype(np.float32)
+    return ControlCells(lines, np.array([lines.index(line_n[row]) for row in rows]), x_ng, total_n)
 
 
 def _read_conditions(screen: Screen, splits: Splits, part: str) -> Conditions:

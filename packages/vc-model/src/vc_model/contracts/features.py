@@ -21,12 +21,14 @@ class FeatureBank:
         entities: [e] entity names (gene symbols, guides or compounds), as targets are named in the screen.
         vectors_ef: [e, f] float32; zeros where missing.
         missing_e: [e] bool.
+        kind: What the entities are: `gene`, `guide`, `protein` or `compound`; the kind of most.
     """
 
     name: str
     entities: tuple[str, ...]
     vectors_ef: np.ndarray
     missing_e: np.ndarray
+    kind: str = "gene"
 
 
 def read_features(path: Path | str) -> FeatureBank:
@@ -58,7 +60,8 @@ def read_features(path: Path | str) -> FeatureBank:
     encoder = _read_encoder(path, adata.uns.get("encoder"))
     if encoder["dim"] != vectors_ef.shape[1]:
         raise refusal(path, 'uns["encoder"].dim', f"{vectors_ef.shape[1]}, the number of columns", repr(encoder["dim"]))
-    return FeatureBank(str(encoder["id"]), tuple(adata.obs_names.astype(str)), vectors_ef, missing_e)
+    kind = str(adata.obs["kind"].astype(str).mode().iloc[0]) if len(adata.obs) else "gene"
+    return FeatureBank(str(encoder["id"]), tuple(adata.obs_names.astype(str)), vectors_ef, missing_e, kind)
 
 
 def read_anndata(path: Path, contract: str):

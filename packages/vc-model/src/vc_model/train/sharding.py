@@ -1,13 +1,12 @@
-"""Which axis of which array lies on which devices: one table.
+"""Where the arrays of a run lie: `vc_model.sharding.RULES`, the one table, applied to parameters and batches.
 
-Arrays have logical axes (`batch`, `gene`, `width`); a mesh has the axes `data`, `fsdp` and `gene`. `RULES` joins them.
-Losses are written for the whole batch, so the compiler adds the sums over devices: statistics of a batch are those of
-the global batch on any mesh. Linear attention reduces over genes to a state that does not grow with them, which is why
-a `gene` axis costs little (model F4).
+Losses are written for the whole batch, so the compiler adds the sums over devices: statistics of a batch are those of the
+global batch on any mesh. Linear attention reduces over genes to a state that does not grow with them, which is why a `gene`
+axis costs little (model F4).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
@@ -15,10 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vc_model.errors import TrainingError
-
-MESH_AXES = ("data", "fsdp", "gene")
-RULES: dict[str, tuple[str, ...]] = {"batch": ("data", "fsdp"), "gene": ("gene",), "width": ("fsdp",)}
-"""Logical axis -> mesh axes that share it."""
+from vc_model.sharding import MESH_AXES, RULES
 
 Axes = tuple[str | None, ...]
 
@@ -67,32 +63,24 @@ def make_spec(axes: Axes, mesh: Mesh, shape: Sequence[int] | None = None) -> Par
     Args:
         axes: A logical axis, or None for an axis that every device holds whole, per axis of the array.
         mesh: The mesh.
-        shape: Sizes; an axis of parameters that its devices do not divide evenly stays whole. None skips this.
+        shape: Sizes; an axis that its devices do not divide evenly stays whole. None skips this.
 
     Raises:
-        TrainingError: If a logical axis is unknown, or two axes of the array claim the same mesh axis.
+        TrainingError: If a logical axis is unknown.
+        ValueError: If two axes of the array claim the same mesh axis.
     """
-    unknown = sorted({name for name in axes if name is not None} - set(RULES))
+    known = asdict(RULES)
+    unknown = sorted({name for name in axes if name is not None} - set(known))
     if unknown:
-        raise TrainingError(f"sharding: expected logical axes {sorted(RULES)}, found {unknown}.")
-    parts: list[tuple[str, ...] | None] = []
-    for at, name in enumerate(axes):
-        on = tuple(axis for axis in RULES.get(name or "", ()) if mesh.shape[axis] > 1)
-        if shape is not None and on and shape[at] % int(np.prod([mesh.shape[axis] for axis in on])):
-            on = ()
-        parts.append(on or None)
-    claimed = [axis for on in parts if on for axis in on]
-    twice = sorted({axis for axis in claimed if claimed.count(axis) > 1})
-    if twice:
-        raise TrainingError(
-            f"sharding: expected each mesh axis at most once per array, found {twice} claimed twice by the axes {axes}. "
-            "Leave one of the two whole (None)."
-        )
-    return PartitionSpec(*parts)
+        raise TrainingError(f"sharding: expected logical axes {sorted(known)}, found {unknown}.")
+    if shape is not None:
+        sizes = [int(np.prod([mesh.shape[axis] for axis in known.get(name, ())])) for name in axes]
+        axes = tuple(None if size % cut else name for name, size, cut in zip(axes, shape, sizes, strict=True))
+    return RULES.spec(axes)
 
 
 def parameter_axes(shape: Sequence[int], n_genes: int) -> Axes:
-    """Logical axes of a parameter: the first axis as long as the gene axis is `gene`, the last of several else `width`.
+    """Logical axes of a parameter: the first axis as long as the gene axis is `gene`, the last of several else `param`.
 
     Args:
         shape: Of the parameter.
@@ -102,7 +90,7 @@ def parameter_axes(shape: Sequence[int], n_genes: int) -> Axes:
     if n_genes in shape:
         axes[list(shape).index(n_genes)] = "gene"
     if len(shape) > 1 and axes[-1] is None:
-        axes[-1] = "width"
+        axes[-1] = "param"
     return tuple(axes)
 
 

@@ -1,0 +1,229 @@
+"""`vc train biojepa*`: the stages one after the other, and the checkpoint at the end.
+
+Unfinished work lies in `OUT.train`, a folder per stage; the checkpoint `OUT` appears whole at the end and takes the metrics
+with it. The same command goes on from the last save, whatever stopped it.
+"""
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from vc_apps.outputs import AppError
+from vc_apps.train.settings import ActionConditioned, Align, BioJepa, Decode, Pretrain, Stage
+
+STAGES_OF = {
+    BioJepa: ("pretrain", "align", "ac", "decode"),
+    Pretrain: ("pretrain",),
+    Align: ("align",),
+    ActionConditioned: ("ac",),
+    Decode: ("decode",),
+}
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def train_biojepa(settings: BioJepa) -> None:
+    """Run the stages that the command names and write the checkpoint.
+
+    Raises:
+        AppError: If the request cannot be carried out.
+        VcModelError, VcDataError: The packages' own refusals.
+        InterruptedRun: After Ctrl-C; the work so far is saved.
+    """
+    _check(settings)
+    from vc_model.biojepa.fitted import with_spread
+    from vc_model.checkpoint import save_checkpoint
+    from vc_model.contracts import hash_path
+    from vc_model.pseudobulk import load_tables
+    from vc_model.train.interrupt import catch_interrupts
+
+    with catch_interrupts() as should_stop:
+        table, val, test = load_tables(settings.screen, settings.splits, settings.features)
+        recipe, fitted = _start(settings, table, val, test)
+        stages = STAGES_OF[type(settings)]
+        if "align" in stages and not (fitted.bank.has_seq_e & fitted.bank.has_target_e).any():
+            if stages == ("align",):
+                raise AppError(
+                    "biojepa-align: needs --sequences, a features-v1 bank whose entities are targets of the screen."
+                )
+            stages = tuple(stage for stage in stages if stage != "align")
+            console.print("  no sequence vectors (--sequences): alignment is left out")
+        console.print(f"  {fitted.bank.source}")
+        work = settings.out.with_name(settings.out.name + ".train")
+        shown: dict[str, float] = {}
+        for stage in stages:
+            fitted, last = _run_stage(stage, settings, recipe, fitted, table, work / stage, should_stop)
+            shown |= {f"{stage}/{name}": value for name, value in last.items()}
+        if "decode" in stages:
+            fitted = with_spread(fitted, table)
+    banks = (settings.screen, settings.splits, settings.features, settings.sequences, settings.targets)
+    save_checkpoint(
+        settings.out,
+        fitted,
+        metrics={name: value for name, value in shown.items() if value is not None},
+        parents={path.name: hash_path(path) for path in banks if path is not None},
+        config={name: str(value) for name, value in dataclasses.asdict(settings).items()},
+    )
+    _keep_metrics(work, settings.out, stages)
+    print(
+        f"wrote {settings.out}/: {fitted.name} after {', '.join(fitted.stages)}. {_next(settings, fitted, len(test))}"
+    )
+
+
+def _check(settings: BioJepa) -> None:
+    """Refuse what cannot work before anything heavy is read."""
+    for name in ("screen", "splits", "features", "sequences", "targets", "start"):
+        path = getattr(settings, name, None)
+        if path is not None and not path.exists():
+            raise AppError(f"--{name} {path}: no such file. Check the path.")
+    if isinstance(settings, Align | ActionConditioned | Decode) and settings.start is None:
+        raise AppError(
+            "--start: expected the checkpoint of the stage before, found none. Give it, or use `vc train biojepa`."
+        )
+    if settings.out.exists() and not (settings.out / "meta.json").is_file():
+        raise AppError(f"{settings.out}: exists and is no checkpoint. Give another --out.")
+
+
+def _start(settings: BioJepa, table, val, test):
+    """The recipe, and the model as it is before the first stage of this command."""
+    import numpy as np
+    from vc_model.biojepa.actions import make_action_bank
+    from vc_model.biojepa.fitted import FittedBioJepa
+    from vc_model.checkpoint import load_checkpoint
+    from vc_model.contracts import read_features
+    from vc_model.pseudobulk import load_control_cells
+
+    from vc_apps.train.recipes import RECIPES
+
+    recipe = RECIPES[settings.preset](len(table.genes), faithful=settings.faithful)
+    if isinstance(settings, Stage) and settings.start is not None:
+        fitted = load_checkpoint(settings.start)
+        if not isinstance(fitted, FittedBioJepa):
+            raise AppError(f"--start {settings.start}: expected a BioJEPA checkpoint, found {fitted.name!r}.")
+        if fitted.contexts.genes != table.genes:
+            raise AppError(
+                f"--start {settings.start}: expected its {len(fitted.contexts.genes)} genes in {settings.screen}, found "
+                f"others ({len(table.genes)}). Train on the screen it was begun on."
+            )
+        return recipe, fitted
+    model = recipe.model
+    targets = {t for part in (table.conditions, val, test) for action in part.actions for t in action.targets}
+    bank = make_action_bank(
+        table,
+        sorted(targets),
+        seq_width=model.seq_width,
+        target_width=model.target_width,
+        modality_widths=model.modality_widths,
+        sequences=None if settings.sequences is None else read_features(settings.sequences),
+        target_vectors=None if settings.targets is None else read_features(settings.targets),
+    )
+    if not (bank.has_seq_e | bank.has_target_e)[np.isin(bank.entities, sorted(targets))].any():
+        raise AppError(
+            "banks: expected a vector of at least one target of the screen, found none. Give banks by target name."
+        )
+    cells = load_control_cells(settings.screen, settings.splits, table.genes, recipe.control_cells)
+    return recipe, FittedBioJepa(model, {}, (), table.contexts, cells, bank)
+
+
+def _run_stage(stage: str, settings: BioJepa, recipe, fitted, table, folder: Path, should_stop):
+    """Train one stage; returns the model with the stage's parts, and the last line of its metrics."""
+    import jax
+    import numpy as np
+    from vc_model.biojepa.stages import decay_mask, ema_update, init_stage, make_loss
+    from vc_model.train.log import make_tracker, read_metrics
+    from vc_model.train.loop import METRICS, TrainConfig, train
+    from vc_model.train.optimiser import OptimiserConfig
+    from vc_model.train.sharding import MeshConfig
+    from vc_model.train.state import Stage as TrainStage
+    from vc_model.train.state import keep_frozen
+
+    config, cfg = recipe.stages[stage], fitted.config
+    if settings.batch is not None:
+        config = dataclasses.replace(config, batch=settings.batch)
+    batches, per_epoch = _make_batches(stage, settings, config.batch, fitted, table)
+    steps = getattr(settings, f"{stage}_steps") or recipe.steps.get(stage) or config.epochs * per_epoch
+    try:
+        params, frozen = init_stage(stage, cfg, settings.seed, fitted.parts)
+    except KeyError as error:
+        raise AppError(f"--start: {error.args[0]} Train the earlier stage first.") from error
+
+    def follow(params: dict, frozen: dict) -> dict:
+        return {"teacher": ema_update(frozen["teacher"], params["encoder"], config.ema)}
+
+    peak = max(config.learning_rates.values())
+    run = TrainConfig(
+        steps=steps,
+        seed=settings.seed,
+        optimiser=OptimiserConfig(
+            peak_rate=peak,
+            weight_decay=config.weight_decay,
+            clip_norm=config.clip,
+            rate_scale={part: rate / peak for part, rate in config.learning_rates.items() if rate != peak},
+            beta2=config.beta2,
+        ),
+        mesh=MeshConfig(data=settings.data, fsdp=settings.fsdp, gene=settings.gene),
+        log_every=settings.log_every,
+        save_every=settings.save_every,
+    )
+    console.print(f"[bold]{stage}[/bold] {steps} steps of {config.batch}, saves in {folder}")
+    state = train(
+        TrainStage(stage, make_loss(stage, cfg), keep_frozen if config.ema is None else follow),
+        params,
+        frozen,
+        batches,
+        run,
+        folder,
+        n_genes=cfg.n_genes,
+        decay=decay_mask(params, cfg),
+        should_stop=should_stop,
+        tracker=make_tracker(settings.tracker, run=f"{settings.out.name}-{stage}", config=dataclasses.asdict(settings)),
+    )
+    trained: dict[str, Any] = dict(state.params) | ({"teacher": state.frozen["teacher"]} if stage == "pretrain" else {})
+    parts = fitted.parts | jax.tree.map(np.asarray, trained)
+    rows = read_metrics(folder / METRICS)
+    last = {name: value for name, value in rows[-1].items() if name != "step"} if rows else {}
+    return dataclasses.replace(fitted, parts=parts, stages=(*fitted.stages, stage)), last
+
+
+def _make_batches(stage: str, settings: BioJepa, batch: int, fitted, table):
+    """Batches of a stage, and how many make an epoch."""
+    import jax
+
+    from vc_apps.train.feed import ActionBatches, CellBatches, PairBatches
+
+    process = (jax.process_index(), jax.process_count())
+    if batch % process[1]:
+        raise AppError(f"--batch {batch}: expected a multiple of the {process[1]} processes.")
+    common = {"batch_size": batch // process[1], "seed": settings.seed, "process": process}
+    genes, conditions = fitted.contexts.genes, table.conditions
+    if stage == "pretrain":
+        batches = CellBatches(settings.screen, settings.splits, genes, **common)
+        return batches, batches.loader.steps_per_epoch
+    action_of = dict(zip(conditions.perturbation, conditions.actions, strict=True))
+    if stage == "align":
+        actions = ActionBatches(fitted.bank, list(dict.fromkeys(action_of.values())), **common)
+        return actions, max(1, len(action_of) // max(1, actions.size * process[1]))
+    pairs = PairBatches(settings.screen, settings.splits, genes, fitted.bank, action_of, **common)
+    return pairs, pairs.loader.steps_per_epoch
+
+
+def _keep_metrics(work: Path, out: Path, stages: tuple[str, ...]) -> None:
+    """Move the metrics into the checkpoint and remove the unfinished work, which is now finished."""
+    from vc_model.train.loop import METRICS
+
+    (out / "metrics").mkdir(exist_ok=True)
+    for stage in stages:
+        shutil.copyfile(work / stage / METRICS, out / "metrics" / f"{stage}.jsonl")
+    shutil.rmtree(work)
+
+
+def _next(settings: BioJepa, fitted, n_test: int) -> str:
+    if fitted.spread is not None:
+        return (
+            f"Next: vc predict {settings.out} {settings.screen} {settings.splits} -o predictions.zarr "
+            f"({n_test} test conditions)"
+        )
+    following = {"pretrain": "biojepa-align or biojepa-ac", "align": "biojepa-ac", "ac": "biojepa-decode"}
+    return f"Next: vc train {following[fitted.stages[-1]]} {settings.screen} {settings.splits} -o NEXT --start {settings.out}"

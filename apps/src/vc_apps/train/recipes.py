@@ -1,0 +1,103 @@
+"""How BioJEPA is trained, as Python functions: one per scale.
+
+To make one of your own, copy a function and change it; nothing is inherited and nothing overrides anything.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from vc_model.biojepa.config import STAGE_CONFIGS, BioJepaConfig, StageConfig
+
+Preset = Literal["tiny", "small", "v0.6"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides a run but the data and the seed."""
+
+    model: BioJepaConfig
+    """The architecture."""
+    stages: Mapping[str, StageConfig]
+    """Optimiser and batch of each stage."""
+    steps: Mapping[str, int]
+    """Updates of each stage; a stage that is not named runs for its epochs."""
+    control_cells: int
+    """Control cells of each line that a prediction is the mean over."""
+
+
+def tiny(n_genes: int, *, faithful: bool = False) -> Recipe:
+    """One thin layer, a few hundred updates: to see everything work.
+
+    Paper: the architecture of BioJEPA-AC v0.6, far smaller (width 32, 1 layer).
+    Hardware and time: 2 CPU cores, 2,000 genes; see docs/log/biojepa-comparison.md for seconds and scores.
+    Expected: a finite loss that falls; predictions near the mean effect of the training perturbations.
+    Command: vc train biojepa screen.zarr splits.json -o model --preset tiny
+    """
+    model = BioJepaConfig(
+        n_genes=n_genes, faithful=faithful, width=32, n_layers=1, n_mask_layers=1, action_width=64, mode_width=8
+    )
+    return Recipe(
+        model=model,
+        stages=_scaled(batch=16, rate=3e-3),
+        steps={"pretrain": 100, "align": 100, "ac": 300, "decode": 200},
+        control_cells=16,
+    )
+
+
+def small(n_genes: int, *, faithful: bool = False) -> Recipe:
+    """What a CPU can train while one waits.
+
+    Paper: the architecture of BioJEPA-AC v0.6, smaller (width 64, 2 layers).
+    Hardware and time: 2 CPU cores, 500 to 2,000 genes; see docs/log/biojepa-comparison.md for seconds and scores.
+    Expected: see the same page. On screens of some hundred conditions it has not beaten the simple baselines.
+    Command: vc train biojepa screen.zarr splits.json -o model --features features.zarr
+    """
+    model = BioJepaConfig(
+        n_genes=n_genes, faithful=faithful, width=64, n_layers=2, n_mask_layers=1, action_width=128, mode_width=16
+    )
+    return Recipe(
+        model=model,
+        stages=_scaled(batch=32, rate=2e-3),
+        steps={"pretrain": 400, "align": 400, "ac": 1000, "decode": 400},
+        control_cells=32,
+    )
+
+
+def v0_6(n_genes: int, *, faithful: bool = False) -> Recipe:
+    """The published size and hyper-parameters.
+
+    Paper: BioJEPA-AC v0.6 (2026): encoder 7.98M, predictor 10.04M, composer 1.48M parameters at 10,000 genes. Masked
+    pretraining 50 epochs at 1e-4 and batch 64; alignment 10,000 epochs at 7.6e-4; action-conditioned training 20 epochs, the
+    predictor at 1e-4 and the composer at 1e-5, batch 32; decoder 10 epochs at 1e-3.
+    Hardware and time: derived, not measured here: 9.1e19 operations of pretraining, some hundred hours of one H200. Not for
+    a CPU: one cell takes 14 s of two cores per update.
+    Expected: as published on its own splits, Pearson of the change 0.216 and centroid accuracy 0.034; not reproduced here.
+    Command: vc train biojepa screen.zarr splits.json -o model --preset v0.6 --faithful --sequences guides.zarr --targets
+    esm2.zarr
+    """
+    return Recipe(
+        model=replace(BioJepaConfig.v0_6(n_genes, faithful=faithful), compute="bfloat16", remat=True),
+        stages=STAGE_CONFIGS,
+        steps={},
+        control_cells=32,
+    )
+
+
+RECIPES = {"tiny": tiny, "small": small, "v0.6": v0_6}
+
+
+def _scaled(*, batch: int, rate: float) -> dict[str, StageConfig]:
+    """The published stages with another batch, and rates for runs of hundreds of updates instead of millions."""
+    rates = {
+        "pretrain": {"encoder": rate, "maskpred": rate},
+        "align": {"composer": rate},
+        "ac": {"predictor": rate, "composer": rate},
+        "decode": {"decoder": rate},
+    }
+    # A teacher that follows for hundreds of updates has to follow faster than one that does so for millions.
+    ema = {"pretrain": 0.98}
+    return {
+        name: replace(config, batch=batch, learning_rates=rates[name], ema=ema.get(name))
+        for name, config in STAGE_CONFIGS.items()
+    }

@@ -1,0 +1,167 @@
+"""What a user can set for `vc train` and `vc predict`. Light to import, so that `--help` answers at once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What is trained on, and where the result goes."""
+
+    screen: tyro.conf.Positional[Path]
+    """A screen-v1 file."""
+    splits: tyro.conf.Positional[Path]
+    """The splits-v1 file of that screen; only its training conditions are read."""
+    out: Output
+    """The checkpoint-v1 folder to write. What is unfinished lies in OUT.train, from where the same command goes on."""
+    features: Path | None = None
+    """A features-v1 bank of the targets, e.g. gene sets."""
+    seed: int = 0
+    """The one seed of everything."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anchored(Source):
+    """Fit the anchored model: stacked baselines and a gated residual.
+
+    For example:
+      vc train anchored screen.zarr splits.json -o anchored --features features.zarr
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class BioJepa(Source):
+    """Train BioJEPA through all four stages: masked pretraining, alignment, action-conditioned training, decoder.
+
+    Alignment needs --sequences and is left out without. Ctrl-C saves; the same command goes on.
+
+    For example:
+      vc train biojepa screen.zarr splits.json -o model --features features.zarr
+      vc train biojepa screen.zarr splits.json -o model --preset tiny --ac-steps 50
+      vc train biojepa screen.zarr splits.json -o model --preset v0.6 --faithful --sequences guides.zarr --targets esm2.zarr
+    """
+
+    preset: Literal["tiny", "small", "v0.6"] = "small"
+    """Size of model and run; v0.6 is the published one and needs an accelerator."""
+    faithful: bool = False
+    """The published behaviour with its known faults, instead of the repaired one."""
+    sequences: Path | None = None
+    """A features-v1 bank of guide, protein or compound vectors, one per target: the sequence path."""
+    targets: Path | None = None
+    """A features-v1 bank of target vectors, e.g. ESM-2. Without it a target is described by its co-expression in control
+    cells, its response to training perturbations, its control mean and --features."""
+    pretrain_steps: int | None = None
+    """Updates of masked pretraining; default: the preset's."""
+    align_steps: int | None = None
+    """Updates of alignment."""
+    ac_steps: int | None = None
+    """Updates of action-conditioned training."""
+    decode_steps: int | None = None
+    """Updates of the decoder."""
+    batch: int | None = None
+    """Cells (pairs, actions) of an update, over all devices; default: the preset's."""
+    data: int = 1
+    """Devices that share a batch."""
+    fsdp: int = 1
+    """Devices that share a batch and the parameters."""
+    gene: int = 1
+    """Devices that share the genes of each cell."""
+    save_every: int = 200
+    """Updates between saves."""
+    log_every: int = 20
+    """Updates between lines of the metrics file."""
+    tracker: str | None = None
+    """`wandb` to send metrics there too; it has to be installed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(BioJepa):
+    """One stage of BioJEPA, from the checkpoint of the stage before it."""
+
+    start: Path | None = None
+    """Checkpoint to go on from; its architecture, targets and genes are kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain(Stage):
+    """Stage 1 of BioJEPA: masked pretraining of the encoder on training and control cells.
+
+    For example:
+      vc train biojepa-pretrain screen.zarr splits.json -o pretrained
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Align(Stage):
+    """Stage 2 of BioJEPA: alignment of sequence and target vectors.
+
+    For example:
+      vc train biojepa-align screen.zarr splits.json -o aligned --start pretrained
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionConditioned(Stage):
+    """Stage 3 of BioJEPA: the predictor of a perturbed cell's latents.
+
+    For example:
+      vc train biojepa-ac screen.zarr splits.json -o predictor --start aligned
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decode(Stage):
+    """Stage 4 of BioJEPA: the decoder from latents to expression; after it the model predicts.
+
+    For example:
+      vc train biojepa-decode screen.zarr splits.json -o model --start predictor
+    """
+
+
+Recipe = (
+    Annotated[Anchored, tyro.conf.subcommand("anchored")]
+    | Annotated[BioJepa, tyro.conf.subcommand("biojepa")]
+    | Annotated[Pretrain, tyro.conf.subcommand("biojepa-pretrain")]
+    | Annotated[Align, tyro.conf.subcommand("biojepa-align")]
+    | Annotated[ActionConditioned, tyro.conf.subcommand("biojepa-ac")]
+    | Annotated[Decode, tyro.conf.subcommand("biojepa-decode")]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a model on the training conditions of a split and write a checkpoint.
+
+    For example:
+      vc train anchored screen.zarr splits.json -o anchored --features features.zarr
+      vc train biojepa screen.zarr splits.json -o biojepa --features features.zarr
+    """
+
+    recipe: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[Recipe]]
+    """What to train."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict:
+    """Predict the held-out conditions of a split with any checkpoint.
+
+    For example:
+      vc predict anchored screen.zarr splits.json -o predictions.zarr
+      vc predict biojepa screen.zarr splits.json -o predictions.h5ad --part val
+    """
+
+    checkpoint: tyro.conf.Positional[Path]
+    """A checkpoint-v1 folder, as `vc train` writes it."""
+    screen: tyro.conf.Positional[Path]
+    """The screen-v1 file; only its control cells are read."""
+    splits: tyro.conf.Positional[Path]
+    """The splits-v1 file of that screen."""
+    out: Output
+    """The predictions-v1 file to write, .zarr or .h5ad."""
+    part: Literal["test", "val", "train"] = "test"
+    """Which conditions of the split."""

@@ -1,0 +1,140 @@
+"""A trained BioJEPA behind the interface of every model: conditions in, effects on mean expression out.
+
+The effect of an action on a line is the mean, over control cells of that line, of the decoder's change from the cell's own
+latents to those that the predictor gives for the action. An action without targets is not asked about: its effect is 0.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from vc_model.biojepa.actions import ActionBank
+from vc_model.biojepa.config import BioJepaConfig
+from vc_model.biojepa.encoder import cell_vector
+from vc_model.biojepa.stages import bind
+from vc_model.errors import TableError
+from vc_model.folds import BINS, OutOfFold
+from vc_model.predictor import Prediction, make_prediction
+from vc_model.pseudobulk import ControlCells
+from vc_model.spread import Spread, fit_spread
+from vc_model.table import Conditions, Contexts, EffectTable
+
+NEEDED = ("encoder", "teacher", "composer", "predictor", "decoder")
+
+
+@dataclass(frozen=True, eq=False)
+class FittedBioJepa:
+    """A BioJEPA after some or all of its stages.
+
+    Attributes:
+        config: The architecture.
+        parts: Part -> its parameters as nested dicts of arrays.
+        stages: Stages that were run, in order.
+        contexts: Control profiles of the lines; their genes are the model's.
+        cells: Control cells of the lines, what the model sees as unperturbed.
+        bank: What it knows about targets.
+        spread: Predictive variance, or None before the decoder is trained.
+    """
+
+    config: BioJepaConfig
+    parts: dict[str, Any]
+    stages: tuple[str, ...]
+    contexts: Contexts
+    cells: ControlCells
+    bank: ActionBank
+    spread: Spread | None = None
+
+    @property
+    def name(self) -> str:
+        """`biojepa`, or `biojepa_faithful` with the published faults."""
+        return "biojepa_faithful" if self.config.faithful else "biojepa"
+
+    def predict(self, conditions: Conditions) -> Prediction:
+        """Predict conditions.
+
+        Raises:
+            TableError: If a stage is still to be trained, or there are no control cells of a line.
+        """
+        missing = [part for part in NEEDED if part not in self.parts]
+        if missing or self.spread is None:
+            raise TableError(
+                f"{self.name}: expected a model with all four stages trained, found {list(self.stages)} (no {missing}). "
+                "Train the remaining stages, e.g. `vc train biojepa-decode`."
+            )
+        contexts = conditions.contexts_or(self.contexts)
+        delta_qg, bin_q = self.delta(conditions), self.spread.known.bins(conditions)
+        var_qg = self.spread.variance(bin_q, delta_qg)
+        return make_prediction(conditions, contexts.base_cg, contexts, delta_qg, var_qg, self.spread.conformal, bin_q)
+
+    def delta(self, conditions: Conditions) -> np.ndarray:
+        """[q, g] float32 effects."""
+        delta_qg = np.zeros((len(conditions), len(self.contexts.genes)), np.float32)
+        parts = jax.tree.map(jnp.asarray, {part: self.parts[part] for part in NEEDED})
+        sizes = conditions.sizes
+        with tqdm(total=len(conditions), desc=self.name, leave=False, disable=None) as bar:
+            for line in dict.fromkeys(conditions.cell_line.tolist()):
+                x_ng, total_n = self.cells.of(line)
+                z_ngd = _encode(self.config, parts, x_ng, total_n)
+                for row in np.flatnonzero(conditions.cell_line == line):
+                    bar.update()
+                    if sizes[row] == 0:
+                        continue
+                    delta_qg[row] = _change(self.config, parts, z_ngd, self.bank.arrays([conditions.actions[row]]))
+        return delta_qg
+
+    def encode_contexts(self) -> np.ndarray:
+        """[c, d] float32 context vector of every line: the mean over control cells of the encoder's cell vectors.
+
+        Raises:
+            TableError: If the encoder is not trained.
+        """
+        if "teacher" not in self.parts:
+            raise TableError(f"{self.name}: expected a pretrained encoder, found the stages {list(self.stages)}.")
+        parts = jax.tree.map(jnp.asarray, {part: self.parts[part] for part in ("encoder", "teacher")})
+        return np.stack(
+            [np.asarray(_vectors(self.config, parts, *self.cells.of(line)).mean(axis=0)) for line in self.cells.lines]
+        )
+
+
+def with_spread(fitted: FittedBioJepa, table: EffectTable) -> FittedBioJepa:
+    """Add the predictive variance: from errors on training conditions, because no refit without them is affordable.
+
+    They are errors of a model that has seen these conditions, so the variance is too small where it memorised them.
+    """
+    delta_pg = fitted.delta(table.conditions)
+    bin_p = np.where(table.conditions.sizes > 1, BINS.index("combo_unmeasured"), BINS.index("unseen"))
+    seen = OutOfFold(np.arange(len(table)), bin_p, {})
+    return replace(fitted, spread=fit_spread(table, seen, delta_pg))
+
+
+def _reader(cfg: BioJepaConfig) -> str:
+    """Which encoder reads control cells: published the student, repaired the teacher (Q8)."""
+    return "encoder" if cfg.faithful else "teacher"
+
+
+@partial(jax.jit, static_argnums=0)
+def _encode(cfg: BioJepaConfig, parts: Mapping[str, Any], x_ng: jax.Array, total_n: jax.Array) -> jax.Array:
+    return bind("encoder", cfg, parts[_reader(cfg)])(x_ng, total_n)
+
+
+@partial(jax.jit, static_argnums=0)
+def _vectors(cfg: BioJepaConfig, parts: Mapping[str, Any], x_ng: jax.Array, total_n: jax.Array) -> jax.Array:
+    return cell_vector(bind("encoder", cfg, parts[_reader(cfg)])(x_ng, total_n))
+
+
+@partial(jax.jit, static_argnums=0)
+def _change(cfg: BioJepaConfig, parts: Mapping[str, Any], z_ngd: jax.Array, action: Mapping[str, Any]) -> jax.Array:
+    """[g] mean over cells of the change of expression under one action."""
+    n = z_ngd.shape[0]
+    token_pa = bind("composer", cfg, parts["composer"])(action)
+    token_npa = jnp.broadcast_to(token_pa, (n, *token_pa.shape[1:]))
+    mask_np = jnp.broadcast_to(action["pert_mask"], (n, action["pert_mask"].shape[1]))
+    mu_ngd, _ = bind("predictor", cfg, parts["predictor"])(z_ngd, token_npa, mask_np)
+    decoder = bind("decoder", cfg, parts["decoder"])
+    return (decoder(mu_ngd) - decoder(z_ngd)).mean(axis=0)
