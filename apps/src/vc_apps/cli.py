@@ -27,11 +27,11 @@ def run(command: Quickstart | Train | Predict) -> None:
     elif isinstance(command.recipe, Anchored):
         from vc_apps.train.anchored import train_anchored
 
-        train_anchored(command.recipe)
+        print(train_anchored(command.recipe))
     else:
         from vc_apps.train.biojepa import train_biojepa
 
-        train_biojepa(command.recipe)
+        print(train_biojepa(command.recipe))
 
 
 def main(args: list[str] | None = None) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from vc_apps.models import MODEL, OURS, fit_and_predict
+from vc_apps.models import MODEL, OURS, fit_and_predict, train_and_predict_biojepa
 from vc_apps.outputs import RUN_FNAME, AppError, run_folder, write_json
 from vc_apps.settings import Quickstart
 
@@ -81,6 +81,8 @@ def _check(settings: Quickstart) -> None:
         )
     if not 0 < settings.test < 1:
         raise AppError(f"--test {settings.test}: expected a share between 0 and 1 of the perturbations, e.g. 0.25.")
+    if settings.jepa_steps is not None and (settings.jepa_steps < 1 or settings.model != "biojepa"):
+        raise AppError(f"--jepa-steps {settings.jepa_steps}: expected 1 or more, together with --model biojepa.")
     if settings.repeats < 0 or settings.bootstrap < 100 or settings.min_cells < 1:
         raise AppError("expected --repeats >= 0, --bootstrap >= 100 and --min-cells >= 1.")
 
@@ -141,7 +143,8 @@ def _split(run: Run, screen_fpath: Path) -> list[Path]:
     recipe = settings.split
     if recipe == "auto":
         recipe = "by_cell_line" if n_perturbations < 3 else "by_perturbation"
-    repeats = settings.repeats or (1 if n_perturbations >= FEW_PERTURBATIONS else 5)
+    once = n_perturbations >= FEW_PERTURBATIONS or settings.model == "biojepa"
+    repeats = settings.repeats or (1 if once else 5)
     if recipe == "by_cell_line":
         repeats = min(settings.repeats or len(lines), len(lines))
     common = {"min_cells": settings.min_cells}
@@ -179,6 +182,17 @@ def _fit_and_score(run: Run, screen_fpath: Path, features_fpath: Path | None, sp
             checkpoint_dpath=run.dpath / "checkpoint" if name == "split-0" else None,
             seed=run.settings.seed,
         )
+    if run.settings.model == "biojepa":
+        with run.stage(f"train biojepa on {name}"):
+            fpaths["biojepa"] = train_and_predict_biojepa(
+                screen_fpath,
+                splits_fpath,
+                features_fpath,
+                run.dpath / "biojepa" / name,
+                run.dpath / "predictions" / name / "biojepa.zarr",
+                seed=run.settings.seed,
+                steps=run.settings.jepa_steps,
+            )
     with run.stage(f"score {name}"):
         return score_split(screen_fpath, splits_fpath, fpaths, seed=run.settings.seed, split=name, progress=True)
 
@@ -197,10 +211,10 @@ def _report(run: Run, scored: list, screen_fpath: Path, splits_fpaths: list[Path
     with run.stage("summarise"):
         summary = summarise(scored, baselines=baselines, seed=settings.seed, n_boot=settings.bootstrap)
         config = {"seed": settings.seed, "n_boot": settings.bootstrap, "splits": len(splits_fpaths)}
-        write_scores(run.dpath, summary, parents=hashes, config=config, summary=_headline(summary))
+        write_scores(run.dpath, summary, parents=hashes, config=config, summary=_headline(summary, settings.model))
     with run.stage("report"):
         meta = {
-            "model": MODEL,
+            "model": settings.model,
             "baselines": baselines,
             "seed": settings.seed,
             "n_boot": settings.bootstrap,
@@ -210,16 +224,16 @@ def _report(run: Run, scored: list, screen_fpath: Path, splits_fpaths: list[Path
             "config": {name: str(value) for name, value in dataclasses.asdict(settings).items()},
         }
         write_report(run.dpath / "report.html", summary=summary, splits_scores=scored, meta=meta)
-        prediction_fpath = run.dpath / "predictions" / splits_fpaths[0].stem / f"{MODEL}.zarr"
+        prediction_fpath = run.dpath / "predictions" / splits_fpaths[0].stem / f"{settings.model}.zarr"
         write_challenge_file(
             screen_fpath, splits_fpaths[0], prediction_fpath, run.dpath / "challenge.h5ad", seed=settings.seed
         )
     return summary
 
 
-def _headline(summary) -> dict:
+def _headline(summary, model: str) -> dict:
     """The three numbers that matter: model, best baseline and ceiling, each with the model's interval; None if undefined."""
-    rows = summary[(summary["model"] == MODEL) & (summary["group"] == "all")].set_index("metric")
+    rows = summary[(summary["model"] == model) & (summary["group"] == "all")].set_index("metric")
     rows = rows[["value", "lower", "upper", "baseline", "ceiling", "n"]].astype(float).replace(np.nan, None)
     return {name: rows.loc[name].to_dict() for name in HEADLINES}
 
@@ -237,13 +251,14 @@ def _run_record(run: Run) -> dict:
 def _say_goodbye(settings: Quickstart, summary) -> None:
     """The last lines: what was written, and the three numbers that matter."""
     print(f"wrote {settings.out}/: report.html, scores.parquet, predictions/, challenge.h5ad, checkpoint/")
-    for name, row in _headline(summary).items():
-        value, lower, upper, baseline, ceiling = (
-            "undefined" if row[key] is None else f"{row[key]:.4f}"
-            for key in ("value", "lower", "upper", "baseline", "ceiling")
-        )
-        print(
-            f"{name}: {MODEL} {value} [{lower}, {upper}], best baseline {baseline}, split-half ceiling {ceiling} "
-            f"({row['n']:.0f} held-out conditions)"
-        )
+    for model in dict.fromkeys((settings.model, MODEL)):
+        for name, row in _headline(summary, model).items():
+            value, lower, upper, baseline, ceiling = (
+                "undefined" if row[key] is None else f"{row[key]:.4f}"
+                for key in ("value", "lower", "upper", "baseline", "ceiling")
+            )
+            print(
+                f"{name}: {model} {value} [{lower}, {upper}], best baseline {baseline}, split-half ceiling {ceiling} "
+                f"({row['n']:.0f} held-out conditions)"
+            )
     print(f"open {settings.out}/report.html")

@@ -18,10 +18,15 @@ class Quickstart:
     For example:
       vc quickstart
       vc quickstart --data my.h5ad --out run
+      vc quickstart --model biojepa
       vc quickstart --data my.h5ad --control NT --cell-line line --genesets go.gmt
       vc quickstart --data tcells.h5ad --cell-line cell_line,stimulation --split by_cell_line
     """
 
+    model: Literal["anchored", "biojepa"] = "anchored"
+    """The model in the headline. biojepa is trained in its `tiny` form and stands beside anchored and the baselines."""
+    jepa_steps: int | None = None
+    """Updates of each stage of biojepa; default: the recipe's."""
     data: Path | None = None
     """An .h5ad with raw counts. Without it a screen is simulated."""
     out: Path = Path("run")
@@ -41,7 +46,8 @@ class Quickstart:
     test: float = 0.25
     """Share of the perturbations that is held out."""
     repeats: int = 0
-    """How many random splits are scored and pooled. 0: one, or five where the screen has under 100 perturbations."""
+    """How many random splits are scored and pooled. 0: one, or five where the screen has under 100 perturbations; one with
+    biojepa, which is trained anew for each."""
     min_cells: int = 20
     """Conditions with fewer cells are neither trained on nor scored; the report lists them."""
     bootstrap: int = 2000

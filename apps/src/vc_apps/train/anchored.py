@@ -3,8 +3,11 @@
 from vc_apps.train.settings import Anchored
 
 
-def train_anchored(settings: Anchored) -> None:
+def train_anchored(settings: Anchored) -> str:
     """Fit the anchored model on the training conditions of a split and write its checkpoint.
+
+    Returns:
+        A line that says what was written and what to do next.
 
     Raises:
         VcModelError: If a file is refused.
@@ -23,7 +26,7 @@ def train_anchored(settings: Anchored) -> None:
         parents={path.name: hash_path(path) for path in sources},
         config={"recipe": "anchored", "seed": settings.seed},
     )
-    print(
+    return (
         f"wrote {settings.out}/: anchored on {len(table)} conditions x {len(table.genes)} genes. Next: vc predict "
         f"{settings.out} {settings.screen} {settings.splits} -o predictions.zarr ({len(test)} test conditions)"
     )

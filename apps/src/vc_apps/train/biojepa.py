@@ -24,8 +24,11 @@ STAGES_OF = {
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def train_biojepa(settings: BioJepa) -> None:
+def train_biojepa(settings: BioJepa) -> str:
     """Run the stages that the command names and write the checkpoint.
+
+    Returns:
+        A line that says what was written and what to do next.
 
     Raises:
         AppError: If the request cannot be carried out.
