@@ -1,0 +1,243 @@
+"""`vc train` and `vc predict`: one pair of commands for both models, and what they refuse."""
+
+import contextlib
+import json
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from vc_apps.cli import main
+from vc_apps.train.feed import CellBatches, PairBatches
+from vc_apps.train.recipes import RECIPES
+from vc_data.convert import ConvertOptions, convert
+from vc_data.screen import read_screen
+from vc_data.simulate import PRESETS, write_simulation
+from vc_data.split import by_perturbation, write_splits
+from vc_featurize.bank import FeatureBank, write_features
+from vc_model.biojepa.config import param_counts
+from vc_model.checkpoint import load_checkpoint
+from vc_model.contracts import read_predictions
+from vc_model.pseudobulk import load_tables
+
+FEW = [
+    "--preset",
+    "tiny",
+    "--pretrain-steps",
+    "3",
+    "--align-steps",
+    "3",
+    "--ac-steps",
+    "3",
+    "--decode-steps",
+    "3",
+    "--batch",
+    "4",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tiny screen, its split, guides for most of its targets; compiled programs are kept, as every run needs the same."""
+    path = tmp_path_factory.mktemp("train")
+    jax.config.update("jax_compilation_cache_dir", str(path / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    config = replace(PRESETS["tiny"], n_genes=60, n_singles=12, n_pairs=2, cells_per_condition=20, controls_per_line=60)
+    write_simulation(config, 0, path / "simulated")
+    convert(path / "simulated" / "screen.h5ad", path / "screen.zarr", ConvertOptions(seed=0))
+    screen = read_screen(path / "screen.zarr")
+    write_splits(by_perturbation(screen, seed=0, test=0.25, min_cells=5), path / "splits.json", parents={})
+    targets = sorted({t for label in screen.obs["target"].astype(str).unique() for t in label.split("+")} - {"control"})
+    rng = np.random.default_rng(0)
+    missing = np.arange(len(targets)) == 0
+    guides = FeatureBank(
+        vectors_ef=np.where(missing[:, None], 0, rng.standard_normal((len(targets), 20))).astype(np.float32),
+        entities=tuple(targets),
+        kinds=("guide",) * len(targets),
+        sources=("",) * len(targets),
+        missing=missing,
+        dims=tuple(f"d{i}" for i in range(20)),
+        encoder={"id": "random", "revision": "0", "pooling": "", "dtype": "float32", "dim": 20, "licence": "none"},
+    )
+    write_features(path / "guides.zarr", guides)
+    yield path
+    jax.config.update("jax_compilation_cache_dir", None)
+
+
+def vc(folder, command, *args):
+    kind, *rest = command.split()
+    return main([kind, *rest, *(str(folder / name) for name in ("screen.zarr", "splits.json")), *map(str, args)])
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    out = folder / "model"
+    assert vc(folder, "train biojepa", "-o", out, *FEW, "--sequences", folder / "guides.zarr") == 0
+    return out
+
+
+def test_a_run_leaves_a_checkpoint_with_its_metrics_and_nothing_else(model):
+    assert {path.name for path in model.iterdir()} == {"params", "config.json", "meta.json", "metrics"}
+    assert not model.with_name("model.train").exists()
+    for stage in ("pretrain", "align", "ac", "decode"):
+        (row,) = [json.loads(line) for line in (model / "metrics" / f"{stage}.jsonl").read_text().splitlines()]
+        assert row["step"] == 3 and np.isfinite([row["loss"], row["rate"], row["grad_norm"], row["cells_per_s"]]).all()
+    row = json.loads((model / "metrics" / "pretrain.jsonl").read_text())
+    assert {"cell_rank", "cell_std", "teacher_drift"} <= set(row)
+    meta = json.loads((model / "meta.json").read_text())
+    assert np.isfinite(meta["metrics"]["decode/loss"])
+    assert set(meta["contract"]["parents"]) == {"screen.zarr", "splits.json", "guides.zarr"}
+
+
+def test_its_predictions_cover_the_test_conditions_and_no_target_is_no_change(model, folder):
+    assert (
+        main(
+            [
+                "predict",
+                str(model),
+                str(folder / "screen.zarr"),
+                str(folder / "splits.json"),
+                "-o",
+                str(folder / "p.zarr"),
+            ]
+        )
+        == 0
+    )
+    file = read_predictions(folder / "p.zarr")
+    _, _, test = load_tables(folder / "screen.zarr", folder / "splits.json")
+    assert file.model == "biojepa"
+    assert [str(p) for p in file.perturbation[~file.is_control]] == list(test.perturbation)
+    fitted = load_checkpoint(model)
+    assert fitted.encode_contexts().shape == (len(fitted.cells.lines), fitted.config.width)
+    nothing = replace(
+        test.subset(np.array([0])), actions=(replace(test.actions[0], targets=()),), perturbation=("none",)
+    )
+    np.testing.assert_array_equal(fitted.predict(nothing).delta_pg, 0)
+
+
+def test_stages_one_by_one_give_the_same_model(model, folder):
+    bank, start = ["--sequences", folder / "guides.zarr"], []
+    for stage in ("pretrain", "align", "ac", "decode"):
+        out = folder / f"only-{stage}"
+        assert vc(folder, f"train biojepa-{stage}", "-o", out, *FEW, *(bank if not start else []), *start) == 0
+        start = ["--start", out]
+    one, other = load_checkpoint(model), load_checkpoint(folder / "only-decode")
+    assert one.stages == other.stages == ("pretrain", "align", "ac", "decode")
+    jax.tree.map(np.testing.assert_array_equal, one.parts, other.parts)
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_does(model, folder, monkeypatch, capsys):
+    out, args = folder / "again", [*FEW, "--sequences", folder / "guides.zarr"]
+    with monkeypatch.context() as patch:
+        patch.setattr("vc_model.train.interrupt.catch_interrupts", lambda: contextlib.nullcontext(lambda: True))
+        assert vc(folder, "train biojepa", "-o", out, *args) == 130
+    assert "pretrain: stopped after 1 of 3 steps" in capsys.readouterr().err and not out.exists()
+    assert vc(folder, "train biojepa", "-o", out, *args) == 0
+    jax.tree.map(np.testing.assert_array_equal, load_checkpoint(out).parts, load_checkpoint(model).parts)
+
+
+def test_a_model_without_decoder_does_not_predict(model, folder, capsys):
+    out = folder / "only-ac"
+    if not out.exists():
+        pytest.skip("needs the stages of the test before")
+    assert main(["predict", str(out), str(folder / "screen.zarr"), str(folder / "splits.json"), "-o", "p.zarr"]) == 2
+    assert "all four stages trained" in capsys.readouterr().err
+
+
+def test_anchored_has_the_same_commands(folder, capsys):
+    out = folder / "anchored"
+    assert vc(folder, "train anchored", "-o", out) == 0
+    assert "Next: vc predict" in capsys.readouterr().out
+    assert (
+        main(
+            [
+                "predict",
+                str(out),
+                str(folder / "screen.zarr"),
+                str(folder / "splits.json"),
+                "-o",
+                str(folder / "a.h5ad"),
+            ]
+        )
+        == 0
+    )
+    assert read_predictions(folder / "a.h5ad").model == "anchored"
+
+
+def test_pairs_are_training_cells_with_controls_of_their_batch(folder, model):
+    table, val, test = load_tables(folder / "screen.zarr", folder / "splits.json")
+    fitted = load_checkpoint(model)
+    action_of = dict(zip(table.conditions.perturbation, table.conditions.actions, strict=True))
+    pairs = PairBatches(
+        folder / "screen.zarr", folder / "splits.json", table.genes, fitted.bank, action_of, batch_size=8, seed=0
+    )
+    held_out = {*test.perturbation, *val.perturbation}
+    assert not set(pairs.loader.perturbations) & held_out
+    raw, batch = pairs.loader[0], next(iter(pairs))
+    obs = read_screen(folder / "screen.zarr").obs
+    case, control = obs.iloc[raw["row"][:, 0]], obs.iloc[raw["input_row"][:, 0]]
+    assert control["is_control"].all() and not case["is_control"].any()
+    assert (case["batch"].astype(str).to_numpy() == control["batch"].astype(str).to_numpy()).all()
+    np.testing.assert_allclose(np.expm1(batch["total_case"]), case["total_counts"], rtol=1e-4)
+    np.testing.assert_array_equal(batch["mode"][:, 0], case["mode"])
+    n_targets = [len(str(target).split("+")) for target in case["target"]]
+    np.testing.assert_array_equal(batch["pert_mask"].sum(axis=1), n_targets)
+    first = fitted.bank.entities.index(str(case["target"].iloc[0]).split("+")[0])
+    np.testing.assert_array_equal(batch["target_emb"][0, 0], fitted.bank.target_et[first])
+    assert (batch["dose"] == -1).all() and fitted.bank.has_target_e[first]
+    cells = CellBatches(folder / "screen.zarr", folder / "splits.json", table.genes, batch_size=8, seed=0)
+    rows = np.concatenate([cells.loader[step]["row"] for step in range(cells.loader.steps_per_epoch)])
+    seen = obs.iloc[rows]
+    assert not set(seen["perturbation"].astype(str)) & held_out
+    evaluation = json.loads((folder / "splits.json").read_text())["controls"]["evaluation"]
+    assert not set(seen.index) & set(evaluation) and seen["is_control"].any()
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "message"),
+    [
+        ("train biojepa", ["--features", "absent.zarr"], "--features absent.zarr: no such file"),
+        ("train biojepa-ac", [], "--start: expected the checkpoint of the stage before"),
+        ("train biojepa-align", ["--start", "MODEL"], "needs --sequences"),
+        ("train biojepa", ["--batch", "0"], "batch"),
+        ("train biojepa", ["--data", "64"], "product is the number of devices"),
+        ("train biojepa", ["--tracker", "paper"], "expected 'wandb' or none"),
+        ("train biojepa", ["--sequences", "SCREEN"], "features"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_line(command, args, message, folder, model, capsys):
+    plain = folder / "plain"
+    places = {"MODEL": plain, "SCREEN": folder / "screen.zarr"}
+    if "MODEL" in args and not plain.exists():
+        assert vc(folder, "train biojepa-pretrain", "-o", plain, *FEW) == 0
+    capsys.readouterr()
+    assert vc(folder, command, "-o", folder / "refused", *FEW, *(places.get(arg, arg) for arg in args)) == 2
+    error = capsys.readouterr().err
+    assert message in error and not (folder / "refused").exists()
+
+
+def test_a_folder_that_is_no_checkpoint_is_kept(folder, capsys):
+    (folder / "thesis").mkdir()
+    assert vc(folder, "train biojepa", "-o", folder / "thesis", *FEW) == 2
+    assert "exists and is no checkpoint" in capsys.readouterr().err
+
+
+def test_the_published_recipe_is_the_published_model():
+    recipe = RECIPES["v0.6"](10_000, faithful=True)
+    counts = param_counts(recipe.model)
+    assert (counts["encoder"], counts["predictor"], counts["composer"]) == (7_979_266, 10_036_224, 1_478_976)
+    assert recipe.steps == {} and recipe.stages["ac"].learning_rates == {"predictor": 1e-4, "composer": 1e-5}
+
+
+def test_every_recipe_says_where_it_comes_from_and_what_to_expect():
+    for make in RECIPES.values():
+        assert all(
+            f"{word}" in make.__doc__ for word in ("Paper:", "Hardware and time:", "Expected:", "Command: vc train")
+        )
+
+
+@pytest.mark.parametrize("command", ["train", "train biojepa", "train biojepa-align", "train anchored", "predict"])
+def test_help_has_examples(command, capsys):
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    assert f"vc {command.split()[0]}" in capsys.readouterr().out.split("For example:")[1]
