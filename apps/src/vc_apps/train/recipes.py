@@ -27,7 +27,7 @@ class Recipe:
 
 
 def tiny(n_genes: int, *, faithful: bool = False) -> Recipe:
-    """One thin layer, a few hundred updates: to see everything work.
+    """One thin layer, 60 updates a stage: to see everything work.
 
     Paper: the architecture of BioJEPA-AC v0.6, far smaller (width 32, 1 layer).
     Hardware and time: 2 CPU cores, 2,000 genes; see docs/log/biojepa-comparison.md for seconds and scores.
@@ -40,7 +40,7 @@ def tiny(n_genes: int, *, faithful: bool = False) -> Recipe:
     return Recipe(
         model=model,
         stages=_scaled(batch=16, rate=3e-3),
-        steps={"pretrain": 100, "align": 100, "ac": 300, "decode": 200},
+        steps={"pretrain": 60, "align": 60, "ac": 60, "decode": 60},
         control_cells=16,
     )
 
