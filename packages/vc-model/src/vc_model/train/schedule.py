@@ -33,7 +33,7 @@ def one_cycle_beta1(total_steps: int) -> Schedule:
 
 
 def _one_cycle(start: float, middle: float, end: float, total_steps: int) -> Schedule:
-    turn = max(WARMUP_SHARE * total_steps - 1, 0.0)
+    turn = WARMUP_SHARE * total_steps - 1  # below 0 in runs of under 20 steps, which then start on the way down
     last = total_steps - 1
 
     def value(step: Array | int) -> Array:
