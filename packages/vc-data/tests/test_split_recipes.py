@@ -1,5 +1,7 @@
 """Folds, GEARS' draw, cell-load's files, compounds, and the promises about leaks."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -161,7 +163,7 @@ def test_empty_parts_say_why():
 def published(conditions, seed, gene_share=0.75, pair_share=0.75):
     """The published procedure, restated from its description: numpy's global generator, sets and sorted lists.
 
-    Written apart from the package; GEARS itself was not run.
+    Written apart from the package, for draws of any size; what GEARS itself gave is compared below.
     """
 
     def cut(names, share, share_pairs):
@@ -204,15 +206,21 @@ def test_gears_picks_the_published_conditions(seed, n_pairs, n_genes, turned):
     assert found == expected
 
 
-def test_gears_frozen():
-    """Seed 1 over forty genes and these pairs, as the restatement above gave it once."""
-    screen = make_screen([*GENES, *pairs_of(GENES, 30)], cells=1)
-    splits = gears(screen, seed=1)
-    tested = sorted(
-        c["perturbation"] for c in splits.conditions if c.get("group") == "unseen_single" and c["part"] == "test"
-    )
-    assert tested == FROZEN
-    assert gears(screen, seed=1).conditions == splits.conditions != gears(screen, seed=2).conditions
+@pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])
+def test_gears_picks_what_the_package_itself_picked(seed):
+    """`gears/simulation.json` is what cell-gears gave (`gears/make_golden.py`)."""
+    golden = json.loads((Path(__file__).parent / "gears" / "simulation.json").read_text())
+    name_of = {"+".join(sorted(g for g in name.split("+") if g != "ctrl")): name for name in golden["conditions"]}
+    splits = gears(make_screen(list(name_of), cells=1), seed=seed, names=golden["conditions"])
+    found = {"train": [], "val": {}, "test": {}}
+    for condition in splits.conditions:
+        part, name = condition["part"], name_of[condition["perturbation"]]
+        names = found["train"] if part == "train" else found[part].setdefault(condition["group"], [])
+        names.append(name)
+    expected = golden["seeds"][str(seed)]
+    assert sorted(found["train"]) == expected["train"] and len(name_of) == len(golden["conditions"]) == 120
+    for part in ("val", "test"):
+        assert {g: sorted(names) for g, names in found[part].items()} == {g: n for g, n in expected[part].items() if n}
 
 
 def test_gears_draw_ignores_sizes_and_leaves_out_what_the_reference_lacks():
@@ -225,9 +233,6 @@ def test_gears_draw_ignores_sizes_and_leaves_out_what_the_reference_lacks():
     listed = gears(screen, seed=3, names=[f"ctrl+{gene}" for gene in GENES[:20]])
     why = {c["perturbation"]: c.get("why") for c in listed.conditions}
     assert {gene for gene in GENES if why[gene]} == set(GENES[20:])
-
-
-FROZEN = ["G00", "G01", "G05", "G08", "G09", "G11", "G12", "G15", "G16", "G37"]
 
 
 # ------------------------------------------------------------------ cell-load
