@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import anndata
 import numpy as np
@@ -16,7 +17,20 @@ from vc_data.contract import sha256_tree
 from vc_data.errors import ContractError
 from vc_data.loader import Loader, LoaderError, NaiveLoader, Weights, pack_screen
 from vc_data.screen import read_screen, write_screen
-from vc_data.split import Splits, by_perturbation, read_splits, write_splits
+from vc_data.split import (
+    LeakError,
+    Splits,
+    by_cell_line,
+    by_perturbation,
+    by_scaffold,
+    few_shot,
+    gears,
+    kfold,
+    read_splits,
+    write_splits,
+)
+from vc_data.split.leakage import HELD_OUT, find_leaks, with_targets
+from vc_data.splits_v1 import RECIPES
 
 N_GENES = 700
 LABELS = ["control", "P0", "P1", "P2", "P3", "P4", "P0+P1"]
@@ -334,7 +348,79 @@ def any_split(draw, obs: pd.DataFrame) -> Splits:
         shuffled = np.random.default_rng(seed).permutation(cells.index.to_numpy())
         for name, part in zip(controls, np.array_split(shuffled, 3), strict=True):
             controls[name] += part.tolist()
-    return Splits(draw(st.sampled_from(["by_perturbation", "by_cell_line", "few_shot"])), seed, conditions, controls)
+    recipe, promise = draw(st.sampled_from(["theirs", *RECIPES])), draw(st.sampled_from([None, *HELD_OUT]))
+    config = {} if promise is None else {"held_out": HELD_OUT[promise]}
+    return Splits(recipe, seed, conditions, controls, config)
+
+
+def is_transfer(split: Splits) -> bool:
+    """Whether targets that a split holds out may train in cell lines that it does not name."""
+    stated = split.config.get("held_out")
+    if stated is None:
+        return split.recipe in ("by_cell_line", "few_shot")
+    return stated in (HELD_OUT["target in line"], HELD_OUT["condition"])
+
+
+def breaks_promise(split: Splits, obs: pd.DataFrame) -> bool:
+    stated = split.config.get("held_out")
+    before = {"by_perturbation": "target", "by_cell_line": "target in line", "few_shot": "target in line"}
+    promise = next((key for key, words in HELD_OUT.items() if words == stated), before.get(split.recipe))
+    rows = with_targets(SimpleNamespace(obs=obs), split)
+    return promise is not None and bool(find_leaks(rows, promise))
+
+
+@pytest.mark.parametrize("recipe", ["by_perturbation", "kfold", "gears", "by_scaffold", "by_cell_line", "few_shot"])
+def test_a_target_held_out_by_any_recipe_trains_in_no_screen_of_the_mix(screen, other, tmp_path, recipe):
+    """The recipes themselves, on the first screen; the second comes without a split of its own."""
+    first, path = read_screen(screen), tmp_path / "split.json"
+    make = {
+        "by_perturbation": lambda: by_perturbation(first, test=0.4, seed=1),
+        "kfold": lambda: kfold(first, fold=1, n_folds=3),
+        "gears": lambda: gears(first, seed=1),
+        "by_scaffold": lambda: by_scaffold(first, {f"P{i}": "C" * (i + 1) for i in range(5)}, test=0.4),
+        "by_cell_line": lambda: by_cell_line(first, test_lines=["B"]),
+        "few_shot": lambda: few_shot(first, "B", n_train=1, n_val=1, n_test=2),
+    }
+    splits = make[recipe]()
+    write_splits(splits, path)
+    held = {(line, name) for line, name in splits.part("val") + splits.part("test") if "+" not in name}
+    assert held
+    for order in ([screen, other], [other, screen]):
+        files = [path if p == screen else None for p in order]
+        try:
+            loader = Loader.open(order, files, mode="pseudobulk", batch_size=3)
+        except LoaderError as error:
+            assert "one or more to train on" in str(error)
+            continue
+        for condition in loader.conditions:
+            if recipe in ("by_cell_line", "few_shot"):
+                assert not any((condition.cell_line, name) in held for name in condition.target.split("+"))
+                continue
+            own = order[condition.screen] == screen
+            names = set() if own and "+" in condition.target else set(condition.target.split("+"))
+            assert not names & {name for _, name in held}
+        assert all(order[c.screen] == other for c in loader.excluded)
+        assert loader.excluded or not {name for _, name in held} & {"P1", "P2"}
+
+
+def test_a_split_that_trains_on_what_it_holds_out_is_refused(screen, split, tmp_path):
+    splits = read_splits(split)
+    name = splits.part("test")[0][1]
+    conditions = [dict(c) for c in splits.conditions]
+    next(c for c in conditions if c["perturbation"] == name)["part"] = "train"
+    broken = Splits(splits.recipe, splits.seed, conditions, splits.controls, splits.config)
+    write_splits(broken, tmp_path / "broken.json")
+    with pytest.raises(LeakError, match=rf"broken\.json.*{name} held out, but"):
+        Loader.open([screen], [tmp_path / "broken.json"])
+
+
+def test_two_copies_of_one_study_are_refused(tmp_path):
+    paths = [
+        make_screen(tmp_path / f"{key}.zarr", seed=i, n_cells=200)
+        for i, key in enumerate(("norman19_k562", "scperturb_norman19_k562"))
+    ]
+    with pytest.raises(LeakError, match=r"'norman19_k562'.*Leave one"):
+        Loader.open(paths)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -359,6 +445,12 @@ def test_no_held_out_cell_reaches_a_batch_under_any_split_or_mix(screen, other, 
             [paths[i] for i in which], files, mode=mode, set_size=data.draw(st.integers(1, 40)), batch_size=7, epochs=1,
             process_index=index, process_count=count, weights=weights, seed=data.draw(st.integers(0, 9)), read_threads=0,
         )  # fmt: skip
+    except LeakError:
+        # A drawn split that trains on what it says it holds out; its own check says the same.
+        assert any(
+            breaks_promise(split, tables[i]) for i, split in zip(which, splits, strict=True) if split is not None
+        )
+        return
     except LoaderError as error:
         # Nothing is left to train on, or less than one item for each process.
         assert "one or more to train on" in str(error) or ("process_count" in str(error) and count > 1)
@@ -380,9 +472,10 @@ def test_no_held_out_cell_reaches_a_batch_under_any_split_or_mix(screen, other, 
                 assert set(table.index[batch["input_row"][i]]) <= set(own.controls["input"])
             for k, split in enumerate(splits):
                 for line, name in [] if split is None else split.part("val") + split.part("test"):
-                    if split.recipe == "by_perturbation" or line == condition.cell_line:
-                        assert condition.perturbation != name
-                        assert k == s or "+" in name or name not in targets
+                    same_line = line == condition.cell_line
+                    assert condition.perturbation != name or not (same_line or (k != s and not is_transfer(split)))
+                    if k != s and "+" not in name and (same_line or not is_transfer(split)):
+                        assert name not in targets
 
 
 def test_screens_of_other_genes_or_of_the_same_data_are_refused(screen, tmp_path):

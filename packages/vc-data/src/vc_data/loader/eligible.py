@@ -12,11 +12,14 @@ import numpy as np
 
 from vc_data.errors import ContractError, VcDataError, few
 from vc_data.loader.packed import PackedScreen
-from vc_data.split import Splits, read_splits
+from vc_data.split.leakage import HELD_OUT, check_leakage, check_studies
+from vc_data.splits_v1 import Splits, read_splits
 
 POOLS = ("input", "reference")
 TIERS = ("same_batch", "same_cell_line")
 """Where a matched control comes from, best first; positions are the codes in a batch's `*_tier`."""
+_TRANSFER = ("target in line", "condition")
+"""Promises (see `split.leakage`) of splits whose held-out targets may train in other cell lines or conditions."""
 
 
 class LoaderError(VcDataError):
@@ -90,6 +93,7 @@ def select_cells(
     Raises:
         LoaderError: The screens do not go together, or nothing is left.
         ContractError: A split breaks its contract or does not belong to its screen.
+        LeakError: A split trains on what it says it holds out, or two screens are copies of one study.
     """
     _check_screens(screens)
     splits = [None if path is None else read_splits(path) for path in split_paths]
@@ -148,7 +152,7 @@ def count_fallbacks(
 
 
 def _check_screens(screens: Sequence[PackedScreen]) -> None:
-    """One gene axis, and no data twice."""
+    """One gene axis, and no data twice, nor two copies of one study."""
     seen: dict[str, Path] = {}
     for screen in screens:
         keys = [f"dataset {name!r}" for name in screen.attributes["dataset"]]
@@ -162,10 +166,11 @@ def _check_screens(screens: Sequence[PackedScreen]) -> None:
             found = f"{len(ours - first)} others, {len(first - ours)} missing, or another order"
             expected = f"the {len(first)} genes of {screens[0].screen_path} in that order"
             raise LoaderError(screen.screen_path, "var", expected, found, "Convert both with the same --genes.")
+    check_studies([(str(screen.screen_path), screen.attributes["dataset"]) for screen in screens])
 
 
 def _check_split(screen: PackedScreen, split: Splits, path: Path) -> None:
-    """The split's conditions and controls are those of the screen."""
+    """The split's conditions and controls are those of the screen, and it keeps what it promises."""
     do = "Pass the split of this screen, or make it again with 'vc-data split'."
     held = {(line, name) for line, name, *_ in screen.conditions if name != "control"}
     listed = {(c["cell_line"], c["perturbation"]) for c in split.conditions}
@@ -178,6 +183,11 @@ def _check_split(screen: PackedScreen, split: Splits, path: Path) -> None:
         if others:
             expected = f"control cells of {screen.screen_path}"
             raise ContractError(path, f"controls[{name!r}]", expected, f"others: {few(others)}", do)
+    promise = _promise(split)
+    if promise is not None:
+        targets = {(line, name): tuple(target.split("+")) for line, name, target, *_ in screen.conditions}
+        table = [c | {"targets": targets[c["cell_line"], c["perturbation"]]} for c in split.conditions]
+        check_leakage(table, promise, path)
 
 
 def _make_pool(screen: PackedScreen, split: Splits | None, name: str) -> Pool:
@@ -200,33 +210,47 @@ def _make_pool(screen: PackedScreen, split: Splits | None, name: str) -> Pool:
 
 
 class _HeldOut(NamedTuple):
-    """Targets that a split keeps from training: of any cell line, and per cell line."""
+    """What a split keeps from training: sets of targets, of any cell line and per cell line (case of names ignored)."""
 
     anywhere: set[frozenset[str]]
     in_line: dict[str, set[frozenset[str]]]
+    everywhere_else: bool
+    """Other screens leave the targets out of all cell lines, not only of the one that the split names."""
 
 
 def _held_targets(screen: PackedScreen, split: Splits | None) -> _HeldOut:
-    held = _HeldOut(set(), {})
+    held = _HeldOut(set(), {}, _promise(split) not in _TRANSFER)
     if split is None:
         return held
     target = {(line, name): frozenset(target.split("+")) for line, name, target, *_ in screen.conditions}
     for line, name in split.part("val") + split.part("test"):
-        held.in_line.setdefault(line, set()).add(target[line, name])
-        if split.recipe == "by_perturbation":
-            held.anywhere.add(target[line, name])
+        held.in_line.setdefault(line.casefold(), set()).add(target[line, name])
+        held.anywhere.add(target[line, name])
     return held
 
 
-def _is_held_out(condition: Condition, held_out: Sequence[_HeldOut]) -> bool:
-    """Whether any split of the mix holds out what a condition would show.
+def _promise(split: Splits | None) -> str | None:
+    """Key of `HELD_OUT` that a split states, or that its recipe had before splits stated one."""
+    if split is None:
+        return None
+    stated = split.config.get("held_out")
+    before = {"by_perturbation": "target", "by_cell_line": "target in line", "few_shot": "target in line"}
+    return next((key for key, words in HELD_OUT.items() if words == stated), before.get(split.recipe))
 
-    A split by perturbation holds its targets out of every cell line, the other recipes out of the cell line they name.
-    Of another screen than the split's own, a combination with a target that is held out alone is left out as well.
+
+def _is_held_out(condition: Condition, held_out: Sequence[_HeldOut]) -> bool:
+    """Whether the split of another screen of the mix holds out what a condition would show; its own split has decided.
+
+    One target is one fold: what a split holds out, alone or in a combination, is left out of all cell lines of the other
+    screens, and so is a combination with a target that is held out alone. Splits that ask what transfers between
+    conditions (a new cell line, few shots, a new dose) hold out of the cell line that they name.
     """
     targets = frozenset(condition.target.split("+"))
     for s, held in enumerate(held_out):
-        all_held = held.anywhere | held.in_line.get(condition.cell_line, set())
-        if targets in all_held or (s != condition.screen and any(frozenset([name]) in all_held for name in targets)):
+        if s == condition.screen:
+            continue
+        line = held.in_line.get(condition.cell_line.casefold(), set())
+        all_held = held.anywhere if held.everywhere_else else line
+        if targets in all_held or any(frozenset([name]) in all_held for name in targets):
             return True
     return False

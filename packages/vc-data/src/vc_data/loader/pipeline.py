@@ -89,6 +89,7 @@ class Loader:
         Raises:
             ContractError: A file is absent or breaks its contract, or a split is of another screen.
             LoaderError: Screens or settings that do not go together.
+            LeakError: A split trains on what it says it holds out.
         """
         controls = (controls,) if isinstance(controls, str) else tuple(controls)
         splits = [None] * len(screens) if splits is None else list(splits)
