@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from vc_model.anchored.direct import DirectEffect
+from vc_model.anchored.dose import DoseGate
 from vc_model.anchored.ensemble import Ensemble
 from vc_model.anchored.model import AnchoredConfig, FittedAnchored
 from vc_model.anchored.residual import ContextMap, Residual, ResidualConfig
@@ -42,8 +43,8 @@ _CLASSES = {
     kind.__name__: kind
     for kind in (
         Action, ActionBank, Additive, AnchoredConfig, BioJepaConfig, Conformal, ContextMap, Contexts, ControlCells,
-        DirectEffect, Ensemble, FeatureMap, FeatureRidge, FittedAnchored, FittedBioJepa, FittedEffect, GaussianEffect,
-        KernelRidge, KnownActions, LineMean, LowRank, MeasuredEffect, NearestNeighbours,
+        DirectEffect, DoseGate, Ensemble, FeatureMap, FeatureRidge, FittedAnchored, FittedBioJepa, FittedEffect,
+        GaussianEffect, KernelRidge, KnownActions, LineMean, LowRank, MeasuredEffect, NearestNeighbours,
         RandomEffect, Residual, ResidualConfig, SeenEffect, Spread, Stack, Support,
     )
 }  # fmt: skip

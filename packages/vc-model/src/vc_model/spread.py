@@ -162,9 +162,7 @@ def _fit_bin(
         [np.ones(len(size_m)), *np.minimum(np.stack([size_m, doubt_m]) / usual_2[:, None], MOST)], axis=1
     )
     scale_m = np.maximum((excess_mg / var_g).mean(axis=1), 0)
-    root_m = np.sqrt(weight_m)
-    size_3 = nnls(parts_m3 * root_m[:, None], scale_m * root_m)[0]
-    size_3[0] = max(size_3[0], 0.05)
+    size_3 = _fit_size(parts_m3[:, : 3 if doubt_m.any() else 2], scale_m, weight_m)
     factor_m1 = (parts_m3 @ size_3)[:, None]
     # What the gene variances would be without the rows of a perturbation; only these may judge it.
     genes = _evenly(error_mg.shape[1], GENES_FOR_CONFORMAL)
@@ -182,6 +180,27 @@ def _fit_bin(
     temperature = _match_coverage(error_mh[:, few], noise_mh[:, few], var_mh[:, few])
     score_mh = np.abs(error_mh) / np.sqrt(temperature * var_mh + noise_mh)
     return (var_g * temperature).astype(np.float32), size_3.astype(np.float32), usual_2.astype(np.float32), score_mh
+
+
+def _fit_size(parts_mj: np.ndarray, scale_m: np.ndarray, weight_m: np.ndarray) -> np.ndarray:
+    """[3] coefficients >= 0 of the constant, the predicted size and the doubt.
+
+    Squared errors are spread in proportion to what is expected of them, so rows weigh by the inverse square of that.
+    The prior, worth `PRIOR_ROWS` conditions, is that the parts matter alike: few conditions cannot tell them apart.
+    """
+    weight_m = weight_m / weight_m.mean()
+    level = max(float(np.average(scale_m, weights=weight_m)), 1e-12)
+    n = parts_mj.shape[1]
+    prior_j, size_j = np.full(n, level / n), np.full(n, level / n)
+    for _ in range(10):
+        root_m = np.sqrt(weight_m) / np.maximum(parts_mj @ size_j, 0.05 * level)
+        prior_jj = np.eye(n) * np.sqrt(PRIOR_ROWS) / level
+        size_j = nnls(
+            np.concatenate([parts_mj * root_m[:, None], prior_jj]),
+            np.concatenate([scale_m * root_m, prior_jj @ prior_j]),
+        )[0]
+    size_j[0] = max(size_j[0], 0.05 * level)
+    return np.pad(size_j, (0, 3 - n))
 
 
 def _gene_variance(sum_ug: np.ndarray, weight_u: np.ndarray, n_u: np.ndarray, mean_square: float) -> np.ndarray:

@@ -1,6 +1,6 @@
 """`anchored`: stacked out-of-fold anchors, a gated residual, and additivity by construction (model B3).
 
-    delta = stack + s_bin r1 + s'_bin r2, with the target's own entry moved towards a direct slope
+    delta = dose(stack) + s_bin r1 + s'_bin r2, with the target's own entry moved towards a direct slope
 
 Gates are decided on cross-fitted predictions; where nothing is gained they are 0 and the model is the stack.
 """
@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 
 from vc_model.anchored.direct import DirectEffect, fit_direct
+from vc_model.anchored.dose import DoseGate, fit_dose
 from vc_model.anchored.ensemble import Ensemble, fit_members, make_ensemble
 from vc_model.anchored.gate import fit_gate
 from vc_model.anchored.residual import Residual, ResidualConfig, train_residuals
@@ -69,6 +70,8 @@ class AnchoredConfig:
     """The learned residual, or None for none."""
     direct: bool = True
     """Whether the perturbed gene itself gets a term of its own."""
+    dose: bool = True
+    """Whether a monotone curve of the dose scales effects of conditions that have one."""
     seed: int = 0
     """Deals the folds."""
 
@@ -82,6 +85,7 @@ class FittedAnchored:
         config: Its choices.
         contexts: Control profiles it was fitted with.
         stack: The stacked anchors.
+        dose: The curve of the dose, or None.
         residual: The trained residual, or None where no gate opened.
         gate_b2: [b, 2] float32 gates of residual and interaction per bin.
         direct: The term of the perturbed gene, or None.
@@ -95,6 +99,7 @@ class FittedAnchored:
     config: AnchoredConfig
     contexts: Contexts
     stack: Stack
+    dose: DoseGate | None
     residual: Residual | None
     gate_b2: np.ndarray
     direct: DirectEffect | None
@@ -113,6 +118,11 @@ class FittedAnchored:
         contexts = conditions.contexts_or(self.contexts)
         bin_q = self.stack.known.bins(conditions)
         delta_qg, epistemic_qg = self.stack.predict(conditions) if epistemic else (self.stack.delta(conditions), None)
+        if self.dose is not None:
+            factor_q1 = self.dose.factor(conditions)[:, None]
+            delta_qg *= factor_q1
+            if epistemic_qg is not None:
+                epistemic_qg *= factor_q1**2
         gate_q2 = self.gate_b2[bin_q]
         if self.residual is not None and gate_q2.any():
             # Conditions whose gates are shut keep the stack's numbers to the bit.
@@ -178,6 +188,10 @@ class Anchored:
             n_directions=config.doubt,
             seed=config.seed,
         )
+        dose = fit_dose(train, oof, delta_mg, noise_weights(train)) if config.dose else None
+        if dose is not None:
+            factor_m = dose.factor(train.conditions.subset(oof.row_m))
+            delta_mg, doubt_m = delta_mg * factor_m[:, None], doubt_m * factor_m**2
         gate_b2, residual = np.zeros((len(BINS), 2), dtype=np.float32), None
         if config.residual is not None:
             residual, gate_b2, delta_mg = _fit_residual(table, oof, delta_mg, config, config.residual)
@@ -192,6 +206,7 @@ class Anchored:
             config,
             train.contexts,
             stack,
+            dose,
             residual,
             gate_b2,
             direct,
@@ -224,7 +239,7 @@ def _on_denoised(factory: Callable[[EffectTable], Effect], table: EffectTable) -
 
 def make_stacked(seed: int = 0) -> Anchored:
     """`stacked`: the anchors alone, what `anchored` is when all its gates are 0."""
-    return Anchored(AnchoredConfig(residual=None, direct=False, seed=seed), "stacked")
+    return Anchored(AnchoredConfig(residual=None, direct=False, dose=False, seed=seed), "stacked")
 
 
 def _fit_residual(
