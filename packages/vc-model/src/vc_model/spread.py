@@ -161,7 +161,8 @@ def _fit_bin(
     parts_m3 = np.stack(
         [np.ones(len(size_m)), *np.minimum(np.stack([size_m, doubt_m]) / usual_2[:, None], MOST)], axis=1
     )
-    scale_m = np.maximum((excess_mg / var_g).mean(axis=1), 0)
+    # A ratio of sums: genes whose variance is hardly known to be above 0 must not speak loudest.
+    scale_m = np.maximum(excess_mg.mean(axis=1) / var_g.mean(), 0)
     size_3 = _fit_size(parts_m3[:, : 3 if doubt_m.any() else 2], scale_m, weight_m)
     factor_m1 = (parts_m3 @ size_3)[:, None]
     # What the gene variances would be without the rows of a perturbation; only these may judge it.
@@ -189,7 +190,7 @@ def _fit_size(parts_mj: np.ndarray, scale_m: np.ndarray, weight_m: np.ndarray) -
     The prior, worth `PRIOR_ROWS` conditions, is that the parts matter alike: few conditions cannot tell them apart.
     """
     weight_m = weight_m / weight_m.mean()
-    level = max(float(np.average(scale_m, weights=weight_m)), 1e-12)
+    level = max(float(np.average(scale_m, weights=weight_m)), 0.05)
     n = parts_mj.shape[1]
     prior_j, size_j = np.full(n, level / n), np.full(n, level / n)
     for _ in range(10):
@@ -215,7 +216,8 @@ def _match_coverage(error_mg: np.ndarray, noise_mg: np.ndarray, var_mg: np.ndarr
     """The temperature at which central intervals of 10 to 90 % cover their share, on average over the levels."""
     width_l = ndtri((1 + LEVELS) / 2)
     best, temperature = np.inf, 1.0
-    for candidate in np.geomspace(0.05, 5, 25):
+    # Where measurement noise is most of the error, coverage says little about the variance: no large factors.
+    for candidate in np.geomspace(0.5, 2, 17):
         z_mg = np.abs(error_mg) / np.sqrt(candidate * var_mg + noise_mg)
         inside_l = np.cumsum(np.bincount(np.searchsorted(width_l, z_mg.ravel()), minlength=len(LEVELS) + 1))[:-1]
         gap = np.abs(inside_l / z_mg.size - LEVELS).mean()
