@@ -30,7 +30,7 @@ def tiny(n_genes: int, *, faithful: bool = False) -> Recipe:
     """One thin layer, 60 updates a stage: to see everything work.
 
     Paper: the architecture of BioJEPA-AC v0.6, far smaller (width 32, 1 layer).
-    Hardware and time: 2 CPU cores, 2,000 genes; see docs/log/biojepa-comparison.md for seconds and scores.
+    Hardware and time: 2 CPU cores, 2,000 genes; `metrics.jsonl` of a run holds its cells per second.
     Expected: a finite loss that falls; predictions near the mean effect of the training perturbations.
     Command: vc train biojepa screen.zarr splits.json -o model --preset tiny
     """
@@ -49,7 +49,7 @@ def small(n_genes: int, *, faithful: bool = False) -> Recipe:
     """What a CPU can train while one waits.
 
     Paper: the architecture of BioJEPA-AC v0.6, smaller (width 64, 2 layers).
-    Hardware and time: 2 CPU cores, 500 to 2,000 genes; see docs/log/biojepa-comparison.md for seconds and scores.
+    Hardware and time: 2 CPU cores, 500 to 2,000 genes; `metrics.jsonl` of a run holds its cells per second.
     Expected: see the same page. On screens of some hundred conditions it has not beaten the simple baselines.
     Command: vc train biojepa screen.zarr splits.json -o model --features features.zarr
     """

@@ -1,6 +1,6 @@
 """Run the split of cell-gears itself on a made-up set of conditions and store what its seeds pick.
 
-    uv venv env && uv pip install --python env/bin/python cell-gears==0.1.2 "setuptools<81"
+    uv venv env && uv pip install --python env/bin/python cell-gears==0.1.2 torch_geometric "setuptools<81"
     env/bin/python make_golden.py simulation.json
 
 `setuptools<81` because one of its dependencies imports pkg_resources. Only names are split, so the cells hold no counts.

@@ -87,5 +87,7 @@ def make_tracker(name: str | None, *, run: str, config: Mapping[str, object]) ->
     try:
         import wandb
     except ImportError as error:
-        raise TrainingError("tracker: wandb is not installed. Run `uv pip install wandb`, or leave it out.") from error
+        raise TrainingError(
+            "tracker: wandb is not installed. Run `uv pip install 'vc-model[tracking]'`, or leave it out."
+        ) from error
     return wandb.init(name=run, config=dict(config))
