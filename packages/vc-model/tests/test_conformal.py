@@ -122,3 +122,10 @@ def test_a_new_line_is_recalibrated_from_few_measured_perturbations(fitted_world
     np.testing.assert_array_equal(
         calibrated.predict(rest.conditions).delta_pg, fitted.predict(rest.conditions).delta_pg
     )
+
+
+def test_genes_that_nothing_shows_do_not_narrow_the_intervals():
+    score_mg = scores(30, 40, np.random.default_rng(0))
+    silent_mg = np.concatenate([score_mg, np.full_like(score_mg, np.nan)], axis=1)
+    table = one_line(score_mg).tables(np.array(["A"]), np.array([UNSEEN]))
+    assert one_line(silent_mg).width(table, 0.6) == one_line(score_mg).width(table, 0.6)

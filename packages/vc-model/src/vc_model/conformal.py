@@ -83,8 +83,8 @@ def fit_conformal(
 
     Args:
         lines: Trained lines.
-        scores: Bin -> (score_mg [m, g] standardised errors, unit_m [m] int perturbation, line_m [m] position in `lines`,
-            len(lines) for other lines).
+        scores: Bin -> (score_mg [m, g] standardised errors, NaN where nothing was measured, unit_m [m] int perturbation,
+            line_m [m] position in `lines`, len(lines) for other lines).
         borrowed: Bin without scores -> bin that stands in.
         base: Tables to start from; those of `scores` replace theirs.
     """
@@ -127,8 +127,12 @@ def fit_conformal(
 def _pooled_quantiles(score_mg: np.ndarray, unit_m: np.ndarray) -> np.ndarray:
     """[s] quantiles of all scores at `SHARES`; every perturbation weighs the same."""
     unit_m = np.unique(unit_m, return_inverse=True)[1]
-    weight_m = 1 / np.bincount(unit_m)[unit_m]
-    order = np.argsort(score_mg, axis=None)
-    total_n = np.cumsum(np.repeat(weight_m, score_mg.shape[1])[order])
+    known_mg = ~np.isnan(score_mg)
+    weight_m = 1 / np.maximum(np.bincount(unit_m, known_mg.sum(axis=1)), 1)[unit_m]
+    score_n, weight_n = score_mg[known_mg], np.repeat(weight_m, known_mg.sum(axis=1))
+    if len(score_n) == 0:
+        return ndtri((1 + np.minimum(SHARES, 1 - 1e-6)) / 2)
+    order = np.argsort(score_n)
+    total_n = np.cumsum(weight_n[order])
     at = np.searchsorted(total_n, SHARES * total_n[-1] * (1 - 1e-12))
-    return score_mg.ravel()[order][np.minimum(at, len(order) - 1)]
+    return score_n[order][np.minimum(at, len(order) - 1)]

@@ -81,6 +81,7 @@ class Spread:
         genes = _evenly(delta_pg.shape[1], GENES_FOR_CONFORMAL)
         total_pg = var_pg[:, genes] + table.noise_pg()[:, genes]
         score_pg = np.abs(table.check_pg[:, genes] - delta_pg[:, genes]) / np.sqrt(total_pg)
+        score_pg[table.check_pg[:, genes] == 0] = np.nan
         unit_p, lines = target_groups(table.conditions), self.conformal.lines
         line_p = np.array([(*lines, line).index(line) for line in table.conditions.cell_line.tolist()])
         scores = {BINS[k]: tuple(part[bin_p == k] for part in (score_pg, unit_p, line_p)) for k in np.unique(bin_p)}
@@ -122,7 +123,7 @@ def fit_spread(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, doubt_m
             continue
         doubt = None if doubt_m is None else doubt_m[at]
         var_bg[kind], size_b3[kind], usual_b2[kind], score_mg = _fit_bin(
-            table.check_pg[rows] - delta_mg[at], table.noise_pg(rows), delta_mg[at], doubt, unit_p[rows]
+            table.check_pg[rows], table.noise_pg(rows), delta_mg[at], doubt, unit_p[rows]
         )
         scores[BINS[kind]] = (score_mg, unit_p[rows], table.line_p[rows])
     everything = table.delta_pg.astype(np.float64).var(axis=0) + FLOOR
@@ -146,10 +147,11 @@ def fit_spread(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, doubt_m
 
 
 def _fit_bin(
-    error_mg: np.ndarray, noise_mg: np.ndarray, delta_mg: np.ndarray, doubt_m: np.ndarray | None, unit_m: np.ndarray
+    check_mg: np.ndarray, noise_mg: np.ndarray, delta_mg: np.ndarray, doubt_m: np.ndarray | None, unit_m: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Gene variances, size factor, usual sizes and standardised errors of one bin."""
     unit_m = np.unique(unit_m, return_inverse=True)[1]
+    error_mg = check_mg - delta_mg
     mean_square = float(np.mean(error_mg**2))
     excess_mg = error_mg**2 - noise_mg
     # Rows measured on few cells say little about the error, so they count less.
@@ -178,8 +180,11 @@ def _fit_bin(
     )
     var_mh = factor_m1 * others_uh[unit_m]
     few = _evenly(len(genes), GENES_FOR_COVERAGE)
-    temperature = _match_coverage(error_mh[:, few], noise_mh[:, few], var_mh[:, few])
-    score_mh = np.abs(error_mh) / np.sqrt(temperature * var_mh + noise_mh)
+    # A gene that no cell and no control shows says nothing about errors; the scorer leaves it out, too.
+    shown_mh = check_mg[:, genes] != 0
+    at = shown_mh[:, few] if shown_mh[:, few].any() else np.ones_like(shown_mh[:, few])
+    temperature = _match_coverage(error_mh[:, few][at], noise_mh[:, few][at], var_mh[:, few][at])
+    score_mh = np.where(shown_mh, np.abs(error_mh) / np.sqrt(temperature * var_mh + noise_mh), np.nan)
     return (var_g * temperature).astype(np.float32), size_3.astype(np.float32), usual_2.astype(np.float32), score_mh
 
 
@@ -212,15 +217,15 @@ def _gene_variance(sum_ug: np.ndarray, weight_u: np.ndarray, n_u: np.ndarray, me
     return np.maximum((n_u * raw_ug + PRIOR_ROWS * common_u1) / (n_u + PRIOR_ROWS), np.minimum(floor, common_u1))
 
 
-def _match_coverage(error_mg: np.ndarray, noise_mg: np.ndarray, var_mg: np.ndarray) -> float:
+def _match_coverage(error_n: np.ndarray, noise_n: np.ndarray, var_n: np.ndarray) -> float:
     """The temperature at which central intervals of 10 to 90 % cover their share, on average over the levels."""
     width_l = ndtri((1 + LEVELS) / 2)
     best, temperature = np.inf, 1.0
     # Where measurement noise is most of the error, coverage says little about the variance: no large factors.
     for candidate in np.geomspace(0.5, 2, 17):
-        z_mg = np.abs(error_mg) / np.sqrt(candidate * var_mg + noise_mg)
-        inside_l = np.cumsum(np.bincount(np.searchsorted(width_l, z_mg.ravel()), minlength=len(LEVELS) + 1))[:-1]
-        gap = np.abs(inside_l / z_mg.size - LEVELS).mean()
+        z_n = np.abs(error_n) / np.sqrt(candidate * var_n + noise_n)
+        inside_l = np.cumsum(np.bincount(np.searchsorted(width_l, z_n), minlength=len(LEVELS) + 1))[:-1]
+        gap = np.abs(inside_l / z_n.size - LEVELS).mean()
         if gap < best:
             best, temperature = gap, float(candidate)
     return temperature
