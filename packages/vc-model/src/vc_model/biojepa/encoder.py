@@ -39,7 +39,8 @@ class CellStateEncoder(nnx.Module):
         self.mask_token = nnx.Param(EMBEDDING_STD * jax.random.normal(rngs.params(), (d,)))
         if not cfg.faithful:
             self.unmeasured_token = nnx.Param(EMBEDDING_STD * jax.random.normal(rngs.params(), (d,)))
-        self.total = Linear(1, d, rngs=rngs)
+        # Published, the depth (about 8 times unit weights) drowns gene identity (0.02) in every token at the start.
+        self.total = Linear(1, d, zero=not cfg.faithful, rngs=rngs)
         self.blocks = Blocks(cfg, cfg.n_layers, rngs=rngs)
         self.norm_scale = nnx.Param(jnp.ones(d))
 

@@ -123,13 +123,12 @@ def linear_attention(
         v: Values.
         mask: [b, s] bool, keys that count; all by default.
     """
-    phi_q, phi_k = feature_map(q), feature_map(k)
+    phi_q, phi_k, v32 = (u.astype(jnp.float32) for u in (feature_map(q), feature_map(k), v))
     if mask is not None:
-        phi_k = phi_k * mask[:, :, None, None].astype(phi_k.dtype)
-    state = jnp.einsum("bshk,bshj->bhkj", phi_k, v, preferred_element_type=jnp.float32)
-    normaliser = phi_k.sum(axis=1, dtype=jnp.float32)
-    top = jnp.einsum("bthk,bhkj->bthj", phi_q, state.astype(q.dtype), preferred_element_type=jnp.float32)
-    bottom = jnp.einsum("bthk,bhk->bth", phi_q, normaliser.astype(q.dtype), preferred_element_type=jnp.float32)
+        phi_k = phi_k * mask[:, :, None, None]
+    state = jnp.einsum("bshk,bshj->bhkj", phi_k, v32)
+    top = jnp.einsum("bthk,bhkj->bthj", phi_q, state)
+    bottom = jnp.einsum("bthk,bhk->bth", phi_q, phi_k.sum(axis=1))
     return (top / (bottom + EPS)[..., None]).astype(q.dtype)
 
 

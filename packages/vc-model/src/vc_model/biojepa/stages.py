@@ -124,7 +124,7 @@ def mask_ratio(cfg: BioJepaConfig, stage: Stage, progress: Array) -> Array:
         return jnp.float32(cfg.mask_ratio)
     floor = 0.1 if cfg.faithful else 0.0
     late = jnp.clip((progress - (1 - cfg.mask_anneal)) / cfg.mask_anneal, 0, 1)
-    return cfg.mask_ratio + (floor - cfg.mask_ratio) * late
+    return cfg.mask_ratio * (1 - late) + floor * late
 
 
 def draw_mask(cfg: BioJepaConfig, stage: Stage, key: Array, x: Array, progress: Array) -> Array:

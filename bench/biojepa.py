@@ -1,0 +1,266 @@
+"""BioJEPA beside the torch twin of its tests: same weights, shapes, threads and float32, on CPU, taking turns.
+
+    uv run python bench/biojepa.py --part step        # training step and inference, eager and compiled; FLOP/s
+    uv run python bench/biojepa.py --part memory      # peak memory of one training step at 4,000 genes, with remat
+    uv run python bench/biojepa.py --part genes       # cost per cell at three numbers of genes
+
+A training step is the pretraining loss of the published model (teacher, student, masked predictor), its gradient and
+AdamW; inference is encoder and action-conditioned predictor. Prints tables; writes nothing.
+"""
+
+import importlib.util
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tyro
+
+ROOT = Path(__file__).resolve().parents[1]
+TWIN = ROOT / "packages/vc-model/tests/biojepa/torch_twin.py"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    part: Literal["step", "memory", "genes", "one"] = "step"
+    """What to measure; `one` is the child process of `memory`."""
+    genes: int = 1000
+    layers: int = 2
+    cells: int = 4
+    rounds: int = 7
+    """Timed rounds; medians are printed."""
+    threads: int = 2
+    compiled: bool = True
+    """Also time torch.compile."""
+    tool: str = "ours"
+    """Of the child process: ours, ours-remat or torch."""
+
+
+def make_config(options: Options, **changes):
+    from vc_model.biojepa.config import BioJepaConfig
+
+    return BioJepaConfig.v0_6(options.genes, n_layers=options.layers, fusion_dropout=0.0, **changes)
+
+
+def make_data(cfg, cells: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    x = (rng.gamma(1, 1, (cells, cfg.n_genes)) * (rng.random((cells, cfg.n_genes)) > 0.6)).astype(np.float32)
+    return {
+        "x": x,
+        "total": rng.normal(8, 1, cells).astype(np.float32),
+        "measured": np.ones(cfg.n_genes, bool),
+        "action": rng.normal(size=(cells, 2, cfg.action_width)).astype(np.float32),
+    }
+
+
+def make_ours(cfg, data) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Functions that run one training step and one inference, and wait for it."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+    from vc_model.biojepa.stages import bind, init_part, init_stage, make_loss
+
+    loss = make_loss("pretrain", cfg)
+    params, frozen = init_stage("pretrain", cfg, 0, {})
+    optimiser = optax.adamw(1e-4, weight_decay=0.05)
+    batch = {key: jnp.asarray(data[key]) for key in ("x", "total", "measured")}
+
+    def step(state, frozen, batch, key):
+        params, moments = state
+        (value, _), gradient = jax.value_and_grad(loss, has_aux=True)(params, frozen, batch, key, jnp.float32(0.5))
+        updates, moments = optimiser.update(gradient, moments, params)
+        return (optax.apply_updates(params, updates), moments), value
+
+    step = jax.jit(step, donate_argnums=0)
+    kept = [(params, optimiser.init(params))]
+    key = jax.random.key(0)
+
+    def train():
+        kept[0], value = step(kept[0], frozen, batch, key)
+        value.block_until_ready()
+
+    @jax.jit
+    def infer(p, x, total, action):
+        z = bind("encoder", cfg, p["encoder"])(x, total)
+        return bind("predictor", cfg, p["predictor"])(z, action, jnp.ones(action.shape[:2], bool))[0]
+
+    parts = {"encoder": frozen["teacher"], "predictor": init_part("predictor", cfg, 0)}
+    action = jnp.asarray(data["action"])
+    return train, lambda: infer(parts, batch["x"], batch["total"], action).block_until_ready()
+
+
+def load_twin():
+    spec = importlib.util.spec_from_file_location("torch_twin", TWIN)
+    twin = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(twin)
+    return twin
+
+
+def make_torch(cfg, data, *, compiled: bool) -> tuple[Callable[[], object], Callable[[], object]]:
+    import torch
+    from vc_model.biojepa.stages import init_part
+
+    twin = load_twin()
+    encoder, teacher = (twin.make("encoder", cfg, init_part("encoder", cfg, 0)) for _ in range(2))
+    maskpred = twin.make("maskpred", cfg, init_part("maskpred", cfg, 0))
+    predictor = twin.make("predictor", cfg, init_part("predictor", cfg, 0))
+    tensors = {key: torch.from_numpy(value) for key, value in data.items()}
+    optimiser = torch.optim.AdamW([*encoder.parameters(), *maskpred.parameters()], lr=1e-4, weight_decay=0.05)
+    masked = torch.from_numpy(np.random.default_rng(0).random(data["x"].shape) < cfg.mask_ratio)
+
+    def loss():
+        return twin.pretrain_loss(cfg, encoder, maskpred, teacher, tensors, masked)
+
+    def forward():
+        return predictor(encoder(tensors["x"], tensors["total"]), tensors["action"])[0]
+
+    if compiled:
+        loss, forward = torch.compile(loss), torch.compile(forward)
+
+    def train():
+        optimiser.zero_grad(set_to_none=True)
+        loss().backward()
+        optimiser.step()
+
+    def infer():
+        with torch.no_grad():
+            forward()
+
+    return train, infer
+
+
+def make_tools(options: Options, cfg, data) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+    import torch
+
+    torch.set_num_threads(options.threads)
+    tools = {"ours": make_ours(cfg, data), "torch eager": make_torch(cfg, data, compiled=False)}
+    if options.compiled:
+        tools["torch compiled"] = make_torch(cfg, data, compiled=True)
+    return tools
+
+
+def take_turns(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of each, after two warm-up calls."""
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for function in functions.values():
+        function(), function()
+    for _ in range(rounds):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def matmul_rate(rounds: int) -> float:
+    """FLOP/s of the faster of torch's and JAX's matrix products, at the shape of SwiGLU and a large square."""
+    import jax
+    import jax.numpy as jnp
+    import torch
+
+    multiply = jax.jit(lambda a, b: a @ b)
+    work, functions = {}, {}
+    for m, k, n in ((4096, 256, 1408), (2048, 2048, 2048)):
+        a, b = (np.random.default_rng(0).normal(size=shape).astype(np.float32) for shape in ((m, k), (k, n)))
+        ours, theirs = (jnp.asarray(a), jnp.asarray(b)), (torch.from_numpy(a), torch.from_numpy(b))
+        for name, function in (
+            ("jax", lambda ours=ours: multiply(*ours).block_until_ready()),
+            ("torch", lambda theirs=theirs: theirs[0] @ theirs[1]),
+        ):
+            functions[f"{name} {m}x{k}x{n}"] = function
+            work[f"{name} {m}x{k}x{n}"] = 2 * m * k * n
+    rates = {name: work[name] / seconds for name, seconds in take_turns(functions, 3 * rounds).items()}
+    for name, rate in rates.items():
+        print(f"matrix product, {name}: {rate / 1e9:.1f} GFLOP/s")
+    return max(rates.values())
+
+
+def flops(cfg, cells: int) -> dict[str, float]:
+    """Floating point operations of the published equations (model F1), 2 per multiply-add; backward is twice forward."""
+    d, f, g, k = cfg.width, cfg.hidden, cfg.n_genes, cfg.width // cfg.n_heads
+    layer, layer_ac, embed = 10 * d * d + 4 * d * k + 6 * d * f, 14 * d * d + 6 * d * k + 6 * d * f, 6 * d * d
+    encoder = g * (cfg.n_layers * layer + embed)
+    maskpred = g * (cfg.n_mask_layers * layer + 2 * d * d)
+    predictor = 2 * g * cfg.n_layers * layer_ac + g * 4 * d * d
+    # The covariance of the student's latents has a backward pass, that of the teacher's has none.
+    step = encoder + 3 * (encoder + maskpred) + 8 * g * d * d
+    return {"train": cells * step, "infer": cells * (encoder + predictor)}
+
+
+def step(options: Options) -> None:
+    cfg = make_config(options)
+    data = make_data(cfg, options.cells)
+    tools = make_tools(options, cfg, data)
+    rate = matmul_rate(options.rounds)
+    work = flops(cfg, options.cells)
+    print(
+        f"\n{options.cells} cells x {options.genes} genes, D {cfg.width}, L {cfg.n_layers}, {options.threads} threads\n"
+    )
+    print("| work | tool | seconds | ours is faster by | of the matrix-product rate |\n|---|---|---|---|---|")
+    for at, what in enumerate(("train", "infer")):
+        seconds = take_turns({name: pair[at] for name, pair in tools.items()}, options.rounds)
+        for name, value in seconds.items():
+            print(
+                f"| {what} | {name} | {value:.3f} | {value / seconds['ours']:.2f} x | {work[what] / value / rate:.0%} |",
+                flush=True,
+            )
+
+
+def genes(options: Options) -> None:
+    print("| genes | train s per cell | infer s per cell | train us per cell and gene |\n|---|---|---|---|")
+    for n_genes in (1000, 2000, 4000):
+        cfg = make_config(Options(genes=n_genes, layers=options.layers))
+        train, infer = make_ours(cfg, make_data(cfg, options.cells))
+        seconds = take_turns({"train": train, "infer": infer}, options.rounds)
+        train_s, infer_s = (seconds[name] / options.cells for name in ("train", "infer"))
+        print(f"| {n_genes} | {train_s:.3f} | {infer_s:.3f} | {train_s / n_genes * 1e6:.1f} |", flush=True)
+
+
+def one(options: Options) -> None:
+    """Peak resident memory of two training steps, beyond what is there before the first."""
+    cfg = make_config(options, remat=options.tool == "ours-remat")
+    data = make_data(cfg, options.cells)
+    if options.tool == "torch":
+        import torch
+
+        torch.set_num_threads(options.threads)
+        train, _ = make_torch(cfg, data, compiled=False)
+    else:
+        train, _ = make_ours(cfg, data)
+    before = current_rss()
+    train(), train()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"before": before, "peak": peak}))
+
+
+def current_rss() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def memory(options: Options) -> None:
+    print("| tool | peak GiB | of which the step added | against torch |\n|---|---|---|---|")
+    added = {}
+    for tool in ("torch", "ours", "ours-remat"):
+        arguments = ["--part", "one", "--tool", tool, "--genes", "4000", "--layers", str(options.layers)]
+        arguments += ["--cells", str(options.cells)]
+        done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=True)
+        report = json.loads(done.stdout.splitlines()[-1])
+        added[tool] = report["peak"] - report["before"]
+        print(
+            f"| {tool} | {report['peak'] / 2**30:.2f} | {added[tool] / 2**30:.2f} | {added[tool] / added['torch']:.2f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    chosen = tyro.cli(Options)
+    {"step": step, "memory": memory, "genes": genes, "one": one}[chosen.part](chosen)

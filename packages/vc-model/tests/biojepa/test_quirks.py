@@ -1,0 +1,171 @@
+"""Each known fault of the published model (model A11), shown under `faithful=True`, and its repair under the default."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from vc_model.biojepa import losses
+from vc_model.biojepa.encoder import cell_vector
+from vc_model.biojepa.stages import bind, decay_mask, make_loss, mask_ratio
+
+LATE = jnp.float32(1)
+
+
+def spread(latents_nd):
+    """Largest distance of any row from their mean, relative to the size of a row."""
+    latents_nd = np.asarray(latents_nd)
+    size = np.linalg.norm(latents_nd, axis=1).mean()
+    return np.linalg.norm(latents_nd - latents_nd.mean(axis=0), axis=1).max() / size
+
+
+@pytest.fixture(scope="module")
+def cells(faithful, make_batch):
+    """Four cells; half of the genes of the first are not expressed, and the mask hides half of those that are."""
+    batch = make_batch(faithful)
+    x = np.array(batch["x"])
+    x[0, :32], x[0, 32:] = 0, 1 + np.arange(32) / 32
+    masked = np.zeros(x.shape, bool)
+    masked[:, 48:] = True
+    return x, batch["total"], masked
+
+
+@pytest.fixture(scope="module")
+def encoded(faithful, repaired, parts, cells, quick_jit):
+    """Faithful or not -> student latents and masked predictions of the cells."""
+    x, total, masked = cells
+    out = {}
+    for cfg in (faithful, repaired):
+
+        def run(p, x, total, masked, cfg=cfg):
+            z = bind("encoder", cfg, p["encoder"])(x, total, masked=masked)
+            return z, bind("maskpred", cfg, p["maskpred"])(z)
+
+        out[cfg.faithful] = quick_jit(run)(parts(cfg), x, total, masked)
+    return out
+
+
+def test_q1_masked_genes_get_one_prediction_or_their_own(encoded):
+    assert spread(encoded[True][1][0, 48:]) < 1e-5
+    assert spread(encoded[False][1][0, 48:]) > 1e-2
+
+
+def test_q2_unexpressed_genes_share_a_latent_or_keep_their_identity(encoded):
+    assert spread(encoded[True][0][0, :32]) < 1e-5
+    assert spread(encoded[False][0][0, :32]) > 1e-2
+
+
+@pytest.fixture(scope="module")
+def predict(faithful, repaired, parts, quick_jit):
+    """(faithful, latents, action tokens, mask) -> mean latents."""
+    run = {
+        cfg.faithful: quick_jit(lambda p, *a, cfg=cfg: bind("predictor", cfg, p)(*a)[0]) for cfg in (faithful, repaired)
+    }
+    trees = {cfg.faithful: parts(cfg)["predictor"] for cfg in (faithful, repaired)}
+    return lambda kind, *arrays: np.asarray(run[kind](trees[kind], *arrays))
+
+
+@pytest.fixture(scope="module")
+def latents(faithful):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(2, faithful.n_genes, faithful.width)).astype(np.float32)
+    return z, rng.normal(size=(2, 2, faithful.action_width)).astype(np.float32)
+
+
+def test_q3_one_action_is_broadcast_or_read_by_each_gene(faithful, repaired, parts, latents, quick_jit):
+    from vc_model.biojepa.layers import cross_attention
+
+    z, action = latents
+    for cfg in (faithful, repaired):
+        p = {name: value[0] for name, value in parts(cfg)["predictor"]["blocks"].items()}
+        act = jnp.asarray(action[:, :1, : cfg.width])
+        out = cross_attention(p, jnp.asarray(z), act, jnp.ones((2, 1), bool), cfg)
+        assert (spread(out[0]) < 1e-5) == cfg.faithful
+
+
+def test_q4_padded_slots_dilute_or_change_nothing(predict, latents):
+    z, action = latents
+    mask = np.array([[True, False]] * 2)
+    action = np.where(mask[..., None], action, 0)
+    for kind in (True, False):
+        padded, alone = predict(kind, z, action, mask), predict(kind, z, action[:, :1], mask[:, :1])
+        assert (np.abs(padded - alone).max() > 1e-3) == kind
+        if not kind:
+            np.testing.assert_allclose(padded, alone, atol=1e-5)
+
+
+def test_no_action_is_no_change_when_repaired(predict, latents):
+    z, action = latents
+    np.testing.assert_array_equal(predict(False, z, action, np.zeros((2, 2), bool)), z)
+
+
+def test_q5_equal_cells_are_not_penalised_or_are():
+    rng = np.random.default_rng(0)
+    genes_gd = rng.normal(size=(256, 16)).astype(np.float32)
+    equal = jnp.asarray(np.broadcast_to(genes_gd, (64, 256, 16)))
+    assert float(losses.vicreg(equal)[0]) < 0.1
+    key = jax.random.key(0)
+    normal = jnp.asarray(rng.normal(size=(64, 16)), jnp.float32)
+    collapsed = float(losses.sigreg(cell_vector(equal), key, 256))
+    assert collapsed > 10 * float(losses.sigreg(normal, key, 256))
+
+
+def test_q6_mask_at_the_end_of_training(faithful, repaired):
+    at = {
+        cfg.faithful: [float(mask_ratio(cfg, "ac", jnp.float32(t))) for t in (0, 0.85, 1)]
+        for cfg in (faithful, repaired)
+    }
+    np.testing.assert_allclose(at[True], [0.766, 0.766, 0.1], atol=1e-6)
+    np.testing.assert_allclose(at[False], [0.766, 0.766, 0.0], atol=1e-6)
+    assert float(mask_ratio(faithful, "pretrain", LATE)) == pytest.approx(0.766)
+    assert float(mask_ratio(repaired, "pretrain", LATE)) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def decode(faithful, repaired, parts, quick_jit):
+    """(faithful, batch, frozen changes) -> loss of the decoder stage."""
+    run = {cfg.faithful: quick_jit(make_loss("decode", cfg)) for cfg in (faithful, repaired)}
+
+    def get(kind, batch, **changed):
+        tree = parts(faithful if kind else repaired)
+        frozen = {"student": tree["encoder"]} | {name: tree[name] for name in ("teacher", "predictor", "composer")}
+        return float(run[kind]({"decoder": tree["decoder"]}, frozen | changed, batch, jax.random.key(0), LATE)[0])
+
+    return get
+
+
+def test_q7_unmeasured_genes_count_or_do_not(decode, faithful, make_batch):
+    batch = make_batch(faithful)
+    junk = {key: np.where(batch["measured"], batch[key], 3).astype(np.float32) for key in ("x_control", "x_case")}
+    junk["x_case"] = np.where(batch["measured"], batch["x_case"], 9).astype(np.float32)
+    for kind in (True, False):
+        assert (abs(decode(kind, batch) - decode(kind, batch | junk)) > 1e-2) == kind
+
+
+def test_q8_context_is_read_by_the_student_or_the_teacher(decode, faithful, repaired, parts, make_batch):
+    for cfg in (faithful, repaired):
+        batch = make_batch(cfg)
+        other = {"student": parts(cfg)["teacher"]}
+        assert (decode(cfg.faithful, batch) != decode(cfg.faithful, batch, **other)) == cfg.faithful
+
+
+def test_q9_own_control_value_has_no_path_or_an_identity(predict, latents):
+    z, action = latents
+    mask = np.ones((2, 2), bool)
+    moved = np.array(z)
+    moved[:, 5] += 1
+    for kind in (True, False):
+        change = predict(kind, moved, action, mask) - predict(kind, z, action, mask)
+        own, others = np.abs(change[:, 5]).mean(), np.abs(np.delete(change, 5, axis=1)).mean()
+        assert (own > 5 * others) != kind
+
+
+def test_q11_frequencies_and_decay(faithful, repaired, parts, make_batch, quick_jit):
+    for cfg in (faithful, repaired):
+        tree, batch = parts(cfg)["encoder"], make_batch(cfg)
+        gradient = quick_jit(jax.grad(lambda f, x, p, cfg=cfg: (bind("encoder", cfg, p | f).embed(x) ** 2).sum()))(
+            {"fourier": tree["fourier"]}, batch["x"], tree
+        )
+        assert bool(jnp.any(gradient["fourier"] != 0)) == cfg.faithful
+        decayed = decay_mask({"encoder": tree}, cfg)["encoder"]
+        assert decayed["film_in"]["kernel"] is True
+        assert decayed["norm_scale"] == decayed["gene_embedding"] == decayed["film_in"]["bias"] == cfg.faithful
