@@ -16,12 +16,13 @@ import numpy as np
 from vc_model.anchored.direct import DirectEffect
 from vc_model.anchored.dose import DoseGate
 from vc_model.anchored.ensemble import Ensemble
+from vc_model.anchored.gp import GaussianProcess, GPConfig
 from vc_model.anchored.model import AnchoredConfig, FittedAnchored
 from vc_model.anchored.residual import ContextMap, Residual, ResidualConfig
 from vc_model.anchored.stack import MeasuredEffect, Stack
 from vc_model.baselines.additive import Additive
 from vc_model.baselines.lowrank import LowRank
-from vc_model.baselines.means import GaussianEffect, LineMean, RandomEffect, SeenEffect
+from vc_model.baselines.means import GaussianEffect, GaussianProcess, GPConfig, LineMean, RandomEffect, SeenEffect
 from vc_model.baselines.neighbours import NearestNeighbours
 from vc_model.baselines.ridge import FeatureRidge, KernelRidge
 from vc_model.biojepa.actions import ActionBank

@@ -15,6 +15,7 @@ from vc_model.anchored.direct import DirectEffect, fit_direct
 from vc_model.anchored.dose import DoseGate, fit_dose
 from vc_model.anchored.ensemble import Ensemble, fit_members, make_ensemble
 from vc_model.anchored.gate import fit_gate
+from vc_model.anchored.gp import GaussianProcess, GPConfig, fit_gp
 from vc_model.anchored.residual import Residual, ResidualConfig, train_residuals
 from vc_model.anchored.stack import Stack, fit_stack
 from vc_model.baselines import effect_factories
@@ -56,6 +57,8 @@ class AnchoredConfig:
 
     anchors: tuple[str, ...] = ANCHORS
     """Baselines that are stacked; `mean_effect` must be among them."""
+    gp: GPConfig | None = GPConfig()  # noqa: RUF009 frozen, so sharing the default is safe
+    """The Gaussian process that is stacked with the baselines as the anchor `gp`, or None for none."""
     n_folds: int = 5
     """Folds of every hold-out."""
     prior_conditions: float = 3.0
@@ -174,7 +177,7 @@ class Anchored:
     def fit(self, train: EffectTable) -> FittedAnchored:
         """Fit anchors, stacking weights, residual, gates and variance on training effects alone."""
         config = self.config
-        key = f"anchors_{config.anchors}_{config.n_folds}_{config.seed}_{config.denoise}_{config.members}"
+        key = f"anchors_{config.anchors}_{config.gp}_{config.n_folds}_{config.seed}_{config.denoise}_{config.members}"
         oof, anchors, members = train.once(key, lambda: _fit_anchors(train, config))
         # What is fitted further is judged on `input` controls, so it must not have seen them.
         table = denoise(train).table if config.denoise else train
@@ -222,15 +225,23 @@ def _fit_anchors(
 ) -> tuple[OutOfFold, dict[str, Effect], list[dict[str, Effect]]]:
     """Out-of-fold predictions of the anchors, the anchors fitted on everything, and on half-samples."""
 
-    def fit(table: EffectTable, seed: int) -> dict[str, Effect]:
-        table = denoise(table, pool=True).table if config.denoise else table
-        return {name: factory(table) for name, factory in effect_factories(config.anchors, seed).items()}
+    def fit(table: EffectTable, seed: int, start: GaussianProcess | None = None) -> dict[str, Effect]:
+        final = denoise(table, pool=True).table if config.denoise else table
+        fitted = {name: factory(final) for name, factory in effect_factories(config.anchors, seed).items()}
+        if config.gp is not None:
+            # It knows about noise itself, so it takes the effects as measured.
+            fitted["gp"] = fit_gp(table, config.gp, pool=True, start=start)
+        return fitted
 
+    fitted = fit(train, config.seed)
+    start = fitted.get("gp")
     factories = effect_factories(config.anchors, config.seed)
     if config.denoise:
         factories = {name: partial(_on_denoised, factory) for name, factory in factories.items()}
+    if config.gp is not None:
+        factories["gp"] = partial(fit_gp, config=config.gp, pool=False, start=start)
     oof = out_of_fold(factories, train, all_folds(train, config.n_folds, config.seed), progress="anchors")
-    return oof, fit(train, config.seed), fit_members(train, fit, config.members, config.seed)
+    return oof, fitted, fit_members(train, partial(fit, start=start), config.members, config.seed)
 
 
 def _on_denoised(factory: Callable[[EffectTable], Effect], table: EffectTable) -> Effect:

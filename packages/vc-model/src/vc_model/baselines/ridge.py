@@ -70,7 +70,7 @@ def fit_kernel_ridge(table: EffectTable) -> Effect:
     blocks, widths = [], []
     for name, columns in problem.features.blocks.items():
         x = problem.x_sf[:, columns]
-        distance = _squared_distances(x, x)[np.triu_indices(len(x), 1)]
+        distance = squared_distances(x, x)[np.triu_indices(len(x), 1)]
         if (distance > 1e-12).any():
             blocks.append(name)
             widths.append(float(np.median(distance[distance > 1e-12])))
@@ -122,7 +122,7 @@ def _kernel(x_rf: np.ndarray, y_sf: np.ndarray, features: FeatureMap, blocks: tu
     total_rs = np.zeros((len(x_rf), len(y_sf)))
     for name, width in zip(blocks, width_b, strict=True):
         x, y = x_rf[:, features.blocks[name]], y_sf[:, features.blocks[name]]
-        total_rs += (cosines(x, y) + np.exp(-_squared_distances(x, y) / width)) / (2 * len(blocks))
+        total_rs += (cosines(x, y) + np.exp(-squared_distances(x, y) / width)) / (2 * len(blocks))
     return total_rs
 
 
@@ -133,6 +133,7 @@ def cosines(x_rf: np.ndarray, y_sf: np.ndarray) -> np.ndarray:
     return x_rf @ y_sf.T
 
 
-def _squared_distances(x_rf: np.ndarray, y_sf: np.ndarray) -> np.ndarray:
+def squared_distances(x_rf: np.ndarray, y_sf: np.ndarray) -> np.ndarray:
+    """[r, s] squared Euclidean distances."""
     square = np.einsum("rf,rf->r", x_rf, x_rf)[:, None] + np.einsum("sf,sf->s", y_sf, y_sf) - 2 * x_rf @ y_sf.T
     return np.maximum(square, 0)
