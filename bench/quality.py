@@ -18,8 +18,10 @@ from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small decompositions wait for threads longer than they work
 
+import anndata
 import numpy as np
 import pandas as pd
+from quality_gates import as_table, best_on_validation, judge, summary
 from tqdm import tqdm
 from vc_data import split as splitting
 from vc_data.columns import Columns
@@ -36,7 +38,8 @@ from vc_eval.truth import make_truth, measured_genes, test_lines
 from vc_featurize.bank import write_features
 from vc_featurize.geneset import geneset_features
 from vc_model.anchored import Anchored, AnchoredConfig
-from vc_model.baselines import BASELINES
+from vc_model.anchored.gp import GPConfig
+from vc_model.baselines import BASELINES, effect_factories
 from vc_model.models import fit_models
 from vc_model.pseudobulk import load_tables
 from vc_model.table import Conditions
@@ -50,12 +53,21 @@ METRICS = {
     "vcc2025/mae": ("MAE x 1000", 1000),
 }
 MODEL = "anchored"
+BARE = AnchoredConfig(gp=None, residual=None, direct=False, members=0)
 LADDER = {
-    "stack of raw effects": AnchoredConfig(denoise=False, residual=None, direct=False),
-    "+ denoised effects": AnchoredConfig(residual=None, direct=False),
-    "+ perturbed gene": AnchoredConfig(residual=None),
-    f"+ residual = {MODEL}": AnchoredConfig(),
+    "stack of raw effects": replace(BARE, denoise=False),
+    "+ denoised effects": BARE,
+    "+ Gaussian process": replace(BARE, gp=GPConfig(pairs=False, context=False)),
+    "+ its pairs": replace(BARE, gp=GPConfig(context=False)),
+    "+ its similar lines": replace(BARE, gp=GPConfig()),
+    "+ gene sets": replace(BARE, gp=GPConfig()),
+    "+ perturbed gene": replace(BARE, gp=GPConfig(), direct=True),
+    f"+ residual, ensemble = {MODEL}": AnchoredConfig(),
 }
+FINAL = f"+ residual, ensemble = {MODEL}"
+WITHOUT_BANK = tuple(LADDER)[: tuple(LADDER).index("+ gene sets")]
+MEAN = "denoised mean"
+MEAN_CONFIG = replace(BARE, anchors=("mean_effect",))
 NULL = "null: shuffled labels"
 SPLIT_HALF = "split_half"
 N_BOOT = 2000
@@ -120,11 +132,14 @@ def fit_all(train, seeds: int):
     fitted = fit_models(train, list(BASELINES))
     for name, model in fitted.items():
         yield name, 0, model, (time.process_time() - start) / len(fitted)
-    for seed in range(seeds):
-        for name, config in LADDER.items():
+    for name, config in LADDER.items():
+        table = replace(train, bank=None, _memo={}) if name in WITHOUT_BANK else train
+        # Only the model itself is run with every seed.
+        for seed in range(seeds if name == FINAL else 1):
             start = time.process_time()
-            model = Anchored(replace(config, seed=seed)).fit(train)
+            model = Anchored(replace(config, seed=seed)).fit(table)
             yield name, seed, model, time.process_time() - start
+    yield MEAN, 0, Anchored(MEAN_CONFIG).fit(train), 0.0
     yield NULL, 0, Anchored(LADDER["+ perturbed gene"]).fit(shuffle_labels(train, 0)), 0.0
 
 
@@ -152,7 +167,7 @@ def score(prediction, conditions: Conditions, genes: tuple[str, ...], truths) ->
 
 def run(source: str, args: argparse.Namespace) -> tuple[pd.DataFrame, dict]:
     """Scores of every model on every split, and facts about the run."""
-    scores, seconds, sizes = [], [], []
+    scores, seconds, sizes, validation = [], [], [], []
     with tempfile.TemporaryDirectory() as name:
         screen_fpath, features_fpath, fpaths = prepare(source, Path(name), args)
         screen = read_screen(screen_fpath)
@@ -162,6 +177,7 @@ def run(source: str, args: argparse.Namespace) -> tuple[pd.DataFrame, dict]:
             splits = read_splits(fpath, screen)
             truths = [make_truth(screen, splits, line, genes) for line in test_lines(splits)]
             sizes.append((len(train), len(test)))
+            validation.append(best_on_validation(train, test, effect_factories(list(BASELINES))))
             for model, seed, fitted, cpu in fit_all(train, args.seeds):
                 frame = score(fitted.predict(test), test, train.genes, truths)
                 scores.append(frame.assign(split=at, model=model, seed=seed))
@@ -171,8 +187,13 @@ def run(source: str, args: argparse.Namespace) -> tuple[pd.DataFrame, dict]:
                 values = {name: value for name, value in halves.items() if name in METRICS}
                 frame = pd.DataFrame({"cell_line": truth.cell_line, "perturbation": truth.perturbations, **values})
                 scores.append(frame.assign(split=at, model=SPLIT_HALF, seed=0))
+        scores = pd.concat(scores, ignore_index=True)
+        if source.startswith("simulated:"):
+            synergy = anndata.read_h5ad(Path(name) / "simulated" / "truth.h5ad").obs["synergy"].astype(float)
+            scores["synergy"] = (scores["cell_line"] + "|" + scores["perturbation"]).map(synergy)
     facts = {"sizes": sizes, "genes": len(genes), "seconds": pd.DataFrame(seconds, columns=["model", "cpu"])}
-    return pd.concat(scores, ignore_index=True), facts
+    facts["validation"] = sum(validation) / len(validation)
+    return scores, facts
 
 
 def compare(scores: pd.DataFrame, metric: str, first: str, second: str) -> tuple[float, float, float, int]:
@@ -194,8 +215,8 @@ def compare(scores: pd.DataFrame, metric: str, first: str, second: str) -> tuple
 
 def page(source: str, scores: pd.DataFrame, facts: dict, args: argparse.Namespace) -> str:
     """The page of one screen."""
-    final = f"+ residual = {MODEL}"
-    models = [*LADDER, *BASELINES, NULL, SPLIT_HALF]
+    final = FINAL
+    models = [*LADDER, *BASELINES, MEAN, NULL, SPLIT_HALF]
     mean = scores.groupby("model")[list(METRICS)].mean()
     command = f"uv run python bench/quality.py {Path(source).name} docs/log --recipe {args.recipe}"
     if source.startswith("simulated:"):
@@ -207,6 +228,12 @@ def page(source: str, scores: pd.DataFrame, facts: dict, args: argparse.Namespac
         f"`{command}`: {len(trains)} splits, {args.seeds} seeds, {min(trains)}-{max(trains)} training and "
         f"{min(tests)}-{max(tests)} held-out conditions, {facts['genes']} genes. Profiles are compared with the means of the "
         "held-out cells, deltas against controls that no model saw.",
+        "",
+        "## Gates",
+        "",
+        "The best baseline is the one with the best out-of-fold score on training conditions, for each metric.",
+        "",
+        *as_table(judge(scores, facts["validation"], final, NULL, MEAN, *calibrated(scores, final), compare)),
         "",
         "## Means over held-out conditions",
         "",
@@ -246,14 +273,20 @@ def page(source: str, scores: pd.DataFrame, facts: dict, args: argparse.Namespac
     text += ["Gain of each step over the one before.", ""]
     text += ["| step | " + " | ".join(label for label, _ in METRICS.values()) + " |", "|---" * (len(METRICS) + 1) + "|"]
     steps = list(LADDER)
-    pairs = [(steps[i], steps[i + 1]) for i in range(len(steps) - 1)] + [("mean_effect", NULL)]
+    pairs = [(steps[i], steps[i + 1]) for i in range(len(steps) - 1)] + [("mean_effect", MEAN), (MEAN, NULL)]
     for first, second in pairs:
         cells = []
         for metric, (_, scale) in METRICS.items():
             gain, lower, upper, n = compare(scores, metric, first, second)
             cells.append(signed(gain * scale, lower * scale, upper * scale, n))
-        text.append(f"| {second if second != NULL else f'{NULL}, over mean_effect'} | " + " | ".join(cells) + " |")
+        text.append(f"| {second if second in LADDER else f'{second}, over {first}'} | " + " | ".join(cells) + " |")
     return "\n".join(text) + "\n"
+
+
+def calibrated(scores: pd.DataFrame, model: str) -> tuple[float, float]:
+    """Coverage error and rank correlation of predicted and true error."""
+    covered = scores.loc[scores["model"] == model, [f"coverage_{level}" for level in range(9)]].mean().to_numpy()
+    return calibration.coverage_error(covered), rank_correlation(scores, model)
 
 
 def rank_correlation(scores: pd.DataFrame, model: str) -> float:
@@ -290,13 +323,15 @@ def main() -> None:
     parser.add_argument("--test", type=float, default=0.25)
     parser.add_argument("--cell-line", default=None, help="column(s) of the cell line, as for `vc quickstart`")
     parser.add_argument("--genesets", type=Path, default=None)
+    parser.add_argument("--keep", type=Path, default=None, help="a folder for the scores of every condition")
     parser.add_argument("--world-seed", type=int, default=0, help="which world is simulated")
     args = parser.parse_args()
     scores, facts = run(args.source, args)
     args.folder.mkdir(parents=True, exist_ok=True)
     target = args.folder / f"quality-{name_of(args.source)}.md"
     target.write_text(page(args.source, scores, facts, args))
-    print(f"wrote {target}")
+    scores.to_parquet(args.keep / f"{name_of(args.source)}.parquet") if args.keep else None
+    print(f"wrote {target}\n{summary(args.folder)}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from vc_model.anchored import Anchored, AnchoredConfig, ResidualConfig, make_stacked
 from vc_model.anchored.gate import fit_gate
+from vc_model.anchored.gp import GPConfig
 from vc_model.anchored.stack import stack_weights
 from vc_model.baselines import EFFECTS
 from vc_model.denoise import denoise
@@ -11,7 +12,9 @@ from vc_model.folds import BINS
 from vc_model.table import Action, Conditions
 from vc_model.testing import make_world
 
-SMALL = AnchoredConfig(residual=ResidualConfig(hidden=32, rank=16, directions=32, steps=150))
+# Without the Gaussian process, which test_gp.py is about and which would leave the residual nothing to find.
+SMALL = AnchoredConfig(gp=None, members=0, residual=ResidualConfig(hidden=32, rank=16, directions=32, steps=150))
+STACK = replace(SMALL, residual=None, direct=False)
 
 
 def mse(prediction, truth):
@@ -24,7 +27,7 @@ def pairs():
     world = make_world(
         n_train=60, n_test=10, n_combos=150, n_test_combos=40, n_genes=80, interaction=0.3, features="good"
     )
-    return world, Anchored(SMALL).fit(world.train), make_stacked().fit(world.train)
+    return world, Anchored(SMALL).fit(world.train), Anchored(STACK).fit(world.train)
 
 
 def test_useless_features_cost_nothing_against_the_mean_effect():
@@ -54,7 +57,7 @@ def test_shuffled_labels_score_like_the_mean_effect():
     rng = np.random.default_rng(0)
     shuffled = tuple(world.train.conditions.actions[row] for row in rng.permutation(len(world.train)))
     conditions = Conditions(world.train.conditions.cell_line, shuffled, world.train.contexts)
-    fitted = Anchored(SMALL).fit(replace(world.train, conditions=conditions, _memo={}))
+    fitted = Anchored(replace(SMALL, gp=GPConfig())).fit(replace(world.train, conditions=conditions, _memo={}))
     ratio = mse(fitted.predict(world.test).delta_pg, world.truth_qg) / mse(
         EFFECTS["mean_effect"](world.train).delta(world.test), world.truth_qg
     )
@@ -100,6 +103,16 @@ def test_shut_gates_leave_the_stack(pairs):
     world, fitted, stacked = pairs
     shut = replace(fitted, gate_b2=np.zeros_like(fitted.gate_b2), direct=None)
     np.testing.assert_array_equal(shut.predict(world.test).delta_pg, stacked.predict(world.test).delta_pg)
+
+
+def test_the_gaussian_process_is_one_more_anchor_and_better_than_the_stack_without():
+    world = make_world(n_train=60, n_test=30, n_genes=80, lines=("A", "B"), features="weak")
+    with_gp = replace(STACK, gp=GPConfig())
+    fitted, without = (Anchored(config).fit(world.train) for config in (with_gp, STACK))
+    assert fitted.stack.names[-2:] == ("gp", "measured")
+    assert fitted.stack.weight_bj[BINS.index("unseen"), -2] > 0.5
+    after, before = (mse(model.predict(world.test).delta_pg, world.truth_qg) for model in (fitted, without))
+    assert after < before
 
 
 def test_an_empty_action_changes_nothing(pairs):

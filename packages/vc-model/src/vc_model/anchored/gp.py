@@ -200,11 +200,11 @@ def fit_gp(
         for name, kernel_pp in _different(covariances(rows, rows, width_b))
         if config.pairs or "pair" not in name
     }
-    gram_pp = y_pg @ y_pg.T / y_pg.shape[1]
     if start is not None and len(table) >= FEW_ROWS:
         known = dict(zip(start.kernels, start.weight_k.tolist(), strict=True))
         weight_k = np.array([known.get(name, 0.0) for name in kernels])
     else:
+        gram_pp = y_pg @ y_pg.T / y_pg.shape[1]
         weight_k = kernel_weights(list(kernels.values()), noise_pp, gram_pp, _start(kernels, start))
     signal_pp = sum(weight * kernel_pp for weight, kernel_pp in zip(weight_k, kernels.values(), strict=True))
     basis_pg = _solve(signal_pp, noise_pp, y_pg, config.common) * sd_g

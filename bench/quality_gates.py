@@ -1,0 +1,161 @@
+"""The gates that `bench/quality.py` holds a model to, and the page that lists all screens beside all gates."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+COVERAGE, RANK = 0.05, 0.2  # largest coverage error, smallest correlation of predicted with true error
+BEAT_BASELINE, BEAT_NOTHING = 0.5, 0.8  # smallest beat rates
+KEYS = ["split", "cell_line", "perturbation"]
+SYNERGISTIC = 1 / 3  # of the simulator's pairs, those with the largest true interaction
+HEADER = "| gate | verdict | measured |"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One gate.
+
+    Attributes:
+        gate: What is asked.
+        passed: Whether it holds; None where the screen cannot tell.
+        measured: The numbers.
+    """
+
+    gate: str
+    passed: bool | None
+    measured: str
+
+
+def best_on_validation(train, conditions, effects: dict[str, Callable]) -> pd.DataFrame:
+    """Out-of-fold scores of baselines on training conditions, in the mix of kinds that will be asked.
+
+    Returns:
+        One row per baseline with `mse_delta` and `pearson_delta`; nothing of the held-out conditions but their names.
+    """
+    from vc_model.folds import all_folds, known_actions, out_of_fold
+
+    oof = out_of_fold(effects, train, all_folds(train))
+    asked = np.bincount(known_actions(train).bins(conditions), minlength=10)
+    truth_mg = train.check_pg[oof.row_m]
+    size_m = asked[oof.bin_m] / np.maximum(np.bincount(oof.bin_m, minlength=10)[oof.bin_m], 1)
+    if size_m.sum() == 0:
+        size_m = np.ones(len(truth_mg))
+    rows = {}
+    for name, delta_mg in oof.delta_mg.items():
+        a, b = (part - part.mean(axis=1, keepdims=True) for part in (delta_mg, truth_mg))
+        norm_m = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+        r_m = np.divide((a * b).sum(axis=1), norm_m, out=np.zeros(len(a)), where=norm_m > 1e-12)
+        error_m = ((delta_mg - truth_mg) ** 2).mean(axis=1)
+        rows[name] = {
+            "mse_delta": np.average(error_m, weights=size_m),
+            "pearson_delta": np.average(r_m, weights=size_m),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def beat_rate(scores: pd.DataFrame, model: str, other: str) -> float:
+    """Share of held-out conditions that the model predicts with a smaller squared error than the other."""
+    wide = scores.groupby([*KEYS, "model"])["mse_delta"].mean().unstack("model")[[model, other]].dropna()
+    return float((wide[model] < wide[other]).mean()) if len(wide) else float("nan")
+
+
+def judge(
+    scores: pd.DataFrame,
+    validation: pd.DataFrame,
+    model: str,
+    null: str,
+    mean: str,
+    coverage_error: float,
+    rank: float,
+    compare: Callable,
+) -> list[Verdict]:
+    """All gates of one screen.
+
+    Args:
+        scores: One row per held-out condition and model.
+        validation: Mean of `best_on_validation` over splits.
+        model: Name of the model.
+        null: Name of the run with shuffled labels.
+        mean: Name of the same estimator without anything that tells perturbations apart.
+        coverage_error: Of the model.
+        rank: Correlation of predicted and true error.
+        compare: `quality.compare`.
+    """
+    best = {"pearson_delta": validation["pearson_delta"].idxmax(), "mse_delta": validation["mse_delta"].idxmin()}
+    verdicts = []
+    for metric, label, scale in (("pearson_delta", "Pearson delta", 1), ("mse_delta", "MSE", 1000)):
+        gain, lower, upper, n = compare(scores, metric, best[metric], model)
+        text = f"against {best[metric]} {_gain(gain, lower, upper, scale)}"
+        verdicts.append(Verdict(f"{label} not worse", None if n == 0 else upper >= 0, text))
+        verdicts.append(Verdict(f"{label} better", None if n == 0 else lower > 0, text))
+    pairs = scores[scores["perturbation"].str.contains("+", regex=False)]
+    groups = [("pairs not worse than additive", pairs)]
+    if "synergy" in scores and len(pairs):
+        own = pairs[pairs["model"] == model]
+        cut = own["synergy"].quantile(1 - SYNERGISTIC)
+        groups.append(("synergistic pairs better than additive", pairs[pairs["synergy"] >= cut]))
+    for gate, some in groups:
+        if not len(some):
+            verdicts.append(Verdict(gate, None, "no pairs"))
+            continue
+        found = {metric: compare(some, metric, "additive", model) for metric in ("pearson_delta", "mse_delta")}
+        passed = [lower > 0 if "better" in gate else upper >= 0 for _, lower, upper, _ in found.values()]
+        text = f"{found['mse_delta'][3]} held out; Pearson {_gain(*found['pearson_delta'][:3])}, "
+        verdicts.append(Verdict(gate, all(passed), text + f"MSE x 1000 {_gain(*found['mse_delta'][:3], 1000)}"))
+    rate = beat_rate(scores, model, best["mse_delta"])
+    verdicts.append(Verdict("beats the best baseline in 50 %", rate >= BEAT_BASELINE, f"{rate:.0%} of conditions"))
+    rate, ceiling = beat_rate(scores, model, "no_change"), beat_rate(scores, "split_half", "no_change")
+    need = BEAT_NOTHING if np.isnan(ceiling) else min(BEAT_NOTHING, ceiling)
+    verdicts.append(
+        Verdict(
+            "beats no_change in 80 % or as half the cells do", rate >= need, f"{rate:.0%}; half the cells {ceiling:.0%}"
+        )
+    )
+    verdicts.append(Verdict("coverage error at most 0.05", coverage_error <= COVERAGE, f"{coverage_error:.3f}"))
+    verdicts.append(
+        Verdict(
+            "predicted error ranks the true one, at least 0.2",
+            rank >= RANK if np.isfinite(rank) else None,
+            f"{rank:.2f}",
+        )
+    )
+    gain, lower, upper, n = compare(scores, "pearson_delta", mean, null)
+    raw = compare(scores, "pearson_delta", "mean_effect", null)
+    text = f"Pearson {_gain(gain, lower, upper)} over the denoised mean, {_gain(*raw[:3])} over mean_effect"
+    verdicts.append(Verdict("null run like the mean", None if n == 0 else lower <= 0, text))
+    return verdicts
+
+
+def _gain(gain: float, lower: float, upper: float, scale: float = 1) -> str:
+    return f"{gain * scale:+.3f} [{lower * scale:+.3f}, {upper * scale:+.3f}]"
+
+
+def as_table(verdicts: list[Verdict]) -> list[str]:
+    """Lines of the table of one page."""
+    name = {True: "pass", False: "**miss**", None: "-"}
+    return [HEADER, "|---|---|---|", *(f"| {v.gate} | {name[v.passed]} | {v.measured} |" for v in verdicts)]
+
+
+def summary(folder: Path) -> str:
+    """All pages of the folder beside all gates."""
+    rows, gates = {}, []
+    for fpath in sorted(folder.glob("quality-*.md")):
+        lines = fpath.read_text().splitlines()
+        if HEADER not in lines:
+            continue
+        start = lines.index(HEADER) + 2
+        cells = [line.strip("|").split("|") for line in lines[start:] if line.startswith("|")]
+        own = {}
+        for cell in cells:
+            if len(cell) != 3 or cell[1].strip() not in ("pass", "**miss**", "-"):
+                break
+            own[cell[0].strip()] = cell[1].strip()
+        rows[fpath.stem.removeprefix("quality-")] = own
+        gates += [gate for gate in own if gate not in gates]
+    text = ["| screen | " + " | ".join(gates) + " |", "|---" * (len(gates) + 1) + "|"]
+    for name, own in rows.items():
+        text.append(f"| [{name}](quality-{name}.md) | " + " | ".join(own.get(gate, "-") for gate in gates) + " |")
+    return "\n".join(text) + "\n"
