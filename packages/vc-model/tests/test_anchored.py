@@ -110,7 +110,7 @@ def test_the_gaussian_process_is_one_more_anchor_and_better_than_the_stack_witho
     with_gp = replace(STACK, gp=GPConfig())
     fitted, without = (Anchored(config).fit(world.train) for config in (with_gp, STACK))
     assert fitted.stack.names[-2:] == ("gp", "measured")
-    assert fitted.stack.weight_bj[BINS.index("unseen"), -2] > 0.5
+    assert fitted.stack.weight_bj[BINS.index("unseen"), -2] > 0.2
     after, before = (mse(model.predict(world.test).delta_pg, world.truth_qg) for model in (fitted, without))
     assert after < before
 

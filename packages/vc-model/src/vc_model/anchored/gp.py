@@ -52,8 +52,8 @@ class GaussianProcess(Effect):
         actions: The p rows' actions.
         features: Turns targets into vectors; holds the contexts.
         kernels: Names of the kernels in use.
-        weight_k: [k] float64, their variances in units of a gene's noise per cell.
-        width_b: [b + 1] float64, squared widths of the Gaussian kernels: the feature blocks', then the profiles'.
+        weight_k: [k] float32, their variances in units of a gene's noise per cell.
+        width_b: [b + 1] float32, squared widths of the Gaussian kernels: the feature blocks', then the profiles'.
     """
 
     basis_pg: np.ndarray
@@ -208,15 +208,16 @@ def fit_gp(
         weight_k = kernel_weights(list(kernels.values()), noise_pp, gram_pp, _start(kernels, start))
     signal_pp = sum(weight * kernel_pp for weight, kernel_pp in zip(weight_k, kernels.values(), strict=True))
     basis_pg = _solve(signal_pp, noise_pp, y_pg, config.common) * sd_g
-    used = weight_k > 1e-6 * weight_k.max(initial=0)
+    used = weight_k > 1e-6 * weight_k.max()
+    used[0] |= not used.any()
     return GaussianProcess(
         basis_pg.astype(np.float32),
         tuple(table.conditions.cell_line.tolist()),
         table.conditions.actions,
         features,
         tuple(name for name, use in zip(kernels, used, strict=True) if use),
-        weight_k[used],
-        width_b,
+        weight_k[used].astype(np.float32),
+        width_b.astype(np.float32),
     )
 
 
