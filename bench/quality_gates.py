@@ -71,6 +71,7 @@ def judge(
     coverage_error: float,
     rank: float,
     compare: Callable,
+    shuffled: bool,
 ) -> list[Verdict]:
     """All gates of one screen.
 
@@ -83,6 +84,7 @@ def judge(
         coverage_error: Of the model.
         rank: Correlation of predicted and true error.
         compare: `quality.compare`.
+        shuffled: Whether there was anything to shuffle: two conditions of one line and number of targets.
     """
     best = {"pearson_delta": validation["pearson_delta"].idxmax(), "mse_delta": validation["mse_delta"].idxmin()}
     verdicts = []
@@ -125,6 +127,8 @@ def judge(
     gain, lower, upper, n = compare(scores, "pearson_delta", mean, null)
     raw = compare(scores, "pearson_delta", "mean_effect", null)
     text = f"Pearson {_gain(gain, lower, upper)} over the denoised mean, {_gain(*raw[:3])} over mean_effect"
+    if not shuffled:
+        text, n = "every line has one condition, so nothing was shuffled", 0
     verdicts.append(Verdict("null run like the mean", None if n == 0 else lower <= 0, text))
     return verdicts
 

@@ -22,7 +22,7 @@ from vc_model.anchored.residual import ContextMap, Residual, ResidualConfig
 from vc_model.anchored.stack import MeasuredEffect, Stack
 from vc_model.baselines.additive import Additive
 from vc_model.baselines.lowrank import LowRank
-from vc_model.baselines.means import GaussianEffect, GaussianProcess, GPConfig, LineMean, RandomEffect, SeenEffect
+from vc_model.baselines.means import GaussianEffect, LineMean, RandomEffect, SeenEffect
 from vc_model.baselines.neighbours import NearestNeighbours
 from vc_model.baselines.ridge import FeatureRidge, KernelRidge
 from vc_model.biojepa.actions import ActionBank
@@ -45,7 +45,7 @@ _CLASSES = {
     for kind in (
         Action, ActionBank, Additive, AnchoredConfig, BioJepaConfig, Conformal, ContextMap, Contexts, ControlCells,
         DirectEffect, DoseGate, Ensemble, FeatureMap, FeatureRidge, FittedAnchored, FittedBioJepa, FittedEffect,
-        GaussianEffect, KernelRidge, KnownActions, LineMean, LowRank, MeasuredEffect, NearestNeighbours,
+        GaussianEffect, GaussianProcess, GPConfig, KernelRidge, KnownActions, LineMean, LowRank, MeasuredEffect, NearestNeighbours,
         RandomEffect, Residual, ResidualConfig, SeenEffect, Spread, Stack, Support,
     )
 }  # fmt: skip
