@@ -33,8 +33,8 @@ def pairs():
 def test_useless_features_cost_nothing_against_the_mean_effect():
     gaps = []
     for seed in range(2):
-        world = make_world(n_train=60, n_test=60, n_genes=100, features="useless", seed=seed)
-        stacked = Anchored(replace(STACK, gp=GPConfig())).fit(world.train).predict(world.test).delta_pg
+        world = make_world(n_train=120, n_test=60, n_genes=100, features="useless", seed=seed)
+        stacked = make_stacked().fit(world.train).predict(world.test).delta_pg
         gaps.append(
             mse(stacked, world.truth_qg) / mse(EFFECTS["mean_effect"](world.train).delta(world.test), world.truth_qg)
         )
@@ -45,7 +45,7 @@ def test_stacking_beats_ridge_alone_where_features_are_curved():
     gaps = []
     for seed in range(2):
         world = make_world(n_train=150, n_test=80, n_genes=80, features="good", curvature=0.3, seed=seed)
-        stacked = Anchored(STACK).fit(world.train).predict(world.test).delta_pg
+        stacked = make_stacked().fit(world.train).predict(world.test).delta_pg
         gaps.append(
             mse(stacked, world.truth_qg) / mse(EFFECTS["feature_ridge"](world.train).delta(world.test), world.truth_qg)
         )
@@ -163,7 +163,7 @@ def test_intervals_of_unseen_targets_cover_their_share():
     inside = []
     for seed in range(3):
         world = make_world(n_train=120, n_test=60, n_genes=80, features="weak", seed=seed)
-        prediction = Anchored(STACK).fit(world.train).predict(world.test)
+        prediction = make_stacked().fit(world.train).predict(world.test)
         z = np.abs(prediction.delta_pg - world.truth_qg) / np.sqrt(prediction.var_pg)
         inside.append([(z < 0.9945).mean(), (z < 1.645).mean()])
     np.testing.assert_allclose(np.mean(inside, axis=0), [0.68, 0.9], atol=0.08)
