@@ -105,7 +105,7 @@ def test_a_new_line_is_recalibrated_from_few_measured_perturbations(fitted_world
     fitted = fitted_world[1]
     # Effects of the new line are larger than any model of line A could know.
     both = make_world(
-        n_train=60, n_test=40, n_genes=80, lines=("A", "B"), features="weak", seed=3, effect=0.9, mean_effect=0.5
+        n_train=60, n_test=40, n_genes=80, lines=("A", "B"), features="weak", seed=3, effect=1.2, mean_effect=0.5
     )
     shots = both.train.subset(both.train.conditions.cell_line == "B")
     few, rest = shots.subset(np.arange(25)), shots.subset(np.arange(25, 60))
