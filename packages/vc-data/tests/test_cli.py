@@ -302,6 +302,25 @@ def test_ctrl_c_or_a_kill_in_the_middle_keeps_the_work_and_no_output(tmp_path, w
     assert "the same command goes on" in err and [path.name for path in folder.iterdir()] == [".out.zarr.part"]
 
 
+def test_ctrl_c_inside_a_destructor_is_heard(toy, tmp_path, monkeypatch, capsys):
+    class Trap:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            sum(range(100))
+
+    def interrupt(*_):
+        trap = Trap()
+        del trap
+        time.sleep(5)
+        raise AssertionError("the interrupt was lost")
+
+    monkeypatch.setattr(vc_data.screen, "_write_matrix", interrupt)
+    hook = sys.unraisablehook
+    code, _, err = run(capsys, "convert", toy, tmp_path / "toy.zarr")
+    assert code == 130 and err[-1] == "error: interrupted; no output was written"
+    assert "Traceback" not in "".join(err) and sys.unraisablehook is hook
+
+
 def test_ctrl_c_while_the_screen_is_written_keeps_the_old_one(toy, tmp_path, monkeypatch, capsys):
     assert run(capsys, "convert", toy, tmp_path / "toy.zarr")[0] == 0
     before = vc_data.screen.sha256_tree(tmp_path / "toy.zarr")

@@ -1,8 +1,10 @@
 """Command line of vc-data. Heavy imports wait inside the commands, so that help answers at once."""
 
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -157,6 +159,30 @@ def simulate(output: Folder, preset: Literal["tiny", "small", "vcc"] = "tiny", s
     print(f"wrote {output}; next: vc-data convert {output / 'screen.h5ad'} {output}.zarr")
 
 
+@contextlib.contextmanager
+def _no_interrupt_is_lost() -> Iterator[None]:
+    """Deliver an interrupt again that came while a destructor ran: Python can only report it there, and goes on."""
+    import _thread
+    import threading
+
+    report = sys.unraisablehook
+
+    def hook(lost) -> None:
+        if not issubclass(lost.exc_type, KeyboardInterrupt):
+            report(lost)
+            return
+        # A little later, when the destructor has ended.
+        again = threading.Timer(0.05, _thread.interrupt_main)
+        again.daemon = True
+        again.start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
+
+
 def main(args: list[str] | None = None) -> int:
     """Run the command line; 0 only when the work is whole, 2 on a refusal, 130 on Ctrl-C or a kill."""
     import threading
@@ -179,7 +205,7 @@ def main(args: list[str] | None = None) -> int:
         # A kill by the system (a time limit, a batch queue) cleans up as Ctrl-C does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with warnings.catch_warnings():
+        with _no_interrupt_is_lost(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tyro.extras.subcommand_cli_from_dict(
                 commands, prog="vc-data", description=DESCRIPTION, args=args, config=(tyro.conf.OmitArgPrefixes,)
