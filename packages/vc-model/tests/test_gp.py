@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from vc_model.anchored.gp import GPConfig, covariances, fit_gp, kernel_weights, make_rows
+from vc_model.anchored.gp import GPConfig, fit_gp, kernel_weights, shorten
+from vc_model.anchored.kernels import covariances, make_rows
 from vc_model.features import make_features
 from vc_model.table import Action, Conditions
 from vc_model.testing import make_world
@@ -142,6 +143,15 @@ def test_predictions_do_not_depend_on_what_else_is_asked(pairs):
     whole = fitted.delta(world.test)
     some = np.array([0, len(world.test) - 1])
     np.testing.assert_allclose(fitted.delta(world.test.subset(some)), whole[some], atol=1e-5)
+
+
+def test_shortened_it_says_the_same_and_no_less_about_targets_it_has_seen(pairs):
+    world, fitted = pairs
+    short = shorten(fitted)
+    assert len(short.smooth_rg) < len(fitted.basis_pg)
+    for conditions in (world.test, world.train.conditions):
+        whole = fitted.delta(conditions)
+        assert mse(short.delta(conditions), whole) < 2e-3 * float((whole**2).mean())
 
 
 def test_a_warm_start_ends_where_a_cold_one_does(pairs):

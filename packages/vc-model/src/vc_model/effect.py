@@ -23,7 +23,7 @@ class Effect(ABC):
     """
 
     @abstractmethod
-    def parts(self, conditions: Conditions) -> list[tuple[np.ndarray, np.ndarray]]:
+    def parts(self, conditions: Conditions) -> "Parts":
         """Weights [q, r] and basis [r, g] of each part; the basis is an array the effect holds, never a copy."""
 
     def delta(self, conditions: Conditions) -> np.ndarray:
@@ -37,17 +37,19 @@ class BasisEffect(Effect):
     basis_rg: np.ndarray
 
     @abstractmethod
-    def weigh(self, conditions: Conditions) -> np.ndarray:
+    def weigh(self, conditions: Conditions) -> "Weights":
         """[q, r] weights of the basis rows."""
 
-    def parts(self, conditions: Conditions) -> list[tuple[np.ndarray, np.ndarray]]:
+    def parts(self, conditions: Conditions) -> "Parts":
         """The one part."""
         return [(self.weigh(conditions), self.basis_rg)]
 
 
-def combine(
-    terms: Sequence[tuple[float | np.ndarray, list[tuple[np.ndarray, np.ndarray]]]], conditions: Conditions
-) -> np.ndarray:
+Weights = np.ndarray | sp.csr_array  # [q, r]; sparse where a condition uses few rows of a basis
+Parts = list[tuple[Weights, np.ndarray]]
+
+
+def combine(terms: Sequence[tuple[float | np.ndarray, Parts]], conditions: Conditions) -> np.ndarray:
     """Sum of effects, each with a factor per condition; weights of a basis that several share are added first.
 
     Args:
@@ -57,33 +59,88 @@ def combine(
     Returns:
         [q, g] float32; zero for actions without targets.
     """
-    total: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    acts_q = conditions.sizes > 0
-    for factor, parts in terms:
-        factor_q1 = np.where(acts_q, factor, 0).astype(np.float32)[:, None]
-        for weight_qr, basis_rg in parts:
-            scaled_qr = factor_q1 * weight_qr.astype(np.float32)
-            known = total.get(id(basis_rg))
-            total[id(basis_rg)] = (scaled_qr if known is None else known[0] + scaled_qr, basis_rg)
+    gathered = gather(terms, conditions)
     result_qg = None
-    for weight_qr, basis_rg in total.values():
-        filled = np.count_nonzero(weight_qr)
-        if filled == 0 and (result_qg is not None or len(total) > 1):
+    for weight_qr, basis_rg in gathered:
+        filled = weight_qr.count_nonzero() if sp.issparse(weight_qr) else np.count_nonzero(weight_qr)
+        if filled == 0 and (result_qg is not None or len(gathered) > 1):
             continue
         # Weights of measured effects have few entries per row.
-        weight_qr = sp.csr_array(weight_qr) if filled < SPARSE * weight_qr.size else weight_qr
+        if not sp.issparse(weight_qr) and filled < SPARSE * weight_qr.size:
+            weight_qr = sp.csr_array(weight_qr)
         block_qg = weight_qr @ basis_rg
         result_qg = block_qg if result_qg is None else np.add(result_qg, block_qg, out=result_qg)
     if result_qg is None:
-        basis_rg = next(iter(total.values()))[1]
-        return np.zeros((len(conditions), basis_rg.shape[1]), dtype=np.float32)
+        return np.zeros((len(conditions), gathered[0][1].shape[1]), dtype=np.float32)
     return result_qg
 
 
-def sum_by_owner(weight_rk: np.ndarray, owner_r: np.ndarray, n_owners: int) -> np.ndarray:
+def gather(terms: Sequence[tuple[float | np.ndarray, Parts]], conditions: Conditions) -> Parts:
+    """Scaled float32 weights, one part per basis; zero for actions without targets."""
+    total: dict[int, tuple[Weights, np.ndarray]] = {}
+    acts_q = conditions.sizes > 0
+    for factor, parts in terms:
+        factor_q = np.where(acts_q, factor, 0).astype(np.float32)
+        for weight_qr, basis_rg in parts:
+            scaled_qr = scale_rows(weight_qr, factor_q)
+            known = total.get(id(basis_rg))
+            total[id(basis_rg)] = (scaled_qr if known is None else known[0] + scaled_qr, basis_rg)
+    return list(total.values())
+
+
+def scale_rows(weight_qr: Weights, factor_q: np.ndarray) -> Weights:
+    """Weights times a factor per condition, float32."""
+    if sp.issparse(weight_qr):
+        return sp.csr_array(weight_qr.multiply(factor_q[:, None]), dtype=np.float32)
+    return factor_q[:, None] * weight_qr.astype(np.float32, copy=False)
+
+
+def mean_square(effects: Sequence[Parts], conditions: Conditions) -> np.ndarray:
+    """[q] float32 sum over effects of their mean square over genes.
+
+    Where fewer rows of the bases are in use than there are conditions, their inner products are enough.
+
+    Args:
+        effects: Parts of each effect; effects that share bases are cheap.
+        conditions: The q conditions.
+    """
+    total_q = np.zeros(len(conditions), dtype=np.float32)
+    gathered = [gather([(1.0, parts)], conditions) for parts in effects]
+    used: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    for weight_qr, basis_rg in (part for parts in gathered for part in parts):
+        use_r = np.asarray(abs(weight_qr).sum(axis=0)).ravel() > 0
+        used[id(basis_rg)] = (used[id(basis_rg)][0] | use_r if id(basis_rg) in used else use_r, basis_rg)
+    if sum(int(use_r.sum()) for use_r, _ in used.values()) > len(conditions):
+        for parts in effects:
+            said_qg = combine([(1.0, parts)], conditions)
+            total_q += np.einsum("qg,qg->q", said_qg, said_qg) / said_qg.shape[1]
+        return total_q
+    order = list(used)
+    basis_ng = np.concatenate([used[key][1][used[key][0]] for key in order])
+    gram_nn = basis_ng @ basis_ng.T / np.float32(max(basis_ng.shape[1], 1))
+    for parts in gathered:
+        weight_of = {id(basis_rg): weight_qr for weight_qr, basis_rg in parts}
+        columns = []
+        for key in order:
+            weight_qr = weight_of[key][:, used[key][0]] if key in weight_of else None
+            empty = np.zeros((len(conditions), int(used[key][0].sum())), np.float32)
+            columns.append(empty if weight_qr is None else _dense(weight_qr))
+        weight_qn = np.concatenate(columns, axis=1)
+        total_q += np.maximum(np.einsum("qn,qn->q", weight_qn @ gram_nn, weight_qn), 0)
+    return total_q
+
+
+def _dense(weight_qr: Weights) -> np.ndarray:
+    return weight_qr.toarray() if sp.issparse(weight_qr) else weight_qr
+
+
+def sum_by_owner(weight_rk: Weights, owner_r: np.ndarray, n_owners: int) -> Weights:
     """Add the rows of each owner, [n_owners, k]; how combinations are made of single effects."""
     if len(owner_r) == n_owners and np.array_equal(owner_r, np.arange(n_owners)):
         return weight_rk
+    if sp.issparse(weight_rk):
+        ones = np.ones(len(owner_r), dtype=weight_rk.dtype)
+        return sp.csr_array((ones, (owner_r, np.arange(len(owner_r)))), shape=(n_owners, len(owner_r))) @ weight_rk
     total_qk = np.zeros((n_owners, weight_rk.shape[1]), dtype=weight_rk.dtype)
     np.add.at(total_qk, owner_r, weight_rk)
     return total_qk

@@ -7,6 +7,7 @@ situation it stands for.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from tqdm import tqdm
@@ -65,10 +66,14 @@ class KnownActions:
     lines: tuple[str, ...]
     pairs: tuple[tuple[str, Action], ...]
 
+    @cached_property
+    def _known(self) -> tuple[set[tuple[str, Action]], set[tuple[str, ...]]]:
+        return set(self.pairs), {action.targets for _, action in self.pairs if len(action.targets) == 1}
+
     def bins(self, conditions: Conditions) -> np.ndarray:
         """[q] position in `BINS` of each condition."""
-        pairs, lines = set(self.pairs), set(self.lines)
-        targets = {action.targets for _, action in self.pairs if len(action.targets) == 1}
+        pairs, targets = self._known
+        lines = set(self.lines)
         bins = []
         for line, action in zip(conditions.cell_line.tolist(), conditions.actions, strict=True):
             if (line, action) in pairs:

@@ -4,7 +4,9 @@ Anything with `fit(train) -> fitted` and `fitted.predict(conditions) -> Predicti
 like the models here.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -21,12 +23,11 @@ class Prediction:
 
     Attributes:
         delta_pg: [q, g] float32, effect in log1p CP10k.
-        base_pg: [q, g] float32 >= 0, the unperturbed profile of the condition's line.
+        base_cg: [c, g] float32 >= 0, the unperturbed profiles of the contexts' lines.
         mean_pg: [q, g] float32 >= 0, expected profile of the perturbed cells: base plus delta.
         var_pg: [q, g] float32 >= 0, variance of the noise-free delta around `delta_pg`. What counting a finite number of
             cells adds is the scorer's to add, because only the scorer knows how many there are.
-        epistemic_pg: [q, g] float32 >= 0, the part of `var_pg` that more training data would remove (the spread of an
-            ensemble); zero for models without one.
+        doubt: Gives the [q, g] epistemic variance when it is asked for, or None for models without one.
         supported_p: [q] bool, whether the question resembles the training data; the other answers are extrapolations.
         conformal: Calibrated widths of intervals.
         table_p: [q] int, which of its tables holds for each condition.
@@ -35,16 +36,30 @@ class Prediction:
     """
 
     delta_pg: np.ndarray
-    base_pg: np.ndarray
+    base_cg: np.ndarray
     mean_pg: np.ndarray
     var_pg: np.ndarray
-    epistemic_pg: np.ndarray
+    doubt: Callable[[], np.ndarray] | None
     supported_p: np.ndarray
-
     conformal: Conformal
     table_p: np.ndarray
     contexts: Contexts
     line_p: np.ndarray
+
+    @cached_property
+    def base_pg(self) -> np.ndarray:
+        """[q, g] float32 >= 0, the unperturbed profile of each condition's line."""
+        return self.base_cg[self.line_p]
+
+    @cached_property
+    def epistemic_pg(self) -> np.ndarray:
+        """[q, g] float32 >= 0, the part of `var_pg` that more training data would remove (the spread of an ensemble).
+
+        Most of the work of a prediction, so it is done when first asked for; zero for models without an ensemble.
+        """
+        if self.doubt is None:
+            return np.broadcast_to(np.float32(0), self.var_pg.shape)
+        return np.minimum(self.doubt(), self.var_pg)
 
     @property
     def aleatoric_pg(self) -> np.ndarray:
@@ -142,7 +157,7 @@ def make_prediction(
     conformal: Conformal,
     bin_q: np.ndarray,
     *,
-    epistemic_qg: np.ndarray | None = None,
+    doubt: Callable[[], np.ndarray] | None = None,
     supported_q: np.ndarray | None = None,
 ) -> Prediction:
     """Join effects to the unperturbed profiles.
@@ -155,25 +170,24 @@ def make_prediction(
         var_qg: [q, g] variances.
         conformal: Calibrated widths.
         bin_q: [q] bins of the conditions.
-        epistemic_qg: [q, g] their epistemic part; none without an ensemble.
+        doubt: Gives the epistemic part of the variances; none without an ensemble.
         supported_q: [q] bool; all by default.
     """
     line_q = contexts.positions(conditions.cell_line)
-    base_qg = base_cg[line_q]
     if not conditions.sizes.all():
         var_qg = np.where((conditions.sizes > 0)[:, None], var_qg, 0).astype(np.float32)
-    mean_qg = base_qg + delta_qg
+    lines = np.unique(line_q)
+    # One line needs no copy of its profile for every condition.
+    mean_qg = delta_qg + (base_cg[lines] if len(lines) == 1 else base_cg[line_q])
     np.maximum(mean_qg, 0, out=mean_qg)
-    if epistemic_qg is None:
-        epistemic_qg = np.broadcast_to(np.float32(0), var_qg.shape)
     if supported_q is None:
         supported_q = np.ones(len(conditions), dtype=bool)
     return Prediction(
         delta_qg,
-        base_qg,
+        base_cg,
         mean_qg,
         var_qg,
-        epistemic_qg,
+        doubt,
         supported_q,
         conformal,
         conformal.tables(conditions.cell_line, bin_q),

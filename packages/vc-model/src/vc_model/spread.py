@@ -65,7 +65,9 @@ class Spread:
         """
         size_q = np.einsum("qg,qg->q", delta_qg, delta_qg) / delta_qg.shape[1]
         factor_q = _factor(self.size_b3[bin_q].T, self.usual_b2[bin_q].T, size_q, doubt_q)
-        return self.var_bg[bin_q] * factor_q.astype(np.float32)[:, None]
+        var_qg = self.var_bg[bin_q]
+        var_qg *= factor_q.astype(np.float32)[:, None]
+        return var_qg
 
     def recalibrated(self, table: EffectTable, bin_p: np.ndarray, delta_pg: np.ndarray, var_pg: np.ndarray) -> "Spread":
         """The same variances with thresholds from conditions that the model has not seen: split-conformal.

@@ -8,6 +8,7 @@ pseudobulks, because the effective sample size is the number of conditions, not 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -129,7 +130,7 @@ class Conditions:
         """`cell line|perturbation` per condition."""
         return tuple(f"{line}|{name}" for line, name in zip(self.cell_line, self.perturbation, strict=True))
 
-    @property
+    @cached_property
     def sizes(self) -> np.ndarray:
         """[p] int, number of targets."""
         return np.array([len(action.targets) for action in self.actions], dtype=np.int64)
@@ -166,6 +167,12 @@ class Conditions:
             owner_r: [r] the condition each component belongs to.
             singles: r conditions of one target each, same line, mode and dose.
         """
+        return self._components
+
+    @cached_property
+    def _components(self) -> tuple[np.ndarray, "Conditions"]:
+        if (self.sizes == 1).all():
+            return np.arange(len(self)), Conditions(self.cell_line, self.actions, self.contexts)
         parts = [(row, target) for row, action in enumerate(self.actions) for target in action.targets]
         owner_r = np.array([row for row, _ in parts], dtype=np.int64)
         actions = tuple(Action((target,), self.actions[row].mode, self.actions[row].dose) for row, target in parts)

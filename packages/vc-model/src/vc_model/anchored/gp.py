@@ -11,13 +11,16 @@ scales (adaptive shrinkage, Stephens, Biostatistics 2017), so genes that never r
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import scipy.linalg
 from scipy.optimize import minimize
 
-from vc_model.baselines.ridge import cosines, squared_distances
+from vc_model.anchored.kernels import Rows, covariances, is_smooth, make_rows, weighted_sum
+from vc_model.baselines.ridge import squared_distances
+from vc_model.components import top_eigen
 from vc_model.effect import Effect
 from vc_model.features import FeatureMap, make_features
 from vc_model.table import Action, Conditions, EffectTable
@@ -28,6 +31,7 @@ QUIET = 0.1  # a gene's noise is at least this share of the mean over genes; wit
 LINES_FOR_CONTEXT = 4  # lines below which similarity of lines cannot be told from their identity
 FEW_ROWS = 300  # from so many training rows on, folds keep the kernel weights of the whole table
 MAX_ITERATIONS = 50
+LEFT_OUT = 1e-4  # of the variance over training conditions, for the sake of speed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +58,8 @@ class GaussianProcess(Effect):
         kernels: Names of the kernels in use.
         weight_k: [k] float32, their variances in units of a gene's noise per cell.
         width_b: [b + 1] float32, squared widths of the Gaussian kernels: the feature blocks', then the profiles'.
+        code_pr: [p, r] float32, coefficients of the basis in `smooth_rg`, or None (see `shorten`).
+        smooth_rg: [r, g] float32 orthonormal directions in which smooth kernels predict, or None.
     """
 
     basis_pg: np.ndarray
@@ -64,105 +70,43 @@ class GaussianProcess(Effect):
     weight_k: np.ndarray
     width_b: np.ndarray
 
+    code_pr: np.ndarray | None = None
+    smooth_rg: np.ndarray | None = None
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The training conditions, taken apart."""
+        lines = np.array(self.lines, dtype=object)
+        return make_rows(Conditions(lines, self.actions, self.features.contexts), self.features)
+
     def parts(self, conditions: Conditions) -> list[tuple[np.ndarray, np.ndarray]]:
         """Prior covariances of the conditions with the training rows, and the basis."""
-        train = Conditions(np.array(self.lines, dtype=object), self.actions, self.features.contexts)
-        weight_of = dict(zip(self.kernels, self.weight_k.tolist(), strict=True))
-        total_qp = np.zeros((len(conditions), len(train)))
-        x, y = make_rows(conditions, self.features), make_rows(train, self.features)
-        for name, kernel_qp in covariances(x, y, self.width_b, self.kernels):
-            total_qp += weight_of[name] * kernel_qp
-        return [(total_qp.astype(np.float32), self.basis_pg)]
+        x = make_rows(conditions, self.features)
+        if self.code_pr is None:
+            return [(weighted_sum(x, self.rows, self.width_b, self._weights(True, False)), self.basis_pg)]
+        smooth_qp, own_qp = (weighted_sum(x, self.rows, self.width_b, self._weights(kind)) for kind in (True, False))
+        return [(smooth_qp @ self.code_pr, self.smooth_rg), (own_qp, self.basis_pg)]
+
+    def _weights(self, *kinds: bool) -> dict[str, float]:
+        named = zip(self.kernels, self.weight_k.tolist(), strict=True)
+        return {name: weight for name, weight in named if is_smooth(name) in kinds}
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Conditions taken apart into their n different single targets.
+def shorten(fitted: GaussianProcess) -> GaussianProcess:
+    """The same Gaussian process, quicker to ask: what smooth kernels say is kept in its main directions over genes.
 
-    Attributes:
-        singles: The n (line, target, mode, dose) items.
-        sum_pn: [p, n] ones where a condition contains an item.
-        x_nf: [n, f] features.
-        blocks: Columns of each block of features.
-        profile_ng: [n, g] control profile of each item's line.
+    Left out is `LEFT_OUT` of the variance that smooth kernels give to the training conditions. Covariances with one and
+    the same target, zero for any target that was not perturbed, stay as they are.
     """
-
-    singles: Conditions
-    sum_pn: np.ndarray
-    x_nf: np.ndarray
-    blocks: dict[str, slice]
-    profile_ng: np.ndarray
-
-
-def make_rows(conditions: Conditions, features: FeatureMap) -> Rows:
-    """Take conditions apart."""
-    contexts = conditions.contexts_or(features.contexts)
-    owner_r, parts = conditions.components()
-    pairs = list(zip(parts.cell_line.tolist(), parts.actions, strict=True))
-    place = {pair: at for at, pair in enumerate(dict.fromkeys(pairs))}
-    singles = Conditions(
-        np.array([line for line, _ in place], dtype=object), tuple(action for _, action in place), contexts
-    )
-    sum_pn = np.zeros((len(conditions), len(place)))
-    sum_pn[owner_r, [place[pair] for pair in pairs]] = 1
-    profile_ng = contexts.input_cg[contexts.positions(singles.cell_line)]
-    return Rows(singles, sum_pn, features.transform(singles).astype(np.float64), features.blocks, profile_ng)
-
-
-def covariances(
-    x: Rows, y: Rows, width_b: np.ndarray, wanted: tuple[str, ...] | None = None
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the name and the [rows of x, rows of y] matrix of every kernel that is wanted (by default of all).
-
-    Kernels of pairs are exactly 0 wherever one side has a single target.
-    """
-
-    def is_wanted(name: str) -> bool:
-        return wanted is None or name in wanted
-
-    line_x, line_y = x.singles.cell_line, y.singles.cell_line
-    same_line = line_x[:, None] == line_y
-    mode_x, mode_y = (np.array([action.mode for action in rows.singles.actions], dtype=int) for rows in (x, y))
-    same_mode = mode_x[:, None] == mode_y
-    target_x, target_y = (
-        np.array([action.targets[0] for action in rows.singles.actions], dtype=object) for rows in (x, y)
-    )
-    same_target = (target_x[:, None] == target_y) & same_mode
-    dose_x, dose_y = (np.array([np.log1p(action.dose) for action in rows.singles.actions]) for rows in (x, y))
-    item_nn = {"all": np.ones(same_line.shape)}
-    for at, (block, columns) in enumerate(x.blocks.items()):
-        if width_b[at] > 0:
-            a, b = x.x_nf[:, columns], y.x_nf[:, columns]
-            item_nn[f"{block} near"] = np.exp(-squared_distances(a, b) / width_b[at]) * same_mode
-            item_nn[f"{block} alike"] = cosines(a, b) * same_mode
-    item_nn["target"] = same_target.astype(np.float64)
-    item_nn["target and dose"] = same_target * np.exp(-((dose_x[:, None] - dose_y) ** 2) / 2)
-    for name, kernel_nn in item_nn.items():
-        if is_wanted(name):
-            yield name, x.sum_pn @ kernel_nn @ y.sum_pn.T
-        if is_wanted(f"{name}, line"):
-            yield f"{name}, line", x.sum_pn @ (kernel_nn * same_line) @ y.sum_pn.T
-    if width_b[-1] > 0:
-        near_nn = np.exp(-squared_distances(x.profile_ng, y.profile_ng) / width_b[-1])
-        for name in ("all", "target"):
-            if is_wanted(f"{name}, context"):
-                yield f"{name}, context", x.sum_pn @ (item_nn[name] * near_nn) @ y.sum_pn.T
-    both_pp = (x.sum_pn.sum(axis=1) > 1)[:, None] & (y.sum_pn.sum(axis=1) > 1)
-    if both_pp.any():
-        similar = [kernel for name, kernel in item_nn.items() if name.endswith((" near", " alike"))]
-        pair_nn = {"pairs": item_nn["all"], "same pair": item_nn["target"], "own pair": item_nn["target"] * same_line}
-        if similar:
-            pair_nn["similar pairs"] = np.mean(similar, axis=0)
-        for name, kernel_nn in pair_nn.items():
-            if is_wanted(name):
-                yield name, _of_pairs(x, kernel_nn, y) * both_pp
-
-
-def _of_pairs(x: Rows, item_nn: np.ndarray, y: Rows) -> np.ndarray:
-    """Kernel of sums over unordered pairs, sum over a != b and c != d of k(a, c) k(b, d) / 2, by inclusion-exclusion."""
-    left_pn, right_np = x.sum_pn @ item_nn, item_nn @ y.sum_pn.T
-    diagonal_pp = left_pn**2 @ y.sum_pn.T + x.sum_pn @ right_np**2 - x.sum_pn @ item_nn**2 @ y.sum_pn.T
-    return ((left_pn @ y.sum_pn.T) ** 2 - diagonal_pp) / 2
+    train = Conditions(np.array(fitted.lines, dtype=object), fitted.actions, fitted.features.contexts)
+    smooth_pp = weighted_sum(make_rows(train, fitted.features), fitted.rows, fitted.width_b, fitted._weights(True))
+    said_pg = smooth_pp @ fitted.basis_pg
+    value_r, vector_pr = top_eigen((said_pg @ said_pg.T).astype(np.float64), len(said_pg))
+    if len(value_r) == 0:
+        return fitted
+    keep = 1 + int(np.searchsorted(np.cumsum(value_r), (1 - LEFT_OUT) * value_r.sum()))
+    smooth_rg = (vector_pr[:, :keep] / np.sqrt(value_r[:keep])).T.astype(np.float32) @ said_pg
+    return replace(fitted, code_pr=fitted.basis_pg @ smooth_rg.T, smooth_rg=smooth_rg)
 
 
 def fit_gp(
@@ -239,7 +183,8 @@ def _widths(rows: Rows, context: bool) -> np.ndarray:
 
     # Mode and dose have kernels of their own.
     widths = [0.0 if block == "action" else median(rows.x_nf[:, columns]) for block, columns in rows.blocks.items()]
-    return np.array([*widths, median(np.unique(rows.profile_ng, axis=0)) if context else 0.0])
+    profiles = np.unique(rows.profile_lg[np.unique(rows.profile_n)], axis=0)
+    return np.array([*widths, median(profiles) if context else 0.0])
 
 
 def _different(kernels: Iterator[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:

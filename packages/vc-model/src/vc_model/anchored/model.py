@@ -15,13 +15,13 @@ from vc_model.anchored.direct import DirectEffect, fit_direct
 from vc_model.anchored.dose import DoseGate, fit_dose
 from vc_model.anchored.ensemble import Ensemble, fit_members, make_ensemble
 from vc_model.anchored.gate import fit_gate
-from vc_model.anchored.gp import GaussianProcess, GPConfig, fit_gp
+from vc_model.anchored.gp import GaussianProcess, GPConfig, fit_gp, shorten
 from vc_model.anchored.residual import Residual, ResidualConfig, train_residuals
 from vc_model.anchored.stack import Stack, fit_stack
 from vc_model.baselines import effect_factories
 from vc_model.baselines.singles import noise_weights
 from vc_model.denoise import Denoised, denoise, shift_of
-from vc_model.effect import Effect
+from vc_model.effect import Effect, combine, mean_square
 from vc_model.folds import (
     BINS,
     Fold,
@@ -111,21 +111,16 @@ class FittedAnchored:
     shift_cg: np.ndarray
     support: Support
 
-    def predict(self, conditions: Conditions, *, epistemic: bool = True) -> Prediction:
-        """Predict effects, profiles, variances, and whether the training data speak about the question.
-
-        Args:
-            conditions: What to predict.
-            epistemic: Whether the epistemic part of the variance is wanted; it is most of the work.
-        """
+    def predict(self, conditions: Conditions) -> Prediction:
+        """Predict effects, profiles, variances, and whether the training data speak about the question."""
         contexts = conditions.contexts_or(self.contexts)
         bin_q = self.stack.known.bins(conditions)
-        delta_qg, epistemic_qg = self.stack.predict(conditions) if epistemic else (self.stack.delta(conditions), None)
+        parts, *doubts = self.stack.parts_and_doubts(conditions)
+        delta_qg, doubt_q = combine([(1.0, parts)], conditions), mean_square(doubts, conditions)
+        factor_q = np.ones(len(conditions), np.float32) if self.dose is None else self.dose.factor(conditions)
         if self.dose is not None:
-            factor_q1 = self.dose.factor(conditions)[:, None]
-            delta_qg *= factor_q1
-            if epistemic_qg is not None:
-                epistemic_qg *= factor_q1**2
+            delta_qg *= factor_q[:, None]
+            doubt_q *= factor_q**2
         gate_q2 = self.gate_b2[bin_q]
         if self.residual is not None and gate_q2.any():
             # Conditions whose gates are shut keep the stack's numbers to the bit.
@@ -134,21 +129,25 @@ class FittedAnchored:
             delta_qg[at] += gate_q2[at, :1] * r1_qg + gate_q2[at, 1:] * r2_qg
         if self.direct is not None:
             delta_qg = self.direct.apply(delta_qg, conditions, contexts, bin_q)
-        doubt_q = None if epistemic_qg is None else epistemic_qg.mean(axis=1)
-        var_qg = self.spread.variance(bin_q, delta_qg, doubt_q)
-        if epistemic_qg is not None:
+
+        def doubt() -> np.ndarray:
+            epistemic_qg = np.zeros_like(delta_qg)
+            for change in doubts:
+                said_qg = combine([(factor_q, change)], conditions)
+                epistemic_qg += np.square(said_qg, out=said_qg)
             if self.ensemble is not None:
                 epistemic_qg += self.ensemble.variance(conditions)
-            np.minimum(epistemic_qg, var_qg, out=epistemic_qg)
+            return epistemic_qg
+
         return make_prediction(
             conditions,
             np.maximum(contexts.base_cg + shift_of(contexts, self.contexts, self.shift_cg), 0),
             contexts,
             delta_qg,
-            var_qg,
+            self.spread.variance(bin_q, delta_qg, doubt_q),
             self.spread.conformal,
             bin_q,
-            epistemic_qg=epistemic_qg,
+            doubt=doubt,
             supported_q=self.support.covers(conditions),
         )
 
@@ -241,6 +240,8 @@ def _fit_anchors(
     if config.gp is not None:
         factories["gp"] = partial(fit_gp, config=config.gp, pool=False, start=start)
     oof = out_of_fold(factories, train, all_folds(train, config.n_folds, config.seed), progress="anchors")
+    if start is not None:
+        fitted["gp"] = shorten(start)
     return oof, fitted, fit_members(train, partial(fit, start=start), config.members, config.seed)
 
 

@@ -8,12 +8,14 @@ too: it is what the training set does not say about how to weigh the anchors.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.optimize import nnls
 
 from vc_model.baselines.singles import noise_weights
-from vc_model.effect import BasisEffect, Effect, combine
+from vc_model.effect import BasisEffect, Effect, Parts, Weights, scale_rows, sum_by_owner
 from vc_model.folds import BINS, KnownActions, OutOfFold, known_actions, target_groups
 from vc_model.spread import FALLBACK
 from vc_model.table import Action, Conditions, EffectTable
@@ -31,14 +33,17 @@ class MeasuredEffect(BasisEffect):
     basis_rg: np.ndarray
     pairs: tuple[tuple[str, Action], ...]
 
-    def weigh(self, conditions: Conditions) -> np.ndarray:
+    def weigh(self, conditions: Conditions) -> Weights:
         """A one for the row of each known condition."""
-        row_of = {pair: row for row, pair in enumerate(self.pairs)}
-        weight_qp = np.zeros((len(conditions), len(self.pairs)), dtype=np.float32)
-        for q, pair in enumerate(zip(conditions.cell_line.tolist(), conditions.actions, strict=True)):
-            if pair in row_of:
-                weight_qp[q, row_of[pair]] = 1
-        return weight_qp
+        pairs = zip(conditions.cell_line.tolist(), conditions.actions, strict=True)
+        row_q = np.array([self._row_of.get(pair, -1) for pair in pairs], dtype=np.int64)
+        at = np.flatnonzero(row_q >= 0)
+        shape = (len(conditions), len(self.pairs))
+        return sp.csr_array((np.ones(len(at), dtype=np.float32), (at, row_q[at])), shape=shape)
+
+    @cached_property
+    def _row_of(self) -> dict[tuple[str, Action], int]:
+        return {pair: row for row, pair in enumerate(self.pairs)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,21 +67,13 @@ class Stack(Effect):
     doubt_kbj: np.ndarray
     whole_b: np.ndarray
 
-    def parts(self, conditions: Conditions) -> list[tuple[np.ndarray, np.ndarray]]:
+    def parts(self, conditions: Conditions) -> Parts:
         """The weighted parts of all anchors."""
-        return self._parts(conditions, self.weight_bj[None])[0]
+        return self.parts_and_doubts(conditions, doubts=False)[0]
 
-    def predict(self, conditions: Conditions) -> tuple[np.ndarray, np.ndarray]:
-        """The effect and its variance over the draws of the weights, both [q, g] float32."""
-        weight_kbj = np.concatenate([self.weight_bj[None], self.doubt_kbj])
-        delta_qg, *doubts = (combine([(1.0, parts)], conditions) for parts in self._parts(conditions, weight_kbj))
-        variance_qg = np.zeros_like(delta_qg)
-        for doubt_qg in doubts:
-            variance_qg += np.square(doubt_qg, out=doubt_qg)
-        return delta_qg, variance_qg
-
-    def _parts(self, conditions: Conditions, weight_kbj: np.ndarray) -> list[list[tuple[np.ndarray, np.ndarray]]]:
-        """Parts of k stacks that share their anchors; each anchor is asked once."""
+    def parts_and_doubts(self, conditions: Conditions, *, doubts: bool = True) -> list[Parts]:
+        """Parts of the stack, and of its change along each direction of the draws; each anchor is asked once."""
+        weight_kbj = np.concatenate([self.weight_bj[None], self.doubt_kbj]) if doubts else self.weight_bj[None]
         bin_q = self.known.bins(conditions)
         whole_q = self.whole_b[bin_q]
         gathered = self._weighted(conditions, bin_q, whole_q, weight_kbj)
@@ -86,25 +83,22 @@ class Stack(Effect):
         owner_r = np.flatnonzero(~whole_q)[owner_r]
         summed = self._weighted(singles, self.known.bins(singles), np.ones(len(singles), dtype=bool), weight_kbj)
         for parts, more in zip(gathered, summed, strict=True):
-            for weight_rn, basis_ng in more:
-                total_qn = np.zeros((len(conditions), weight_rn.shape[1]), dtype=np.float32)
-                np.add.at(total_qn, owner_r, weight_rn)
-                parts.append((total_qn, basis_ng))
+            parts += [(sum_by_owner(weight_rn, owner_r, len(conditions)), basis_ng) for weight_rn, basis_ng in more]
         return gathered
 
     def _weighted(
         self, conditions: Conditions, bin_q: np.ndarray, use_q: np.ndarray, weight_kbj: np.ndarray
-    ) -> list[list[tuple[np.ndarray, np.ndarray]]]:
-        gathered = [[] for _ in weight_kbj]
+    ) -> list[Parts]:
+        gathered: list[Parts] = [[] for _ in weight_kbj]
         for at, anchor in enumerate(self.anchors):
             factor_kq = np.where(use_q, weight_kbj[:, bin_q, at], 0).astype(np.float32)
             if not factor_kq.any():
                 continue
             parts = anchor.parts(conditions)
             for factor_q, own in zip(factor_kq, gathered, strict=True):
-                own += [(factor_q[:, None] * weight_qn, basis_ng) for weight_qn, basis_ng in parts]
+                own += [(scale_rows(weight_qn, factor_q), basis_ng) for weight_qn, basis_ng in parts]
         basis_ng = self.anchors[-1].basis_rg
-        nothing = [(np.zeros((len(conditions), len(basis_ng)), np.float32), basis_ng)]
+        nothing = [(sp.csr_array((len(conditions), len(basis_ng)), dtype=np.float32), basis_ng)]
         return [own or list(nothing) for own in gathered]
 
 

@@ -1,12 +1,14 @@
 """Combinations as sums of measured single effects, the baseline that is hard to beat on double perturbations."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.optimize import nnls
 
 from vc_model.baselines.lowrank import LowRank, fit_lowrank_ridge
-from vc_model.effect import Effect, sum_by_owner
+from vc_model.effect import Effect, Parts, sum_by_owner
 from vc_model.table import Action, Conditions, EffectTable
 
 
@@ -30,25 +32,28 @@ class Additive(Effect):
     missing: LowRank
     scale_2: np.ndarray
 
-    def parts(self, conditions: Conditions) -> list[tuple[np.ndarray, np.ndarray]]:
+    def parts(self, conditions: Conditions) -> Parts:
         """Weights of measured effects, and of the basis that predicts missing ones."""
         owner_r, singles = conditions.components()
-        row_of = {pair: row for row, pair in enumerate(zip(self.lines, self.actions, strict=True))}
         pairs = zip(singles.cell_line.tolist(), singles.actions, strict=True)
-        row_r = np.array([row_of.get(pair, -1) for pair in pairs], dtype=np.int64)
+        row_r = np.array([self._row_of.get(pair, -1) for pair in pairs], dtype=np.int64)
         known_r = row_r >= 0
-        own_rp = np.zeros((len(singles), len(self.lines)), dtype=np.float32)
-        own_rp[np.flatnonzero(known_r), row_r[known_r]] = 1
         other_rk = np.where(known_r[:, None], 0, self.missing.weigh(singles))
         combined_r = conditions.sizes[owner_r] > 1
         norm_r = np.where(known_r, self.norm_p[row_r], 0)
         guessed = np.flatnonzero(~known_r & combined_r)
         norm_r[guessed] = np.linalg.norm(other_rk[guessed] @ self.missing.basis_rg, axis=1)
-        scale_r1 = np.where(combined_r, np.where(_is_largest(owner_r, norm_r), *self.scale_2), 1)[:, None]
+        scale_r = np.where(combined_r, np.where(_is_largest(owner_r, norm_r), *self.scale_2), 1)
+        at = np.flatnonzero(known_r)
+        own_rp = sp.csr_array((scale_r[at], (at, row_r[at])), shape=(len(singles), len(self.lines)))
         return [
-            (sum_by_owner(own_rp * scale_r1, owner_r, len(conditions)), self.basis_pg),
-            (sum_by_owner(other_rk * scale_r1, owner_r, len(conditions)), self.missing.basis_rg),
+            (sum_by_owner(own_rp, owner_r, len(conditions)), self.basis_pg),
+            (sum_by_owner(other_rk * scale_r[:, None], owner_r, len(conditions)), self.missing.basis_rg),
         ]
+
+    @cached_property
+    def _row_of(self) -> dict[tuple[str, Action], int]:
+        return {pair: row for row, pair in enumerate(zip(self.lines, self.actions, strict=True))}
 
 
 def fit_additive(table: EffectTable) -> Effect:

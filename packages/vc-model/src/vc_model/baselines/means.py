@@ -5,10 +5,12 @@ All are weighted sums of training effects, so each fitted one is a rule that giv
 
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import scipy.sparse as sp
 
-from vc_model.effect import BasisEffect, Effect, line_rows, line_weights
+from vc_model.effect import BasisEffect, Effect, Parts, Weights, line_rows, line_weights, sum_by_owner
 from vc_model.table import Action, Conditions, EffectTable
 
 N_DIRECTIONS = 256  # Gaussian directions that random effects are mixed from
@@ -49,29 +51,38 @@ class SeenEffect(Effect):
     other_1g: np.ndarray
     sum_components: bool
 
-    def parts(self, conditions: Conditions) -> list[tuple[np.ndarray, np.ndarray]]:
+    def parts(self, conditions: Conditions) -> Parts:
         """Average of matching rows: the same action, else the same targets and mode at any dose."""
         weight_qp, other_q1 = self._weigh(conditions)
         return [(weight_qp, self.basis_rg), (other_q1, self.other_1g)]
 
-    def _weigh(self, conditions: Conditions) -> tuple[np.ndarray, np.ndarray]:
+    @cached_property
+    def _rows_of(self) -> tuple[dict[Action, list[int]], dict[tuple[tuple[str, ...], int], list[int]]]:
         exact: dict[Action, list[int]] = {}
         alike: dict[tuple[tuple[str, ...], int], list[int]] = {}
         for row, action in enumerate(self.actions):
             exact.setdefault(action, []).append(row)
             alike.setdefault((action.targets, action.mode), []).append(row)
-        weight_qp = np.zeros((len(conditions), len(self.actions)), dtype=np.float32)
-        other_q1 = np.zeros((len(conditions), 1), dtype=np.float32)
-        for q, action in enumerate(conditions.actions):
-            rows = exact.get(action) or alike.get((action.targets, action.mode))
-            if rows:
-                weight_qp[q, rows] = self.weight_p[rows] / self.weight_p[rows].sum()
-            elif self.sum_components and len(action.targets) > 1:
-                parts = Conditions(conditions.cell_line[[q]], (action,)).components()[1]
-                weight_rp, other_r1 = self._weigh(parts)
-                weight_qp[q], other_q1[q] = weight_rp.sum(axis=0), other_r1.sum()
-            else:
-                other_q1[q] = 1
+        return exact, alike
+
+    def _weigh(self, conditions: Conditions) -> tuple[Weights, np.ndarray]:
+        exact, alike = self._rows_of
+        found = [exact.get(action) or alike.get((action.targets, action.mode)) or [] for action in conditions.actions]
+        owner = np.repeat(np.arange(len(found)), [len(rows) for rows in found])
+        row = np.array([row for rows in found for row in rows], dtype=np.int64)
+        share = np.concatenate(
+            [np.zeros(0), *(self.weight_p[rows] / self.weight_p[rows].sum() for rows in found if rows)]
+        )
+        shape = (len(conditions), len(self.actions))
+        weight_qp = sp.csr_array((share.astype(np.float32), (owner, row)), shape=shape)
+        other_q1 = np.array([not rows for rows in found], dtype=np.float32)[:, None]
+        summed = np.flatnonzero((other_q1[:, 0] > 0) & (conditions.sizes > 1)) if self.sum_components else []
+        if len(summed):
+            other_q1[summed] = 0
+            owner_r, parts = conditions.subset(summed).components()
+            weight_rp, other_r1 = self._weigh(parts)
+            weight_qp = weight_qp + sum_by_owner(weight_rp, summed[owner_r], len(conditions))
+            np.add.at(other_q1, summed[owner_r], other_r1)
         return weight_qp, other_q1
 
 
