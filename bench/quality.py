@@ -3,17 +3,23 @@
     uv run python bench/quality.py ../shared/data/single_cell/norman2019_k562_crispra_500g.h5ad docs/log
     uv run python bench/quality.py ../shared/data/single_cell/kang2018_pbmc_ifnb.h5ad docs/log --recipe by_cell_line
     uv run python bench/quality.py simulated:small:hard docs/log --world-seed 1
+    uv run python bench/quality.py ../shared/data/bulk_and_de/macpie_drugseq_mcf10a_1000g.h5ad docs/log --recipe by_scaffold
 
-Each split holds out perturbations (or one cell line after the other); all models see the same training conditions. The
+Files of profiles that are no counts (L1000) are read by `quality_profiles.py`, which knows their spaces. Each split holds out perturbations (or one cell line after the other); all models see the same training conditions. The
 model runs with several seeds, whose scores are averaged condition by condition. Differences are paired by condition and
 resampled by perturbation. Nothing is chosen by its value: every baseline and every metric below is on the page.
 """
 
 import argparse
+import json
 import os
+import shlex
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small decompositions wait for threads longer than they work
@@ -21,7 +27,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small decompositions wait 
 import anndata
 import numpy as np
 import pandas as pd
-from quality_gates import as_table, best_on_validation, judge, summary
+import quality_profiles as profiles
+from quality_gates import Names, as_table, best_on_validation, judge, summary
 from tqdm import tqdm
 from vc_data import split as splitting
 from vc_data.columns import Columns
@@ -32,17 +39,18 @@ from vc_eval import calibration, ceiling
 from vc_eval.bootstrap import cluster_means, cluster_weights, interval
 from vc_eval.contracts import read_screen, read_splits
 from vc_eval.evaluate import profile_scores
-from vc_eval.metrics import get_metric
+from vc_eval.metrics import expression, get_metric
 from vc_eval.prediction import Predicted
 from vc_eval.truth import make_truth, measured_genes, test_lines
 from vc_featurize.bank import write_features
+from vc_featurize.compound import compound_features
 from vc_featurize.geneset import geneset_features
 from vc_model.anchored import Anchored, AnchoredConfig
 from vc_model.anchored.gp import GPConfig
 from vc_model.baselines import BASELINES, effect_factories
 from vc_model.models import fit_models
 from vc_model.pseudobulk import load_tables
-from vc_model.table import Conditions
+from vc_model.table import Action, Conditions
 
 METRICS = {
     "pearson_delta": ("Pearson delta", 1),
@@ -60,16 +68,19 @@ LADDER = {
     "+ Gaussian process": replace(BARE, gp=GPConfig(pairs=False, context=False)),
     "+ its pairs": replace(BARE, gp=GPConfig(context=False)),
     "+ its similar lines": replace(BARE, gp=GPConfig()),
-    "+ gene sets": replace(BARE, gp=GPConfig()),
+    "+ features": replace(BARE, gp=GPConfig()),
     "+ perturbed gene": replace(BARE, gp=GPConfig(), direct=True),
     f"+ residual, ensemble = {MODEL}": AnchoredConfig(),
 }
 FINAL = f"+ residual, ensemble = {MODEL}"
-WITHOUT_BANK = tuple(LADDER)[: tuple(LADDER).index("+ gene sets")]
+WITHOUT_BANK = tuple(LADDER)[: tuple(LADDER).index("+ features")]
 MEAN = "denoised mean"
 MEAN_CONFIG = replace(BARE, anchors=("mean_effect",))
 NULL = "null: shuffled labels"
+NAMELESS = "nameless conditions"  # the estimator of the null run where nothing tells conditions apart
+ORACLE = "true effect"
 SPLIT_HALF = "split_half"
+KEYS = ["split", "cell_line", "perturbation"]
 N_BOOT = 2000
 
 
@@ -84,8 +95,12 @@ def prepare(source: str, folder: Path, args: argparse.Namespace) -> tuple[Path, 
     options = ConvertOptions(columns=Columns(cell_line=args.cell_line), dataset=name_of(source), seed=0)
     screen_fpath = convert(fpath, folder / "screen.zarr", options).path
     screen = read_source(screen_fpath)
-    features_fpath = None
-    if genesets is not None:
+    features_fpath, structures = None, {}
+    if args.recipe == "by_scaffold":
+        structures = profiles.read_smiles(anndata.read_h5ad(fpath, backed="r").obs)
+        bank = compound_features(list(structures), list(structures.values()))
+        features_fpath = write_features(folder / "features.zarr", bank, config={})
+    elif genesets is not None:
         labels = screen.obs["target"].astype(str).unique()
         targets = sorted({target for label in labels for target in label.split("+")} - {"control"})
         features_fpath = write_features(folder / "features.zarr", geneset_features(genesets, targets), config={})
@@ -95,8 +110,10 @@ def prepare(source: str, folder: Path, args: argparse.Namespace) -> tuple[Path, 
     for seed in range(len(lines) if args.recipe == "by_cell_line" else args.splits):
         if args.recipe == "by_cell_line":
             made = splitting.by_cell_line(screen, test_lines=[lines[seed]], seed=seed)
+        elif args.recipe == "by_scaffold":
+            made = splitting.by_scaffold(screen, structures, seed=seed, test=args.test, min_cells=args.min_cells)
         else:
-            made = splitting.by_perturbation(screen, seed=seed, test=args.test)
+            made = splitting.by_perturbation(screen, seed=seed, test=args.test, min_cells=args.min_cells)
         fpaths.append(folder / f"split-{seed}.json")
         splitting.write_splits(made, fpaths[-1], parents={})
     return screen_fpath, features_fpath, fpaths
@@ -126,6 +143,26 @@ def shuffle_labels(train, seed: int):
     return replace(train, conditions=conditions, _memo={})
 
 
+class Nameless:
+    """A fitted model that is asked about conditions of unknown names: it can use their line and number of targets."""
+
+    def __init__(self, fitted) -> None:
+        self.fitted = fitted
+
+    def predict(self, conditions: Conditions):
+        """Predict, whatever the conditions are called."""
+        return self.fitted.predict(forget_names(conditions, "asked"))
+
+
+def forget_names(conditions: Conditions, prefix: str) -> Conditions:
+    """The same conditions, every target under a name of its own that nothing else has."""
+    actions = tuple(
+        Action(tuple(f"{prefix} {row}.{at}" for at in range(len(action.targets))), action.mode, action.dose)
+        for row, action in enumerate(conditions.actions)
+    )
+    return Conditions(conditions.cell_line, actions, conditions.contexts, conditions.perturbation)
+
+
 def fit_all(train, seeds: int):
     """Yield (name, seed, fitted, seconds) of baselines, ladder and null run."""
     start = time.process_time()
@@ -140,7 +177,26 @@ def fit_all(train, seeds: int):
             model = Anchored(replace(config, seed=seed)).fit(table)
             yield name, seed, model, time.process_time() - start
     yield MEAN, 0, Anchored(MEAN_CONFIG).fit(train), 0.0
-    yield NULL, 0, Anchored(LADDER["+ perturbed gene"]).fit(shuffle_labels(train, 0)), 0.0
+    config = LADDER["+ perturbed gene"]
+    for seed in range(seeds):
+        yield NULL, seed, Anchored(config).fit(shuffle_labels(train, seed)), 0.0
+    nameless = replace(train, conditions=forget_names(train.conditions, "trained"), bank=None, _memo={})
+    yield NAMELESS, 0, Nameless(Anchored(config).fit(nameless)), 0.0
+
+
+def scores_of(predicted: Predicted, truth, size_p: np.ndarray) -> dict[str, np.ndarray]:
+    """Every metric per condition, and the correlation with what was predicted for others of the same number of targets."""
+    values = {name: value for name, value in profile_scores(predicted, truth).items() if name in METRICS}
+    keep_pg = ~truth.excluded_pg
+    sum_p, n_p = np.zeros(len(size_p)), np.zeros(len(size_p))
+    for shift in range(1, len(size_p)):
+        other_p = np.roll(np.arange(len(size_p)), shift)
+        r_p = expression.pearson(predicted.delta_pg[other_p], truth.effects.delta_pg, keep_pg)
+        use_p = (size_p == size_p[other_p]) & np.isfinite(r_p)
+        sum_p += np.where(use_p, r_p, 0)
+        n_p += use_p
+    values["pearson_other"] = np.divide(sum_p, n_p, out=np.full(len(n_p), np.nan), where=n_p > 0)
+    return values
 
 
 def score(prediction, conditions: Conditions, genes: tuple[str, ...], truths) -> pd.DataFrame:
@@ -153,7 +209,7 @@ def score(prediction, conditions: Conditions, genes: tuple[str, ...], truths) ->
         at = np.ix_(rows, np.array([column_of[gene] for gene in truth.genes]))
         mean_pg, base_pg = (part[at].astype(np.float64) for part in (prediction.mean_pg, prediction.base_pg))
         predicted = Predicted(profile_pg=mean_pg, control_g=base_pg[0], delta_pg=mean_pg - base_pg, sd_pg=None)
-        values = {name: value for name, value in profile_scores(predicted, truth).items() if name in METRICS}
+        values = scores_of(predicted, truth, conditions.sizes[rows])
         sd_pg, keep_pg = np.sqrt(prediction.var_pg[at]), ~truth.excluded_pg
         widths = [prediction.conformal.width(prediction.table_p[rows], level) for level in calibration.LEVELS]
         inside = calibration.coverage(
@@ -165,70 +221,128 @@ def score(prediction, conditions: Conditions, genes: tuple[str, ...], truths) ->
     return pd.concat(frames)
 
 
+def score_references(truths, effects: anndata.AnnData | None) -> list[pd.DataFrame]:
+    """What half the cells say of the others, and what the simulator's true effects would score."""
+    frames = []
+    for truth in truths:
+        key = {"cell_line": truth.cell_line, "perturbation": truth.perturbations}
+        if hasattr(truth, "cells"):
+            halves = ceiling.split_half(truth, {}, seed=0, n_repeats=5, n_des=0)
+            values = {name: value for name, value in halves.items() if name in METRICS}
+            frames.append(pd.DataFrame({**key, **values, "model": SPLIT_HALF}))
+        if effects is not None:
+            labels = [f"{truth.cell_line}|{name}" for name in truth.perturbations]
+            delta_pg = np.asarray(effects[labels, list(truth.genes)].X, np.float64)
+            control_g = truth.effects.control_g
+            predicted = Predicted(profile_pg=control_g + delta_pg, control_g=control_g, delta_pg=delta_pg, sd_pg=None)
+            values = scores_of(predicted, truth, np.ones(len(labels), int))
+            frames.append(pd.DataFrame({**key, **values, "model": ORACLE}))
+    return frames
+
+
+def tables_of(source: str, args: argparse.Namespace, folder: Path):
+    """Yield the training table, the held-out conditions and their truths of every split."""
+    if profiles.is_known(source):
+        yield from profiles.tables(Path(source), args.splits, args.test)
+        return
+    screen_fpath, features_fpath, fpaths = prepare(source, folder, args)
+    screen = read_screen(screen_fpath)
+    genes = measured_genes(screen)
+    for fpath in fpaths:
+        train, _, test = load_tables(screen_fpath, fpath, features_fpath)
+        splits = read_splits(fpath, screen)
+        yield train, test, [make_truth(screen, splits, line, genes) for line in test_lines(splits)]
+
+
 def run(source: str, args: argparse.Namespace) -> tuple[pd.DataFrame, dict]:
     """Scores of every model on every split, and facts about the run."""
-    scores, seconds, sizes, validation = [], [], [], []
+    scores, seconds, sizes, validation, started = [], [], [], [], time.time()
+    commit = _git("rev-parse", "--short", "HEAD")
+    commit += " with local changes" if _git("diff", "HEAD", "--stat", "--", "bench", "packages") else ""
     with tempfile.TemporaryDirectory() as name:
-        screen_fpath, features_fpath, fpaths = prepare(source, Path(name), args)
-        screen = read_screen(screen_fpath)
-        genes = measured_genes(screen)
-        for at, fpath in enumerate(tqdm(fpaths, desc=name_of(source))):
-            train, _, test = load_tables(screen_fpath, fpath, features_fpath)
-            splits = read_splits(fpath, screen)
-            truths = [make_truth(screen, splits, line, genes) for line in test_lines(splits)]
+        effects = None
+        for at, (train, test, truths) in enumerate(tqdm(tables_of(source, args, Path(name)), desc=name_of(source))):
+            if source.startswith("simulated:"):
+                effects = anndata.read_h5ad(Path(name) / "simulated" / "truth.h5ad")
             sizes.append((len(train), len(test)))
             validation.append(best_on_validation(train, test, effect_factories(list(BASELINES))))
             for model, seed, fitted, cpu in fit_all(train, args.seeds):
                 frame = score(fitted.predict(test), test, train.genes, truths)
                 scores.append(frame.assign(split=at, model=model, seed=seed))
                 seconds.append((model, cpu))
-            for truth in truths:
-                halves = ceiling.split_half(truth, {}, seed=0, n_repeats=5, n_des=0)
-                values = {name: value for name, value in halves.items() if name in METRICS}
-                frame = pd.DataFrame({"cell_line": truth.cell_line, "perturbation": truth.perturbations, **values})
-                scores.append(frame.assign(split=at, model=SPLIT_HALF, seed=0))
+            scores += [frame.assign(split=at, seed=0) for frame in score_references(truths, effects)]
         scores = pd.concat(scores, ignore_index=True)
-        if source.startswith("simulated:"):
-            synergy = anndata.read_h5ad(Path(name) / "simulated" / "truth.h5ad").obs["synergy"].astype(float)
+        if effects is not None:
+            synergy = effects.obs["synergy"].astype(float)
             scores["synergy"] = (scores["cell_line"] + "|" + scores["perturbation"]).map(synergy)
-    facts = {"sizes": sizes, "genes": len(genes), "seconds": pd.DataFrame(seconds, columns=["model", "cpu"])}
-    facts["shuffled"] = bool((pd.Series(train.conditions.cell_line).value_counts() > 1).any())
-    facts["validation"] = sum(validation) / len(validation)
+    facts = {
+        "sizes": sizes,
+        "genes": len(train.genes),
+        "seconds": pd.DataFrame(seconds, columns=["model", "cpu"]).groupby("model")["cpu"].mean().to_dict(),
+        "shuffled": bool((pd.Series(train.conditions.cell_line).value_counts() > 1).any()),
+        "validation": (sum(validation) / len(validation)).to_dict(),
+        "space": profiles.space_of(source),
+        "seeds": args.seeds,
+        "command": shlex.join(["uv", "run", "python", "bench/quality.py", *_argv()]),
+        "commit": commit,
+        "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "minutes": (time.time() - started) / 60,
+    }
     return scores, facts
+
+
+def _argv() -> list[str]:
+    """The arguments as given, without where the scores were kept."""
+    given = sys.argv[1:]
+    if "--keep" in given:
+        at = given.index("--keep")
+        del given[at : at + 2]
+    return given
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def resampled(difference: np.ndarray, index: pd.MultiIndex) -> tuple[float, float, float]:
+    """Mean of a quantity per condition and its 95 % interval, resampled by perturbation."""
+    units = ["perturbation", "cell_line"] if index.get_level_values("perturbation").nunique() < 3 else ["perturbation"]
+    cluster, names = pd.factorize(pd.MultiIndex.from_frame(index.to_frame(index=False)[units]), sort=True)
+    means = cluster_means(difference[:, None], cluster, cluster_weights(len(names), N_BOOT, 0))
+    lower, upper = interval(means.point, means.draws, len(names))
+    return float(means.point[0]), float(lower[0]), float(upper[0])
 
 
 def compare(scores: pd.DataFrame, metric: str, first: str, second: str) -> tuple[float, float, float, int]:
     """Mean paired gain of the second over the first (positive: better), its 95 % interval, and the conditions."""
-    keys = ["split", "cell_line", "perturbation"]
-    wide = scores.groupby([*keys, "model"])[metric].mean().unstack("model")[[first, second]].dropna()
+    wide = scores.groupby([*KEYS, "model"])[metric].mean().unstack("model").reindex(columns=[first, second]).dropna()
     if wide.empty:
         return np.nan, np.nan, np.nan, 0
     gain = get_metric(metric).gain
-    difference = gain(wide[second].to_numpy()) - gain(wide[first].to_numpy())
-    units = (
-        ["perturbation", "cell_line"] if wide.index.get_level_values("perturbation").nunique() < 3 else ["perturbation"]
-    )
-    cluster, names = pd.factorize(pd.MultiIndex.from_frame(wide.index.to_frame(index=False)[units]), sort=True)
-    means = cluster_means(difference[:, None], cluster, cluster_weights(len(names), N_BOOT, 0))
-    lower, upper = interval(means.point, means.draws, len(names))
-    return float(means.point[0]), float(lower[0]), float(upper[0]), len(wide)
+    return *resampled(gain(wide[second].to_numpy()) - gain(wide[first].to_numpy()), wide.index), len(wide)
 
 
-def page(source: str, scores: pd.DataFrame, facts: dict, args: argparse.Namespace) -> str:
+def page(source: str, scores: pd.DataFrame, facts: dict) -> str:
     """The page of one screen."""
     final = FINAL
-    models = [*LADDER, *BASELINES, MEAN, NULL, SPLIT_HALF]
+    models = [
+        *LADDER,
+        *BASELINES,
+        MEAN,
+        NULL,
+        NAMELESS,
+        *(m for m in (SPLIT_HALF, ORACLE) if m in set(scores["model"])),
+    ]
     mean = scores.groupby("model")[list(METRICS)].mean()
-    command = f"uv run python bench/quality.py {Path(source).name} docs/log --recipe {args.recipe}"
-    if source.startswith("simulated:"):
-        command += f" --world-seed {args.world_seed}"
     trains, tests = zip(*facts["sizes"], strict=True)
     text = [
         f"# Quality on {name_of(source)}",
         "",
-        f"`{command}`: {len(trains)} splits, {args.seeds} seeds, {min(trains)}-{max(trains)} training and "
-        f"{min(tests)}-{max(tests)} held-out conditions, {facts['genes']} genes. Profiles are compared with the means of the "
-        "held-out cells, deltas against controls that no model saw.",
+        f"`{facts['command']}`",
+        "",
+        f"{len(trains)} splits, {facts['seeds']} seeds of the model and shuffles of the null run, {min(trains)}-{max(trains)} "
+        f"training and {min(tests)}-{max(tests)} held-out conditions, {facts['genes']} genes, in {facts['space']}. Commit "
+        f"{facts['commit']}, {facts['finished']}, {facts['minutes']:.1f} minutes.",
         "",
         "## Gates",
         "",
@@ -236,7 +350,13 @@ def page(source: str, scores: pd.DataFrame, facts: dict, args: argparse.Namespac
         "",
         *as_table(
             judge(
-                scores, facts["validation"], final, NULL, MEAN, *calibrated(scores, final), compare, facts["shuffled"]
+                scores,
+                pd.DataFrame(facts["validation"]),
+                Names(final, NULL, NAMELESS, SPLIT_HALF, ORACLE),
+                *calibrated(scores, final),
+                compare,
+                resampled,
+                facts["shuffled"],
             )
         ),
         "",
@@ -245,7 +365,7 @@ def page(source: str, scores: pd.DataFrame, facts: dict, args: argparse.Namespac
         "| model | " + " | ".join(label for label, _ in METRICS.values()) + " | coverage error | CPU s |",
         "|---" * (len(METRICS) + 3) + "|",
     ]
-    cpu = facts["seconds"].groupby("model")["cpu"].mean()
+    cpu = facts["seconds"]
     for model in models:
         own = scores[scores["model"] == model]
         cells = [number(mean.loc[model, name] * scale) for name, (_, scale) in METRICS.items()]
@@ -278,7 +398,11 @@ def page(source: str, scores: pd.DataFrame, facts: dict, args: argparse.Namespac
     text += ["Gain of each step over the one before.", ""]
     text += ["| step | " + " | ".join(label for label, _ in METRICS.values()) + " |", "|---" * (len(METRICS) + 1) + "|"]
     steps = list(LADDER)
-    pairs = [(steps[i], steps[i + 1]) for i in range(len(steps) - 1)] + [("mean_effect", MEAN), (MEAN, NULL)]
+    pairs = [(steps[i], steps[i + 1]) for i in range(len(steps) - 1)] + [
+        ("mean_effect", MEAN),
+        (MEAN, NAMELESS),
+        (NAMELESS, NULL),
+    ]
     for first, second in pairs:
         cells = []
         for metric, (_, scale) in METRICS.items():
@@ -322,20 +446,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="an .h5ad with raw counts, or simulated:PRESET[:DIFFICULTY]")
     parser.add_argument("folder", type=Path, help="where the page goes: quality-NAME.md")
-    parser.add_argument("--recipe", choices=["by_perturbation", "by_cell_line"], default="by_perturbation")
+    parser.add_argument(
+        "--recipe", choices=["by_perturbation", "by_cell_line", "by_scaffold"], default="by_perturbation"
+    )
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--test", type=float, default=0.25)
     parser.add_argument("--cell-line", default=None, help="column(s) of the cell line, as for `vc quickstart`")
     parser.add_argument("--genesets", type=Path, default=None)
     parser.add_argument("--keep", type=Path, default=None, help="a folder for the scores of every condition")
+    parser.add_argument("--render", action="store_true", help="make the page of the scores in --keep again")
+    parser.add_argument("--min-cells", type=int, default=20, help="conditions with fewer cells are left out")
     parser.add_argument("--world-seed", type=int, default=0, help="which world is simulated")
     args = parser.parse_args()
-    scores, facts = run(args.source, args)
+    kept = None if args.keep is None else args.keep / name_of(args.source)
+    if args.render:
+        scores, facts = pd.read_parquet(f"{kept}.parquet"), json.loads(Path(f"{kept}.json").read_text())
+    else:
+        scores, facts = run(args.source, args)
+        if kept is not None:
+            args.keep.mkdir(parents=True, exist_ok=True)
+            scores.to_parquet(f"{kept}.parquet")
+            Path(f"{kept}.json").write_text(json.dumps(facts))
     args.folder.mkdir(parents=True, exist_ok=True)
     target = args.folder / f"quality-{name_of(args.source)}.md"
-    target.write_text(page(args.source, scores, facts, args))
-    scores.to_parquet(args.keep / f"{name_of(args.source)}.parquet") if args.keep else None
+    target.write_text(page(args.source, scores, facts))
     print(f"wrote {target}\n{summary(args.folder)}")
 
 
