@@ -29,6 +29,11 @@ def test_fit_and_predict_write_what_the_model_says(tiny, tmp_path, capsys):
     np.testing.assert_array_equal(found.mean_ng, expected.mean_ng)
     np.testing.assert_array_equal(found.sd_ng, expected.sd_ng)
     np.testing.assert_array_equal(found.mean_ng[0], train.contexts.base_cg[0])
+    run("predict", tmp_path / "model", screen, splits, tmp_path / "cells.zarr", "--cells", 5)
+    cells = read_predictions(tmp_path / "cells.zarr")
+    assert (cells.space, cells.unit) == ("counts", "cell")
+    assert (cells.perturbation == "G2").sum() == 5
+    assert (cells.mean_ng == np.rint(cells.mean_ng)).all()
 
 
 @pytest.mark.parametrize(

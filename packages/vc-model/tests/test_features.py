@@ -1,6 +1,8 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
+from vc_model.anchored.gp import GPConfig, fit_gp
 from vc_model.contracts import FeatureBank
 from vc_model.features import make_features
 from vc_model.table import Action, Conditions
@@ -71,6 +73,74 @@ def test_the_bank_is_projected_on_what_training_targets_span():
     bank = FeatureBank("wide", entities, rng.standard_normal((12, 200)).astype(np.float32), np.zeros(12, dtype=bool))
     features = make_features(replace(table, bank=bank, _memo={}))
     # Ten centred vectors span nine directions; distances between training targets survive.
-    assert features.bank_eb.shape == (12, 9)
+    assert features.banks[0].vector_eb.shape == (12, 9)
     before = np.linalg.norm(bank.vectors_ef[0] - bank.vectors_ef[5])
-    np.testing.assert_allclose(np.linalg.norm(features.bank_eb[0] - features.bank_eb[5]), before, rtol=1e-4)
+    np.testing.assert_allclose(
+        np.linalg.norm(features.banks[0].vector_eb[0] - features.banks[0].vector_eb[5]), before, rtol=1e-4
+    )
+
+
+def mse(prediction, truth):
+    return ((prediction - truth) ** 2).mean(axis=1)
+
+
+def sources(world, *, noise_dims=8, missing=0.0):
+    """The world's informative bank, one of pure noise, and the informative one with some targets missing."""
+    rng = np.random.default_rng(1)
+    good = world.train.bank
+    vectors = rng.standard_normal((len(good.entities), noise_dims)).astype(np.float32)
+    noise = FeatureBank("noise", good.entities, vectors, np.zeros(len(vectors), dtype=bool))
+    missing_e = rng.random(len(vectors)) < missing
+    part = replace(good, vectors_ef=np.where(missing_e[:, None], 0, good.vectors_ef), missing_e=missing_e)
+    return good, noise, part
+
+
+def fit(table, *banks):
+    return fit_gp(
+        replace(table, bank=banks[0] if banks else None, more_banks=banks[1:], _memo={}), GPConfig(), pool=True
+    )
+
+
+@pytest.fixture(scope="module")
+def banks():
+    world = make_world(n_train=70, n_test=60, n_genes=60, features="good")
+    return world, sources(world, missing=0.3)
+
+
+def test_every_source_has_a_block_and_a_mask_of_its_own(banks):
+    world, (good, noise, part) = banks
+    features = make_features(replace(world.train, bank=good, more_banks=(noise, part), _memo={}))
+    assert [name for name in features.blocks if name.startswith("bank")] == ["bank", "bank 2", "bank 3"]
+    x = features.transform(world.train.conditions)
+    absent = np.array(
+        [part.missing_e[part.entities.index(action.targets[0])] for action in world.train.conditions.actions]
+    )
+    assert absent.any()
+    assert not x[absent][:, features.blocks["bank 3"]].any()
+    assert x[absent][:, features.blocks["bank"]].any(axis=1).all()
+    mask = x[:, features.blocks["action"]][:, -1]
+    assert (mask[absent] < 0).all() and (mask[~absent] > 0).all()
+
+
+def test_an_informative_source_helps_also_beside_noise_and_where_it_is_missing_for_some(banks):
+    world, (good, noise, part) = banks
+    error = {
+        name: mse(fit(world.train, *chosen).delta(world.test), world.truth_qg)
+        for name, chosen in {"none": (), "good": (good,), "both": (noise, good), "part": (part,)}.items()
+    }
+    assert error["good"].mean() < 0.5 * error["none"].mean()
+    # Beside noise it costs no more than the interval of the paired difference.
+    more = error["both"] - error["good"]
+    assert more.mean() < 2 * more.std(ddof=1) / np.sqrt(len(more)) + 0.05 * error["good"].mean()
+    absent = np.array([part.missing_e[part.entities.index(action.targets[0])] for action in world.test.actions])
+    assert error["part"][~absent].mean() < 0.6 * error["none"][~absent].mean()
+    assert error["part"][absent].mean() < 1.1 * error["none"][absent].mean()
+
+
+def test_a_source_of_pure_noise_hurts_no_more_than_its_interval(banks):
+    world, (_, noise, _) = banks
+    without, with_noise = (
+        mse(fit(world.train, *chosen).delta(world.test), world.truth_qg) for chosen in ((), (noise,))
+    )
+    more = with_noise - without
+    assert more.mean() < 2 * more.std(ddof=1) / np.sqrt(len(more)) + 0.01 * without.mean()

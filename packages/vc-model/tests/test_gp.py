@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from vc_model.anchored.gp import GPConfig, fit_gp, kernel_weights, shorten
 from vc_model.anchored.kernels import covariances, make_rows
+from vc_model.errors import TableError
 from vc_model.features import make_features
 from vc_model.table import Action, Conditions
 from vc_model.testing import make_world
@@ -136,6 +137,26 @@ def test_lines_that_look_alike_respond_alike():
         use: mse(fit_gp(table, GPConfig(context=use), pool=True).delta(asked)[0], effect[5]) for use in (False, True)
     }
     assert error[True] < 0.5 * error[False]
+
+
+def test_lines_may_be_described_by_vectors_from_outside():
+    lines = tuple("ABCDEF")
+    world = make_world(n_train=1, n_test=0, n_genes=100, lines=lines, held_out_line="F", noise=0.1, effect=0.01)
+    table, rng = world.train, np.random.default_rng(0)
+    kind = np.array([0, 0, 0, 1, 1, 1])
+    effect = (0.3 * rng.standard_normal((2, 100)))[kind]
+    delta = effect[:5].astype(np.float32)
+    table = replace(table, delta_pg=delta, check_pg=delta, _memo={})
+    vectors = {line: kind[at] + 0.1 * rng.standard_normal(4) for at, line in enumerate(lines)}
+    told = table.described_by(vectors)
+    asked = Conditions(np.array(["F"]), (table.conditions.actions[0],), told.contexts)
+    plain = replace(asked, contexts=table.contexts)
+    error = mse(fit_gp(told, GPConfig(), pool=True).delta(asked)[0], effect[5])
+    assert error < 0.5 * mse(fit_gp(table, GPConfig(), pool=True).delta(plain)[0], effect[5])
+    with pytest.raises(TableError, match="same `contexts` as fit"):
+        fit_gp(told, GPConfig(), pool=True).delta(plain)
+    with pytest.raises(TableError, match="found none for"):
+        table.described_by({"A": np.ones(3)})
 
 
 def test_predictions_do_not_depend_on_what_else_is_asked(pairs):

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from vc_model.anchored.adapt import FittedAdapted
 from vc_model.anchored.direct import DirectEffect
 from vc_model.anchored.dose import DoseGate
 from vc_model.anchored.ensemble import Ensemble
@@ -31,8 +32,9 @@ from vc_model.biojepa.fitted import FittedBioJepa
 from vc_model.conformal import Conformal
 from vc_model.contracts.header import check_header, make_header, whole
 from vc_model.errors import CheckpointError
-from vc_model.features import FeatureMap
+from vc_model.features import BankMap, FeatureMap
 from vc_model.folds import KnownActions
+from vc_model.losses import LossWeights
 from vc_model.models import MODELS
 from vc_model.predictor import Fitted, FittedEffect
 from vc_model.pseudobulk import ControlCells
@@ -43,9 +45,9 @@ from vc_model.table import Action, Contexts
 _CLASSES = {
     kind.__name__: kind
     for kind in (
-        Action, ActionBank, Additive, AnchoredConfig, BioJepaConfig, Conformal, ContextMap, Contexts, ControlCells,
-        DirectEffect, DoseGate, Ensemble, FeatureMap, FeatureRidge, FittedAnchored, FittedBioJepa, FittedEffect,
-        GaussianEffect, GaussianProcess, GPConfig, KernelRidge, KnownActions, LineMean, LowRank, MeasuredEffect, NearestNeighbours,
+        Action, ActionBank, Additive, AnchoredConfig, BankMap, BioJepaConfig, Conformal, ContextMap, Contexts, ControlCells,
+        DirectEffect, DoseGate, Ensemble, FeatureMap, FeatureRidge, FittedAdapted, FittedAnchored, FittedBioJepa, FittedEffect,
+        GaussianEffect, GaussianProcess, GPConfig, KernelRidge, KnownActions, LineMean, LossWeights, LowRank, MeasuredEffect, NearestNeighbours,
         RandomEffect, Residual, ResidualConfig, SeenEffect, Spread, Stack, Support,
     )
 }  # fmt: skip
@@ -136,7 +138,7 @@ def load_checkpoint(path: Path | str) -> Fitted:
         raise CheckpointError(
             f"{path}/config.json: expected the parts of a {content['model']}, found {error!r}. Fit the model again."
         ) from error
-    if not isinstance(fitted, FittedAnchored | FittedEffect | FittedBioJepa):
+    if not isinstance(fitted, FittedAdapted | FittedAnchored | FittedEffect | FittedBioJepa):
         raise CheckpointError(
             f"{path}/config.json: root: expected a fitted model, found {type(fitted).__name__}. Fit again."
         )

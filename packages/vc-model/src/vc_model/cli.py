@@ -19,7 +19,7 @@ def fit(
     screen: tyro.conf.Positional[Path],
     splits: tyro.conf.Positional[Path],
     out: tyro.conf.Positional[Path],
-    features: Path | None = None,
+    features: tuple[Path, ...] = (),
     model: str = "anchored",
     seed: int = 0,
 ) -> None:
@@ -29,7 +29,7 @@ def fit(
         screen: A screen-v1 file (.zarr or .h5ad).
         splits: The splits-v1 file of that screen.
         out: Folder to write the checkpoint to.
-        features: A features-v1 bank of the perturbed entities.
+        features: features-v1 banks of the perturbed entities; several are sources of their own.
         model: Any name of `vc-model list`.
         seed: Of folds, initial weights and random baselines.
     """
@@ -41,7 +41,7 @@ def fit(
     chosen = make_model(model, seed)
     train, _, test = load_tables(screen, splits, features)
     fitted = chosen.fit(train)
-    sources = [path for path in (screen, splits, features) if path is not None]
+    sources = [screen, splits, *features]
     save_checkpoint(
         out,
         fitted,
@@ -63,6 +63,8 @@ def predict(
     splits: tyro.conf.Positional[Path],
     out: tyro.conf.Positional[Path],
     part: str = "test",
+    cells: int = 0,
+    seed: int = 0,
 ) -> None:
     """Predict the held-out conditions of a split and write a predictions-v1 file.
 
@@ -72,10 +74,12 @@ def predict(
         splits: The splits-v1 file.
         out: File to write, .zarr or .h5ad.
         part: Which conditions: test, val or train.
+        cells: Write so many cells with counts of each condition instead of its profile.
+        seed: Of the cells.
     """
     from vc_model.output import predict_checkpoint
 
-    name, n = predict_checkpoint(checkpoint, screen, splits, out, part)
+    name, n = predict_checkpoint(checkpoint, screen, splits, out, part, cells=cells, seed=seed)
     print(f"Wrote {out}: {name} on {n} {part} conditions. Next: score it with vc-eval.")
 
 

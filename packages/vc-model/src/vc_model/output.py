@@ -1,19 +1,23 @@
-"""From predictions to a predictions-v1 file: predicted profiles beside the unperturbed profile of every line."""
+"""From predictions to a predictions-v1 file: profiles beside the unperturbed profile of every line, or cells."""
 
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from vc_model.biojepa.fitted import FittedBioJepa
+from vc_model.cells import draw_cells, source_of
 from vc_model.checkpoint import load_checkpoint
 from vc_model.contracts import PredictionFile, hash_path, write_predictions
 from vc_model.contracts.screen import CONTROL, PARTS
 from vc_model.errors import VcModelError
 from vc_model.predictor import Fitted
-from vc_model.pseudobulk import load_conditions, load_control_cells
+from vc_model.pseudobulk import ControlCells, load_conditions, load_control_cells
 from vc_model.table import Conditions
 
+MOST_CONTROLS = 1000  # control cells of a line that cells are made of
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # of the intervals that are written
 
 
@@ -47,7 +51,50 @@ def make_prediction_file(fitted: Fitted, conditions: Conditions) -> PredictionFi
     )
 
 
-def predict_checkpoint(checkpoint: Path, screen: Path, splits: Path, out: Path, part: str = "test") -> tuple[str, int]:
+def make_cell_file(file: PredictionFile, cells: ControlCells, n_cells: int, seed: int) -> PredictionFile:
+    """Turn predicted profiles into cells with counts (`vc_model.cells`); the control rows become the control cells.
+
+    Args:
+        file: Predicted profiles.
+        cells: Control cells of every line, over the same genes.
+        n_cells: Cells of each condition.
+        seed: Of the draws; a condition's own name is part of its stream, so it does not matter what else is asked.
+    """
+    blocks, labels, lines = [], [], []
+    sources = {line: source_of(cells, line) for line in np.unique(file.cell_line)}
+    for line, label, control, mean_g in zip(
+        tqdm(file.cell_line, desc="cells", leave=False, disable=None),
+        file.perturbation,
+        file.is_control,
+        file.mean_ng,
+        strict=True,
+    ):
+        source = sources[line]
+        if control:
+            block_mg = source.count_ng
+        else:
+            rng = np.random.default_rng([seed, zlib.crc32(f"{line}|{label}".encode())])
+            block_mg = draw_cells(source, mean_g, n_cells, rng)[0]
+        blocks.append(block_mg.astype(np.float32))
+        labels += [label] * len(block_mg)
+        lines += [line] * len(block_mg)
+    label_n = np.array(labels)
+    return PredictionFile(
+        model=file.model,
+        space="counts",
+        unit="cell",
+        genes=file.genes,
+        perturbation=label_n,
+        cell_line=np.array(lines),
+        is_control=label_n == CONTROL,
+        mean_ng=np.concatenate(blocks),
+        sd_ng=None,
+    )
+
+
+def predict_checkpoint(
+    checkpoint: Path, screen: Path, splits: Path, out: Path, part: str = "test", *, cells: int = 0, seed: int = 0
+) -> tuple[str, int]:
     """Predict the conditions of one part of a split with any saved model; only control cells of the screen are read.
 
     Args:
@@ -56,6 +103,8 @@ def predict_checkpoint(checkpoint: Path, screen: Path, splits: Path, out: Path, 
         splits: splits-v1 of that screen.
         out: The predictions-v1 file to write.
         part: `test`, `val` or `train`.
+        cells: Write so many cells with counts of each condition, and the control cells, instead of profiles.
+        seed: Of the cells.
 
     Returns:
         The model's name, and how many conditions were predicted.
@@ -72,10 +121,14 @@ def predict_checkpoint(checkpoint: Path, screen: Path, splits: Path, out: Path, 
     if isinstance(fitted, FittedBioJepa):
         per_line = int(np.bincount(fitted.cells.line_n).max())
         fitted = replace(fitted, cells=load_control_cells(screen, splits, fitted.contexts.genes, per_line))
+    file = make_prediction_file(fitted, conditions)
+    if cells > 0:
+        controls = load_control_cells(screen, splits, file.genes, MOST_CONTROLS)
+        file = make_cell_file(file, controls, cells, seed)
     write_predictions(
         out,
-        make_prediction_file(fitted, conditions),
+        file,
         parents={path.name: hash_path(path) for path in (checkpoint, screen, splits)},
-        config={"model": fitted.name, "part": part},
+        config={"model": fitted.name, "part": part} | ({"cells": cells, "seed": seed} if cells else {}),
     )
     return fitted.name, len(conditions)

@@ -56,14 +56,16 @@ COEXPRESSION_CELLS = 2_000  # control cells they are learnt from; bounds the cel
 
 
 def load_tables(
-    screen: Screen | Path | str, splits: Splits | Path | str, features: FeatureBank | Path | str | None = None
+    screen: Screen | Path | str,
+    splits: Splits | Path | str,
+    features: FeatureBank | Path | str | Sequence[FeatureBank | Path | str] | None = None,
 ) -> tuple[EffectTable, Conditions, Conditions]:
     """Make the training table and the conditions to predict.
 
     Args:
         screen: screen-v1, opened or a path.
         splits: splits-v1 of that screen, read or a path.
-        features: features-v1, read or a path, or None.
+        features: features-v1, read or a path; several of them, each a source of its own; or None.
 
     Returns:
         train: Effects of the `train` conditions over all measured genes.
@@ -76,12 +78,13 @@ def load_tables(
     """
     screen = screen if isinstance(screen, Screen) else read_screen(screen)
     splits = splits if isinstance(splits, Splits) else read_splits(splits, screen)
-    bank = features if features is None or isinstance(features, FeatureBank) else read_features(features)
+    sources = [features] if isinstance(features, FeatureBank | Path | str) else list(features or ())
+    banks = tuple(source if isinstance(source, FeatureBank) else read_features(source) for source in sources)
     gene_mask = screen.var["measured"].to_numpy()
     conditions = {part: _read_conditions(screen, splits, part) for part in ("train", "val", "test")}
     controls = _Controls(screen, splits, gene_mask)
     contexts = controls.summarise(None)
-    table = _measure(screen, conditions["train"], controls, contexts, gene_mask, bank)
+    table = _measure(screen, conditions["train"], controls, contexts, gene_mask, banks)
     val, test = (
         Conditions(part.cell_line, part.actions, contexts, part.perturbation)
         for part in (conditions["val"], conditions["test"])
@@ -303,7 +306,7 @@ def _measure(
     controls: _Controls,
     contexts: Contexts,
     gene_mask: np.ndarray,
-    bank: FeatureBank | None,
+    banks: tuple[FeatureBank, ...],
 ) -> EffectTable:
     columns = np.flatnonzero(gene_mask)
     row_of = {key: row for row, key in enumerate(zip(conditions.cell_line, conditions.perturbation, strict=True))}
@@ -350,7 +353,8 @@ def _measure(
         n_cells_p=n_cells_p.astype(np.float32),
         n_ref_p=matched["reference"][1].astype(np.float32),
         n_check_p=matched["input"][1].astype(np.float32),
-        bank=bank,
+        bank=banks[0] if banks else None,
+        more_banks=banks[1:],
         notes=notes,
     )
 

@@ -53,8 +53,8 @@ def make_support(table: EffectTable) -> Support:
     """The support of a training table."""
     actions = table.conditions.actions
     known = {target for action in actions for target in action.targets} | set(table.genes)
-    if table.bank is not None:
-        known |= {name for name, absent in zip(table.bank.entities, table.bank.missing_e, strict=True) if not absent}
+    for bank in table.banks:
+        known |= {name for name, absent in zip(bank.entities, bank.missing_e, strict=True) if not absent}
     return Support(
         table.trained_lines,
         tuple(sorted({action.mode for action in actions})),

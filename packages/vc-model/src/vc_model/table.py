@@ -6,7 +6,7 @@ pseudobulks, because the effective sample size is the number of conditions, not 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -68,6 +68,8 @@ class Contexts:
         detected_cg: [c, g] float32, share of control cells with a count.
         loadings_cgk: [c, g, k] float32, correlation of each gene with the co-expression components, within the line.
         basis_gk: [g, k] float32, the directions of these components over standardised genes (shared by all lines).
+        vector_cv: [c, v] float32, what describes a line to the model, where that comes from outside (an encoder of cells,
+            say); None: its `input_cg`.
     """
 
     genes: tuple[str, ...]
@@ -78,6 +80,29 @@ class Contexts:
     detected_cg: np.ndarray
     loadings_cgk: np.ndarray
     basis_gk: np.ndarray
+    vector_cv: np.ndarray | None = None
+
+    @property
+    def describing_cv(self) -> np.ndarray:
+        """[c, v] what describes each line."""
+        return self.input_cg if self.vector_cv is None else self.vector_cv
+
+    def described_by(self, vectors: Mapping[str, np.ndarray]) -> "Contexts":
+        """The same contexts with vectors from outside for what describes a line.
+
+        Args:
+            vectors: Cell line -> vector, for every line here.
+
+        Raises:
+            TableError: If a line has none, or the vectors are not finite and of one length.
+        """
+        absent = [line for line in self.cell_lines if line not in vectors]
+        if absent:
+            raise TableError(f"contexts: expected a vector for every cell line, found none for {absent[:5]}.")
+        own = [np.asarray(vectors[line], dtype=np.float32) for line in self.cell_lines]
+        if len({vector.shape for vector in own}) > 1 or own[0].ndim != 1 or not np.isfinite(np.stack(own)).all():
+            raise TableError("contexts: expected finite vectors of one length, found others.")
+        return replace(self, vector_cv=np.stack(own))
 
     def positions(self, cell_line: Sequence[str] | np.ndarray) -> np.ndarray:
         """Row of each cell line, [p] int.
@@ -158,6 +183,13 @@ class Conditions:
                 f"Conditions: expected contexts over the model's {len(contexts.genes)} genes in its order, found "
                 f"{len(self.contexts.genes)} others. Read them with load_conditions."
             )
+        if self.contexts.describing_cv.shape[1] != contexts.describing_cv.shape[1] or (
+            (self.contexts.vector_cv is None) != (contexts.vector_cv is None)
+        ):
+            raise TableError(
+                "Conditions: expected lines described by the kind of vector that the model was fitted with, found another. "
+                "Give predict the same `contexts` as fit."
+            )
         return self.contexts
 
     def components(self) -> tuple[np.ndarray, "Conditions"]:
@@ -194,6 +226,7 @@ class EffectTable:
         n_ref_p: [p] float32, effective number of reference cells, 1 / sum_b (w_b^2 / n_b).
         n_check_p: [p] float32, the same for the input cells behind `check_pg`.
         bank: Features of perturbed entities from outside, or None.
+        more_banks: Further sources of such features; each is judged by itself.
         notes: Counts worth telling the user, e.g. batches that had no reference control.
     """
 
@@ -205,6 +238,7 @@ class EffectTable:
     n_ref_p: np.ndarray
     n_check_p: np.ndarray
     bank: FeatureBank | None = None
+    more_banks: tuple[FeatureBank, ...] = ()
     notes: dict[str, int] = field(default_factory=dict)
     _memo: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -220,6 +254,11 @@ class EffectTable:
     def cell_lines(self) -> tuple[str, ...]:
         """Names of all lines with control cells, trained or not."""
         return self.contexts.cell_lines
+
+    @property
+    def banks(self) -> tuple[FeatureBank, ...]:
+        """All sources of features from outside."""
+        return self.more_banks if self.bank is None else (self.bank, *self.more_banks)
 
     @property
     def trained_lines(self) -> tuple[str, ...]:
@@ -265,6 +304,11 @@ class EffectTable:
             _memo={"gene_position": self.gene_position, "gram_pp": self.gram_pp[np.ix_(rows, rows)]},
         )
         return table
+
+    def described_by(self, vectors: Mapping[str, np.ndarray]) -> "EffectTable":
+        """The same table with lines described by vectors from outside (`Contexts.described_by`)."""
+        contexts = self.contexts.described_by(vectors)
+        return replace(self, contexts=contexts, conditions=replace(self.conditions, contexts=contexts), _memo={})
 
     def once(self, key: str, make: Callable[[], Any]) -> Any:
         """Return what `make` gives, made at most once per table; for quantities several models derive from it."""

@@ -110,7 +110,12 @@ def shorten(fitted: GaussianProcess) -> GaussianProcess:
 
 
 def fit_gp(
-    table: EffectTable, config: GPConfig, *, pool: bool, start: GaussianProcess | None = None
+    table: EffectTable,
+    config: GPConfig,
+    *,
+    pool: bool,
+    start: GaussianProcess | None = None,
+    features: FeatureMap | None = None,
 ) -> GaussianProcess:
     """Fit the Gaussian process.
 
@@ -120,6 +125,7 @@ def fit_gp(
         pool: Measure against `reference` and `input` controls together. Not for what is judged on `check_pg`.
         start: A fit on more rows. Its kernel weights are where the search starts, and are kept if this table has at
             least `FEW_ROWS` rows: a dozen numbers that so many conditions agree on say nothing about any one of them.
+        features: Of targets; by default fitted on this table.
     """
     share_p = table.n_check_p / (table.n_check_p + table.n_ref_p) if pool else np.zeros(len(table), np.float32)
     delta_pg = table.delta_pg + share_p[:, None] * (table.check_pg - table.delta_pg)
@@ -136,7 +142,7 @@ def fit_gp(
         table.line_p[:, None] == table.line_p
     )
 
-    features = make_features(table)
+    features = make_features(table) if features is None else features
     rows = make_rows(table.conditions, features)
     width_b = _widths(rows, config.context and len(table.trained_lines) >= LINES_FOR_CONTEXT)
     kernels = {

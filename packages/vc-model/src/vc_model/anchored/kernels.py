@@ -34,7 +34,7 @@ class Rows:
         log_dose_n: [n] log1p of the dose.
         x_nf: [n, f] features.
         blocks: Columns of each block of features.
-        profile_lg: [l, g] control profiles of the lines.
+        profile_lg: [l, v] what describes the lines: control profiles, or vectors from outside.
         profile_n: [n] each item's row of them.
         sum_pn: [p, n] sparse ones where a condition contains an item.
         plain: Whether that matrix is the identity.
@@ -74,7 +74,7 @@ def make_rows(conditions: Conditions, features: FeatureMap) -> Rows:
         np.log1p(np.array([action.dose for action in actions])),
         features.transform(singles).astype(np.float64),
         features.blocks,
-        contexts.input_cg,
+        contexts.describing_cv,
         contexts.positions(singles.cell_line),
         sp.csr_array((np.ones(len(owner_r)), (owner_r, place_r)), shape=(len(conditions), n)),
         len(conditions) == len(owner_r) == n,

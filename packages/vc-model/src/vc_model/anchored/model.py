@@ -5,7 +5,7 @@
 Gates are decided on cross-fitted predictions; where nothing is gained they are 0 and the model is the stack.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -111,8 +111,16 @@ class FittedAnchored:
     shift_cg: np.ndarray
     support: Support
 
-    def predict(self, conditions: Conditions) -> Prediction:
-        """Predict effects, profiles, variances, and whether the training data speak about the question."""
+    def predict(self, conditions: Conditions, contexts: Mapping[str, np.ndarray] | None = None) -> Prediction:
+        """Predict effects, profiles, variances, and whether the training data speak about the question.
+
+        Args:
+            conditions: What to predict.
+            contexts: Vectors that describe cell lines, of the kind that `fit` was given; none otherwise.
+        """
+        if contexts is not None:
+            described = (self.contexts if conditions.contexts is None else conditions.contexts).described_by(contexts)
+            conditions = replace(conditions, contexts=described)
         contexts = conditions.contexts_or(self.contexts)
         bin_q = self.stack.known.bins(conditions)
         parts, *doubts = self.stack.parts_and_doubts(conditions)
@@ -173,9 +181,16 @@ class Anchored:
     config: AnchoredConfig = AnchoredConfig()
     name: str = "anchored"
 
-    def fit(self, train: EffectTable) -> FittedAnchored:
-        """Fit anchors, stacking weights, residual, gates and variance on training effects alone."""
+    def fit(self, train: EffectTable, contexts: Mapping[str, np.ndarray] | None = None) -> FittedAnchored:
+        """Fit anchors, stacking weights, residual, gates and variance on training effects alone.
+
+        Args:
+            train: Training effects.
+            contexts: Cell line -> vector that describes it, from any encoder of unperturbed cells; the lines' control
+                profiles by default.
+        """
         config = self.config
+        train = train if contexts is None else train.described_by(contexts)
         key = f"anchors_{config.anchors}_{config.gp}_{config.n_folds}_{config.seed}_{config.denoise}_{config.members}"
         oof, anchors, members = train.once(key, lambda: _fit_anchors(train, config))
         # What is fitted further is judged on `input` controls, so it must not have seen them.
@@ -264,7 +279,9 @@ def _fit_residual(
     held = [(_mask(fold.test, len(table)), np.isin(oof.row_m, fold.test)) for _, fold in families]
     nothing = (np.zeros(len(table), dtype=bool), np.zeros(len(oof.row_m), dtype=bool))
     conditions = table.conditions.subset(oof.row_m)
-    *crossed, final = train_residuals(table, conditions, oof.bin_m, error_mg, weight_m, [*held, nothing], choices)
+    *crossed, final = train_residuals(
+        table, conditions, oof.bin_m, oof.row_m, error_mg, weight_m, [*held, nothing], choices
+    )
     r1_mg, r2_mg = np.zeros_like(error_mg), np.zeros_like(error_mg)
     fold_m = np.full(len(oof.row_m), -1)
     for at, ((names, _), (_, held_m), residual) in enumerate(zip(families, held, crossed, strict=True)):

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from vc_model.components import top_eigen
 from vc_model.features import FeatureMap, make_features
 from vc_model.folds import BINS
+from vc_model.losses import LossWeights, contrastive, cosine_distance, de_weights, weighted_square
 from vc_model.table import Conditions, Contexts, EffectTable
 
 N_CONTEXT = 8  # components of the lines' input profiles that describe a context
@@ -47,6 +48,8 @@ class ResidualConfig:
     """Penalty on U, relative to the loss."""
     ema: float = 0.98
     """Decay of the averaged weights."""
+    losses: LossWeights = LossWeights()  # noqa: RUF009 frozen, so sharing the default is safe
+    """How much each loss counts (`vc_model.losses`); by default the noise-aware squared error alone."""
     seed: int = 0
     """Of the initial weights."""
 
@@ -101,14 +104,14 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class ContextMap:
-    """Projects a line's input profile onto the components in which the known lines differ."""
+    """Projects what describes a line (its input profile by default) onto the components in which known lines differ."""
 
     mean_g: np.ndarray
     direction_gq: np.ndarray
 
     def transform(self, cell_line: np.ndarray, contexts: Contexts) -> np.ndarray:
         """[n, q] context vectors."""
-        return (contexts.input_cg[contexts.positions(cell_line)] - self.mean_g) @ self.direction_gq
+        return (contexts.describing_cv[contexts.positions(cell_line)] - self.mean_g) @ self.direction_gq
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +170,7 @@ def make_batch(
 
 def make_context_map(table: EffectTable) -> ContextMap:
     """Components of the trained lines' input profiles, scaled to unit spread; none for a single line."""
-    input_cg = table.contexts.input_cg[table.contexts.positions(table.trained_lines)]
+    input_cg = table.contexts.describing_cv[table.contexts.positions(table.trained_lines)]
     mean_g = input_cg.mean(axis=0)
     _, sizes, directions = np.linalg.svd(input_cg - mean_g, full_matrices=False)
     keep = np.flatnonzero(sizes > 1e-5 * max(float(np.linalg.norm(mean_g)), 1e-12))[:N_CONTEXT]
@@ -181,6 +184,7 @@ def train_residuals(
     table: EffectTable,
     conditions: Conditions,
     bin_m: np.ndarray,
+    row_m: np.ndarray,
     error_mg: np.ndarray,
     weight_m: np.ndarray,
     held: list[tuple[np.ndarray, np.ndarray]],
@@ -192,6 +196,7 @@ def train_residuals(
         table: Training effects.
         conditions: m instances to learn from.
         bin_m: [m] their bins.
+        row_m: [m] their rows of the table.
         error_mg: [m, g] measured effect minus out-of-fold stack, what the residual should give.
         weight_m: [m] noise-aware weights.
         held: Per fit the rows of the table and the instances it must not see, as masks [p] and [m].
@@ -212,7 +217,8 @@ def train_residuals(
         total = max(float(use_m.sum()), 1e-12)
         size = max(float(np.sqrt((use_m @ target_md**2).sum() / total / len(direction_dg))), 1e-6)
         batch = make_batch(conditions, bin_m, features, context_map, table.contexts)
-        fits.append((features, direction_dg, size, batch, target_md / size, use_m / total))
+        extra = _extra(table, held_p, row_m, error_mg, direction_dg, size, config.losses)
+        fits.append((features, direction_dg, size, batch, target_md / size, use_m / total, extra))
     width = max(fit[3].x.shape[2] for fit in fits)
     depth = max(len(fit[1]) for fit in fits)
     batches = [fit[3] for fit in fits]
@@ -225,14 +231,52 @@ def train_residuals(
     )
     target_kmd = np.stack([_widen(fit[4], depth) for fit in fits]).astype(np.float32)
     weight_km = np.stack([fit[5] for fit in fits]).astype(np.float32)
-    trained = _train((width, batches[0].context.shape[1], depth), config, stacked, target_kmd, weight_km)
+    extras = [fit[6] for fit in fits]
+    extra = {
+        name: np.stack([_deepen(extra[name], depth, name) for extra in extras]).astype(np.float32) for name in extras[0]
+    }
+    trained = _train((width, batches[0].context.shape[1], depth), config, stacked, target_kmd, weight_km, extra)
     residuals = []
-    for at, (features, direction_dg, size, _, _, _) in enumerate(fits):
+    for at, (features, direction_dg, size, *_) in enumerate(fits):
         weights = {path: np.asarray(value[at]) for path, value in trained.items()}
         weights["feature/kernel"] = weights["feature/kernel"][: len(features.mean_f)]
         weights["readout"] = weights["readout"][:, : len(direction_dg)]
         residuals.append(Residual(config, table.contexts, features, context_map, direction_dg, size, weights))
     return residuals
+
+
+def _extra(
+    table: EffectTable,
+    held_p: np.ndarray,
+    row_m: np.ndarray,
+    error_mg: np.ndarray,
+    direction_dg: np.ndarray,
+    size: float,
+    losses: LossWeights,
+) -> dict[str, np.ndarray]:
+    """What losses other than the squared error need of one fit, from rows that it may see."""
+    extra: dict[str, np.ndarray] = {}
+    if losses.cosine or losses.contrastive:
+        extra["stacked_md"] = (table.delta_pg[row_m] - error_mg) @ direction_dg.T / size
+    if losses.contrastive:
+        extra["line_m"], extra["condition_m"] = table.line_p[row_m], row_m
+        # Held-out instances are neither asked nor offered as an answer.
+        extra["seen_m"] = ~held_p[row_m]
+    if losses.wmse:
+        seen = np.flatnonzero(~held_p)
+        weight_pg = np.zeros(table.delta_pg.shape, dtype=np.float32)
+        weight_pg[seen] = de_weights(table.subset(seen))
+        # Weights sum to one per condition; times genes over directions they weigh like the squared error.
+        extra["gene_weight_mg"] = weight_pg[row_m] * np.float32(weight_pg.shape[1] / len(direction_dg))
+        extra["error_mg"], extra["direction_dg"] = error_mg / size, direction_dg
+    return extra
+
+
+def _deepen(array: np.ndarray, depth: int, name: str) -> np.ndarray:
+    """Pad directions with zeros, as far as the array has any."""
+    if name == "stacked_md":
+        return _widen(array, depth)
+    return np.pad(array, [(0, depth - len(array)), (0, 0)]) if name == "direction_dg" else array
 
 
 def _main_directions(table: EffectTable, n_directions: int) -> np.ndarray:
@@ -275,24 +319,43 @@ def _forward(
 
 
 def _train(
-    shape: tuple[int, int, int], config: ResidualConfig, batch: Batch, target_kmd: np.ndarray, weight_km: np.ndarray
+    shape: tuple[int, int, int],
+    config: ResidualConfig,
+    batch: Batch,
+    target_kmd: np.ndarray,
+    weight_km: np.ndarray,
+    extra: dict[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
     """Averaged weights of k fits, path -> [k, ...]."""
+    choices = config.losses
     graph, params = nnx.split(_build(shape, config))
     warmup = max(1, config.steps // 20)
     schedule = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, max(config.steps, warmup + 1))
     optimiser = optax.adamw(schedule, weight_decay=config.weight_decay)
 
-    def loss(params, x_mtf, target_md, weight_m):
+    def loss(params, x_mtf, target_md, weight_m, extra):
         net = nnx.merge(graph, params)
         r1, r2 = net(Batch(x_mtf, batch.present, batch.log_dose, batch.context, batch.bin))
-        error_m = ((r1 + r2 - target_md) ** 2).mean(axis=1)
-        return weight_m @ error_m + config.interaction_ridge * (net.interaction[...] ** 2).mean()
+        said_md = r1 + r2
+        error_m = ((said_md - target_md) ** 2).mean(axis=1)
+        total = choices.mse * (weight_m @ error_m) + config.interaction_ridge * (net.interaction[...] ** 2).mean()
+        if choices.wmse:
+            gap_mg = said_md @ extra["direction_dg"] - extra["error_mg"]
+            total += choices.wmse * (weight_m @ weighted_square(gap_mg, extra["gene_weight_mg"]))
+        if choices.cosine or choices.contrastive:
+            whole_md, truth_md = extra["stacked_md"] + said_md, extra["stacked_md"] + target_md
+        if choices.cosine:
+            total += choices.cosine * (weight_m @ cosine_distance(whole_md, truth_md))
+        if choices.contrastive:
+            tau = choices.temperature * (truth_md**2).sum(axis=1).mean()
+            lost_m = contrastive(whole_md, truth_md, extra["line_m"], extra["condition_m"], extra["seen_m"], tau)
+            total += choices.contrastive * (weight_m @ lost_m)
+        return total
 
-    def fit(x_mtf, target_md, weight_m):
+    def fit(x_mtf, target_md, weight_m, extra):
         def step(carry, _):
             params, average, state, decay = carry
-            gradient = jax.grad(loss)(params, x_mtf, target_md, weight_m)
+            gradient = jax.grad(loss)(params, x_mtf, target_md, weight_m, extra)
             updates, state = optimiser.update(gradient, state, params)
             params = optax.apply_updates(params, updates)
             average = jax.tree.map(lambda a, p: config.ema * a + (1 - config.ema) * p, average, params)
@@ -304,5 +367,5 @@ def _train(
         # The average starts from zero; dividing by its total weight removes that bias, as Adam does.
         return jax.tree.map(lambda a: a / (1 - decay), average)
 
-    trained = jax.jit(jax.vmap(fit))(jnp.asarray(batch.x), target_kmd, weight_km)
+    trained = jax.jit(jax.vmap(fit))(jnp.asarray(batch.x), target_kmd, weight_km, extra)
     return {path: np.asarray(value) for path, value in _paths(trained).items()}
