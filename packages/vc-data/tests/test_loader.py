@@ -550,16 +550,16 @@ def test_packing_twice_gives_the_same_bytes(packed, tmp_path):
 
 def break_version(packed: Path) -> None:
     text = (packed / "zarr.json").read_text()
-    (packed / "zarr.json").write_text(text.replace('"version": 1', '"version": 0'))
+    (packed / "zarr.json").write_text(text.replace('"version": 2', '"version": 1'))
 
 
 def cut_file(packed: Path) -> None:
-    file = packed / "entries" / "c" / "0" / "0"
+    file = packed / "codes" / "c" / "0"
     file.write_bytes(file.read_bytes()[:-8])
 
 
 def lose_file(packed: Path) -> None:
-    (packed / "entries" / "c" / "0" / "0").unlink()
+    (packed / "codes" / "c" / "0").unlink()
 
 
 def change_screen(packed: Path) -> None:
@@ -580,12 +580,12 @@ def test_stale_or_incomplete_packed_copy_is_made_again(packed, damage, caplog):
 
 
 def test_damaged_bytes_are_refused_with_the_remedy(packed):
-    file = packed / "entries" / "c" / "0" / "0"
+    file = packed / "codes" / "c" / "0"
     content = bytearray(file.read_bytes())
     content[len(content) // 3] ^= 255
     file.write_bytes(content)
     loader = Loader.open([packed.with_suffix("")], set_size=8, read_threads=0)
-    with pytest.raises(ContractError, match=r"own\.zarr\.packed: entries: .*Delete that folder"):
+    with pytest.raises(ContractError, match=r"own\.zarr\.packed: codes: .*Delete that folder"):
         epoch(loader)
 
 

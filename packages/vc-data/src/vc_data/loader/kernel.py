@@ -1,133 +1,142 @@
 """The byte code of a row of counts, and the compiled passes that read it.
 
-A row is a run of entries, two bytes each, in two planes: `gaps` (distance to the previous gene) and `counts`.
+A row is a run of bytes. The low three bits of a byte are a count, the other five a step along the genes:
 
-- `(gap, count)` with `1 <= gap <= 255`, `1 <= count <= 254`: step `gap` genes on; that gene has `count`.
-- `(255, 0)`: step 255 genes on; nothing there. It bridges gaps above 255.
-- `(gap, 255)` followed by entries `(0, digit)`: the count is 255 or more; its base-256 digits follow, lowest first.
+- `step << 3 | count`, `1 <= count <= 6`: step on, 0 to 31 genes; that gene has `count`.
+- `step << 3 | 7`: likewise, and the count is 7 or more; count - 7 follows in base 128, lowest digit first, and every digit
+  but the last has its high bit set.
+- `step << 3`: go `step * 32` genes on; nothing there. It goes before a byte whose step would be above 31.
 
-The first gap of a row counts from gene -1. Nearly every entry of single-cell counts is of the first kind, so the loops
-below have one predictable branch. All passes release the GIL.
+The first step of a row counts from gene -1. Most counts of single cells take one byte, and only counts of 7 and more
+branch. All passes release the GIL.
 
-Arguments shared by the passes: `gaps`, `counts` [m] uint8, entries of many rows; `starts`, `stops` [r], where each row
-begins and ends in them; `scales` [r] float32, 10,000 / library size of the row.
+Arguments shared by the passes: `codes` [m] uint8, bytes of many rows; `starts`, `stops` [r], where each row begins and ends
+in them; `scales` [r] float32, 10,000 / library size of the row.
 """
 
 import numpy as np
-from numba import njit
+from numba import njit, uint64
+
+from vc_data.loader.stream import finish_moves, move_row
 
 TARGET_SUM = 10_000
 """Counts per cell after scaling, the CP10k convention."""
 _TABLE = 32
-"""Counts below this are looked up; UMI counts seldom reach it."""
-_ESCAPE = 255
-_BITS_PER_DIGIT = 8
+"""log1p of counts below this is looked up; UMI counts seldom reach it."""
+_LARGE = 7
+_COUNT_BITS = 3
+_STEPS = np.array([(byte >> 3) * (1 if byte & 7 else 32) for byte in range(256)], np.uint64)
+"""What each byte adds to the gene."""
 
 
 @njit(cache=True, nogil=True)
-def encode_rows(indptr, indices, values, gaps, counts, lengths):
+def encode_rows(indptr, indices, values, codes, lengths):
     """Encode a CSR block.
 
     Args:
         indptr: [r + 1] int64, starting at 0.
         indices: [z] Gene of each stored count, ascending within a row.
         values: [z] int64 counts, 1 or more.
-        gaps: [m] uint8, filled; large enough for all entries (see `count_entries`).
-        counts: [m] uint8, filled.
-        lengths: [r] int64, filled with the number of entries of each row.
+        codes: [m] uint8, filled; large enough for all bytes (see `count_codes`).
+        lengths: [r] int64, filled with the number of bytes of each row.
     """
     k = 0
     for row in range(len(indptr) - 1):
         begin, gene = k, -1
         for j in range(indptr[row], indptr[row + 1]):
-            gap = indices[j] - gene
+            step = indices[j] - gene
             gene = indices[j]
-            while gap > 255:
-                gaps[k], counts[k] = 255, 0
-                gap -= 255
+            while step > 31:
+                far = min(step >> 5, 31)
+                codes[k] = far << _COUNT_BITS
+                step -= far << 5
                 k += 1
-            gaps[k] = gap
-            value = values[j]
-            if value < _ESCAPE:
-                counts[k] = value
-                k += 1
-                continue
-            counts[k] = _ESCAPE
+            rest = values[j] - _LARGE
+            codes[k] = step << _COUNT_BITS | (_LARGE if rest >= 0 else values[j])
             k += 1
-            while value > 0:
-                gaps[k], counts[k] = 0, value & 255
-                value >>= _BITS_PER_DIGIT
+            while rest >= 0:
+                more = rest >> 7
+                codes[k] = rest & 127 | (128 if more else 0)
+                rest = more if more else -1
                 k += 1
         lengths[row] = k - begin
 
 
 @njit(cache=True, nogil=True)
-def count_entries(indptr, indices, values):
-    """Number of entries that `encode_rows` writes for a CSR block (same arguments)."""
+def count_codes(indptr, indices, values):
+    """Number of bytes that `encode_rows` writes for a CSR block (same arguments)."""
     n = 0
     for row in range(len(indptr) - 1):
         gene = -1
         for j in range(indptr[row], indptr[row + 1]):
-            n += 1 + (indices[j] - gene - 1) // 255
+            n += 1 + ((indices[j] - gene >> 5) + 30) // 31
             gene = indices[j]
-            value = values[j]
-            if value >= _ESCAPE:
-                while value > 0:
-                    value >>= _BITS_PER_DIGIT
-                    n += 1
+            rest = values[j] - _LARGE
+            while rest >= 0:
+                n += 1
+                rest = rest >> 7 if rest > 127 else -1
     return n
 
 
 @njit(cache=True, nogil=True)
-def gather_rows(gaps, counts, starts, stops, out_gaps, out_counts):
-    """Copy rows, in the order given, one after the other into `out_gaps` and `out_counts`."""
+def gather_rows(codes, starts, stops, out):
+    """Copy rows, in the order given, one after the other into `out`."""
     k = 0
     for row in range(len(starts)):
         n = stops[row] - starts[row]
-        out_gaps[k : k + n] = gaps[starts[row] : stops[row]]
-        out_counts[k : k + n] = counts[starts[row] : stops[row]]
+        out[k : k + n] = codes[starts[row] : stops[row]]
         k += n
 
 
+@njit(nogil=True)
+def _read_large(codes, k):
+    """The count whose digits begin at `k`, and where they end."""
+    count, shift = uint64(0), uint64(0)
+    while True:
+        digit = uint64(codes[k])
+        k += uint64(1)
+        count |= (digit & uint64(127)) << shift
+        shift += uint64(7)
+        if digit < 128:
+            return count + uint64(_LARGE), k
+
+
 @njit(cache=True, nogil=True)
-def fill_dense(out_ng, places, gaps, counts, starts, stops, scales):
+def fill_dense(out_ng, places, codes, starts, stops, scales):
     """Write rows as dense log1p CP10k.
+
+    A row is built in a scratch row that stays in cache and is then moved. Unsigned positions spare a check for negative ones.
 
     Args:
         out_ng: [n, g] float32; only the rows in `places` are written, wholly.
         places: [r] Row of `out_ng` for each row.
-        gaps: See the module, as for the arguments after it.
-        counts: "
+        codes: See the module, as for the arguments after it.
         starts: "
         stops: "
         scales: "
     """
-    table = np.zeros(_TABLE, np.float32)
+    steps = _STEPS
+    table, scratch = np.zeros(_TABLE, np.float32), np.zeros(out_ng.shape[1], np.float32)
     for row in range(len(starts)):
         scale = scales[row]
         for count in range(1, _TABLE):
             table[count] = np.log1p(np.float32(count) * scale)
-        out = out_ng[places[row]]
-        out[:] = 0
-        gene, k, stop = -1, starts[row], stops[row]
+        gene, k, stop = uint64(0) - uint64(1), uint64(starts[row]), uint64(stops[row])
         while k < stop:
-            gene += gaps[k]
-            count = np.int64(counts[k])
-            k += 1
-            if count < _TABLE:
-                out[gene] = table[count]
-                continue
-            if count == _ESCAPE:
-                count, shift = 0, 0
-                while k < stop and gaps[k] == 0:
-                    count |= np.int64(counts[k]) << shift
-                    shift += _BITS_PER_DIGIT
-                    k += 1
-            out[gene] = np.log1p(np.float32(count) * scale)
+            byte = uint64(codes[k])
+            k += uint64(1)
+            gene += steps[byte]
+            # A byte without a count writes the zero that is there: cheaper than to branch.
+            scratch[gene] = table[byte & uint64(7)]
+            if byte & uint64(7) == _LARGE:
+                large, k = _read_large(codes, k)
+                scratch[gene] = table[large] if large < _TABLE else np.log1p(np.float32(large) * scale)
+        move_row(out_ng[places[row]], scratch)
+    finish_moves()
 
 
 @njit(cache=True, nogil=True)
-def fill_padded(genes_nk, values_nk, n_genes, places, gaps, counts, starts, stops, scales):
+def fill_padded(genes_nk, values_nk, n_genes, places, codes, starts, stops, scales):
     """Write rows as padded sparse log1p CP10k: genes ascending, then padding `(n_genes, 0)`.
 
     Args:
@@ -135,27 +144,24 @@ def fill_padded(genes_nk, values_nk, n_genes, places, gaps, counts, starts, stop
         values_nk: [n, k] float32, likewise.
         n_genes: Width of the gene axis.
         places: As in `fill_dense`, and so on.
-        gaps: "
-        counts: "
+        codes: "
         starts: "
         stops: "
         scales: "
     """
+    steps = _STEPS
     for row in range(len(starts)):
         genes, values, scale = genes_nk[places[row]], values_nk[places[row]], scales[row]
-        gene, k, stop, filled = -1, starts[row], stops[row], 0
+        gene, k, stop, filled = uint64(0) - uint64(1), uint64(starts[row]), uint64(stops[row]), 0
         while k < stop:
-            gene += gaps[k]
-            count = np.int64(counts[k])
-            k += 1
+            byte = uint64(codes[k])
+            k += uint64(1)
+            gene += steps[byte]
+            count = byte & uint64(7)
             if count == 0:
                 continue
-            if count == _ESCAPE:
-                count, shift = 0, 0
-                while k < stop and gaps[k] == 0:
-                    count |= np.int64(counts[k]) << shift
-                    shift += _BITS_PER_DIGIT
-                    k += 1
+            if count == _LARGE:
+                count, k = _read_large(codes, k)
             genes[filled] = gene
             values[filled] = np.log1p(np.float32(count) * scale)
             filled += 1
@@ -164,18 +170,18 @@ def fill_padded(genes_nk, values_nk, n_genes, places, gaps, counts, starts, stop
 
 
 @njit(cache=True, nogil=True)
-def add_profile(sum_g, gaps, counts, starts, stops, scales):
+def add_profile(sum_g, codes, starts, stops, scales):
     """Add the log1p CP10k of every row to `sum_g` [g] float64."""
+    steps = _STEPS
     for row in range(len(starts)):
-        gene, k, stop, scale = -1, starts[row], stops[row], scales[row]
+        gene, k, stop, scale = uint64(0) - uint64(1), uint64(starts[row]), uint64(stops[row]), scales[row]
         while k < stop:
-            gene += gaps[k]
-            count = np.int64(counts[k])
-            k += 1
-            if count == _ESCAPE:
-                count, shift = 0, 0
-                while k < stop and gaps[k] == 0:
-                    count |= np.int64(counts[k]) << shift
-                    shift += _BITS_PER_DIGIT
-                    k += 1
+            byte = uint64(codes[k])
+            k += uint64(1)
+            gene += steps[byte]
+            count = byte & uint64(7)
+            if count == 0:
+                continue
+            if count == _LARGE:
+                count, k = _read_large(codes, k)
             sum_g[gene] += np.log1p(np.float32(count) * scale)

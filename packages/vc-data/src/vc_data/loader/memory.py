@@ -81,18 +81,18 @@ class Blocks:
                 self._arrays.pop(key, None)
 
     def get(self, epoch: int, plan: Plan, block: int) -> np.ndarray:
-        """Entries of a block; reads it where it was not read ahead."""
+        """Codes of a block; reads it where it was not read ahead."""
         key = (epoch, block)
         with self._lock:
             if key in self._arrays:
                 return self._arrays[key]
             self._begin(epoch, plan, block)
             screen, read = self._reads[key]
-        entries = screen.finish(read)
+        codes = screen.finish(read)
         with self._lock:
             if key in self._reads:
-                self._arrays[key] = entries
-        return entries
+                self._arrays[key] = codes
+        return codes
 
     def _begin(self, epoch: int, plan: Plan, block: int) -> None:
         if (epoch, block) not in self._reads:
@@ -113,13 +113,13 @@ class ControlPools:
     def __init__(self, screen: PackedScreen, pools: dict[str, Pool]):
         self._screen, self._pools = screen, pools
         self._lock = threading.Lock()
-        self._entries: dict[str, tuple] = {}
+        self._held: dict[str, tuple] = {}
         self._means: dict[tuple[str, int, int], np.ndarray] = {}
 
     def rows(self, name: str, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Entries [2, m] of a pool, and starts, stops and scales of the controls at the given positions."""
-        entries, starts, stops, scales = self._pool(name)
-        return entries, starts[positions], stops[positions], scales[positions]
+        """Codes [m] of a pool, and starts, stops and scales of the controls at the given positions."""
+        codes, starts, stops, scales = self._pool(name)
+        return codes, starts[positions], stops[positions], scales[positions]
 
     def mean_matched(self, name: str, pairs: np.ndarray, n_genes: int) -> np.ndarray:
         """[g] Mean, over cells of the given (cell line, batch) pairs, of the mean of each cell's controls."""
@@ -135,40 +135,40 @@ class ControlPools:
 
     def _mean(self, name: str, lo: int, hi: int, n_genes: int) -> np.ndarray:
         if (name, lo, hi) not in self._means:
-            entries, starts, stops, scales = self._pool(name)
+            codes, starts, stops, scales = self._pool(name)
             total = np.zeros(n_genes)
-            kernel.add_profile(total, entries[0], entries[1], starts[lo:hi], stops[lo:hi], scales[lo:hi])
+            kernel.add_profile(total, codes, starts[lo:hi], stops[lo:hi], scales[lo:hi])
             self._means[name, lo, hi] = (total / (hi - lo)).astype(np.float32)
         return self._means[name, lo, hi]
 
     def _pool(self, name: str) -> tuple:
         with self._lock:
-            if name not in self._entries:
-                self._entries[name] = self._bring(name)
-            return self._entries[name]
+            if name not in self._held:
+                self._held[name] = self._bring(name)
+            return self._held[name]
 
     def _bring(self, name: str) -> tuple:
         screen, rows = self._screen, self._pools[name].rows
         ascending = np.sort(rows)
         lengths = screen.offsets[ascending + 1] - screen.offsets[ascending]
         ends = np.cumsum(lengths)
-        held = np.empty((2, ends[-1]), np.uint8)
+        held = np.empty(ends[-1], np.uint8)
         breaks = np.flatnonzero(np.diff(ascending) > _ROWS_PER_READ) + 1
         for run in np.split(ascending, breaks):
-            for start, stop, entries in read_rows(screen, int(run[0]), int(run[-1]) + 1):
+            for start, stop, codes in read_rows(screen, int(run[0]), int(run[-1]) + 1):
                 i, j = np.searchsorted(ascending, (start, stop))
                 if i == j:
                     continue
                 own = ascending[i:j]
                 begin, end = (screen.offsets[own + k] - screen.offsets[start] for k in (0, 1))
                 to = slice(ends[i] - lengths[i], ends[j - 1])
-                kernel.gather_rows(entries[0], entries[1], begin, end, held[0, to], held[1, to])
+                kernel.gather_rows(codes, begin, end, held[to])
         at = np.searchsorted(ascending, rows)
         return held, ends[at] - lengths[at], ends[at], scale_rows(screen, rows)
 
 
 def read_rows(screen: PackedScreen, start: int, stop: int) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Packed rows in pieces (start, stop, entries), several being read ahead."""
+    """Packed rows in pieces (start, stop, codes), several being read ahead."""
     edges = [*range(start, stop, _ROWS_PER_READ), stop]
     spans = list(itertools.pairwise(edges))
     reads = [screen.read(*span) for span in spans[:READ_AHEAD]]

@@ -16,9 +16,9 @@ from vc_data.errors import ContractError, OutputError
 from vc_data.loader.packed import FORMAT, ROW_ARRAYS, VERSION, find_fault, packed_path, read_times, write_stamp
 
 CHUNK = 1 << 16
-"""Entries per compressed chunk: a few dozen cells."""
+"""Bytes per compressed chunk: a few dozen cells."""
 SHARD = 1 << 22
-"""Entries per file, 8 MiB before compression."""
+"""Bytes per file before compression."""
 BLOCK_VALUES = 1 << 22
 """Stored counts of X in memory at a time."""
 _log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def _write(screen_path: Path, folder: Path) -> None:
         conditions, pools, pool = _make_tables(obs, groups)
         bounds = np.array([(start, stop) for *_, start, stop in conditions])
         order = _shuffle_within(bounds)
-        content, lengths = _write_entries(root, screen_path, X, len(var), bounds, order)
+        content, lengths, max_nonzero = _write_codes(root, screen_path, X, len(var), bounds, order)
         _write_array(root, "offsets", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
         columns = {"row": order, "pool": pool[order]}
         columns |= {
@@ -131,7 +131,7 @@ def _write(screen_path: Path, folder: Path) -> None:
                 "conditions": conditions,
                 "pools": pools,
                 "control_names": obs.index.to_numpy()[order][is_control].astype(str).tolist(),
-                "max_nonzero": int(lengths.max()),
+                "max_nonzero": max_nonzero,
             }
         )
     write_stamp(folder, times)
@@ -162,16 +162,17 @@ def _shuffle_within(bounds: np.ndarray) -> np.ndarray:
     return np.lexsort((rng.random(len(which)), which))
 
 
-def _write_entries(root, screen_path, X, n_genes: int, bounds, order) -> tuple[str, np.ndarray]:
+def _write_codes(root, screen_path, X, n_genes: int, bounds, order) -> tuple[str, np.ndarray, int]:
     """Encode X block by block and write it in packed order.
 
     Returns:
-        Hash of the encoded counts in the screen's order (so independent of names), and [n] entries per packed row.
+        Hash of the encoded counts in the screen's order (so independent of names), [n] bytes per packed row, and the most
+        stored counts of a row.
     """
     from vc_data.loader import kernel
 
     indptr = np.asarray(X["indptr"][:], np.int64)
-    out = _Entries(root)
+    out = _Codes(root)
     digest = hashlib.sha256(str(n_genes).encode())
     n = len(order)
     lengths = np.zeros(n, np.int64)
@@ -181,26 +182,26 @@ def _write_entries(root, screen_path, X, n_genes: int, bounds, order) -> tuple[s
         while done < n:
             upto = max(done + 1, int(np.searchsorted(indptr, indptr[done] + BLOCK_VALUES, side="right")) - 1)
             part, values, indices = _read_block(X, indptr, done, upto, n_genes, screen_path)
-            entries = np.empty((2, kernel.count_entries(part, indices, values)), np.uint8)
-            kernel.encode_rows(part, indices, values, entries[0], entries[1], lengths[done:upto])
-            for piece in (lengths[done:upto], entries):
-                digest.update(np.ascontiguousarray(piece))
-            waiting.append(entries)
+            codes = np.empty(kernel.count_codes(part, indices, values), np.uint8)
+            kernel.encode_rows(part, indices, values, codes, lengths[done:upto])
+            for piece in (lengths[done:upto], codes):
+                digest.update(piece)
+            waiting.append(codes)
             bar.update(upto - done)
             done = upto
             # Conditions that are whole can go; the rows of the last one wait for the rest of it.
             whole = bounds[np.searchsorted(bounds[:, 1], done, side="right") - 1, 1] if done >= bounds[0, 1] else begin
             if whole > begin:
-                gathered = np.concatenate(waiting, axis=1)
+                gathered = np.concatenate(waiting)
                 ends = np.cumsum(lengths[begin:done])
                 starts = ends - lengths[begin:done]
                 rows = order[begin:whole] - begin
-                shuffled = np.empty((2, ends[whole - begin - 1]), np.uint8)
-                kernel.gather_rows(gathered[0], gathered[1], starts[rows], ends[rows], shuffled[0], shuffled[1])
+                shuffled = np.empty(ends[whole - begin - 1], np.uint8)
+                kernel.gather_rows(gathered, starts[rows], ends[rows], shuffled)
                 out.append(shuffled)
-                waiting, begin = [gathered[:, shuffled.shape[1] :]], int(whole)
+                waiting, begin = [gathered[len(shuffled) :]], int(whole)
     out.close()
-    return digest.hexdigest(), lengths[order]
+    return digest.hexdigest(), lengths[order], int(np.diff(indptr).max())
 
 
 def _read_block(X, indptr, start: int, stop: int, n_genes: int, screen_path: Path):
@@ -229,21 +230,21 @@ def _write_array(root, name: str, values: np.ndarray) -> None:
     array[:] = values
 
 
-class _Entries:
-    """The growing array of entries, written in whole shards, so that no shard is written twice."""
+class _Codes:
+    """The growing array of codes, written in whole shards, so that no shard is written twice."""
 
     def __init__(self, root):
         from zarr.codecs import Crc32cCodec, ZstdCodec
 
         codecs = [ZstdCodec(level=1), Crc32cCodec()]
-        settings = {"chunks": (2, CHUNK), "shards": (2, SHARD), "compressors": codecs}
-        self._array = root.create_array("entries", shape=(2, 0), dtype=np.uint8, **settings)
+        settings = {"chunks": (CHUNK,), "shards": (SHARD,), "compressors": codecs}
+        self._array = root.create_array("codes", shape=(0,), dtype=np.uint8, **settings)
         self._waiting: list[np.ndarray] = []
         self._n = 0
 
-    def append(self, entries: np.ndarray) -> None:
-        self._waiting.append(entries)
-        self._n += entries.shape[1]
+    def append(self, codes: np.ndarray) -> None:
+        self._waiting.append(codes)
+        self._n += len(codes)
         if self._n >= SHARD:
             self._write(self._n // SHARD * SHARD)
 
@@ -252,11 +253,11 @@ class _Entries:
             self._write(self._n)
 
     def _write(self, n: int) -> None:
-        entries = np.concatenate(self._waiting, axis=1)
-        start = self._array.shape[1]
-        self._array.resize((2, start + n))
-        self._array[:, start:] = entries[:, :n]
-        self._waiting, self._n = [entries[:, n:]], entries.shape[1] - n
+        codes = np.concatenate(self._waiting)
+        start = self._array.shape[0]
+        self._array.resize((start + n,))
+        self._array[start:] = codes[:n]
+        self._waiting, self._n = [codes[n:]], len(codes) - n
 
 
 def _replace(temporary: Path, path: Path) -> None:

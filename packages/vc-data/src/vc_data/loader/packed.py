@@ -3,8 +3,8 @@
 `NAME.zarr` stays as screen-v1 says and is never touched; the copy lies beside it as `NAME.zarr.packed`, so the screen's
 hash (which splits name as their parent) does not depend on whether it was ever loaded. The copy is a zarr v3 group:
 
-- `entries` [2, m] uint8: gaps and counts (see `kernel`), rows one after the other, checksummed chunks in shards.
-- per row: `offsets` [n + 1] int64 into entries, `row` int32 (its row in the screen), `pool` int32 (its (cell line, batch)),
+- `codes` [m] uint8: genes and counts (see `kernel`), rows one after the other, checksummed chunks in shards.
+- per row: `offsets` [n + 1] int64 into codes, `row` int32 (its row in the screen), `pool` int32 (its (cell line, batch)),
   `total` float32, `mode` int8, `dose` float32.
 - attributes: format version, hashes, genes, conditions, (cell line, batch) pairs, names of control cells.
 
@@ -24,20 +24,20 @@ from vc_data.contract import sha256_tree
 from vc_data.errors import ContractError
 
 FORMAT = "vc-data packed screen"
-VERSION = 1
+VERSION = 2
 ROW_ARRAYS = {"row": np.int32, "pool": np.int32, "total": np.float32, "mode": np.int8, "dose": np.float32}
 _STAMP = "stamp.json"
 
 
 @dataclass(frozen=True, eq=False)
 class PackedScreen:
-    """An open packed copy; per-row arrays are in memory (25 bytes a cell), entries are on disk."""
+    """An open packed copy; per-row arrays are in memory (25 bytes a cell), codes are on disk."""
 
     path: Path
     screen_path: Path
     attributes: dict
     offsets: np.ndarray
-    """[n + 1] int64: where each packed row begins in the entries."""
+    """[n + 1] int64: where each packed row begins in the codes."""
     row: np.ndarray
     """[n] int32: row of the screen."""
     pool: np.ndarray
@@ -46,7 +46,7 @@ class PackedScreen:
     """[n] float32: library size over all genes."""
     mode: np.ndarray
     dose: np.ndarray
-    entries: object
+    codes: object
 
     @property
     def genes(self) -> list[str]:
@@ -64,11 +64,11 @@ class PackedScreen:
         return self.attributes["pools"]
 
     def read(self, start: int, stop: int):
-        """Begin to read packed rows; `.result()` of what is returned gives entries [2, m] uint8."""
-        return self.entries[:, self.offsets[start] : self.offsets[stop]].read()
+        """Begin to read packed rows; `.result()` of what is returned gives codes [m] uint8."""
+        return self.codes[self.offsets[start] : self.offsets[stop]].read()
 
     def finish(self, read) -> np.ndarray:
-        """Entries of a read, or a refusal that says what to do about a damaged copy.
+        """Codes of a read, or a refusal that says what to do about a damaged copy.
 
         Raises:
             ContractError: The copy on disk is damaged.
@@ -78,7 +78,7 @@ class PackedScreen:
         except ValueError as error:
             found = f"{str(error).splitlines()[0][:200]}"
             do = "Delete that folder; it is made again from the screen at the next opening."
-            raise ContractError(self.path, "entries", "undamaged data", found, do) from None
+            raise ContractError(self.path, "codes", "undamaged data", found, do) from None
 
 
 def packed_path(screen_path: str | Path, packed_dir: str | Path | None = None) -> Path:
@@ -141,15 +141,15 @@ def load_packed(path: Path, screen_path: Path) -> PackedScreen:
         return ts.open(spec, context=context, read=True, open=True)
 
     attributes = json.loads((path / "zarr.json").read_text())["attributes"]
-    opening = {name: begin(name) for name in ("entries", "offsets", *ROW_ARRAYS)}
-    reading = {name: future.result().read() for name, future in opening.items() if name != "entries"}
+    opening = {name: begin(name) for name in ("codes", "offsets", *ROW_ARRAYS)}
+    reading = {name: future.result().read() for name, future in opening.items() if name != "codes"}
     try:
         arrays = {name: read.result() for name, read in reading.items()}
     except ValueError as error:
         do = "Delete that folder; it is made again from the screen at the next opening."
         raise ContractError(path, "arrays", "undamaged data", str(error).splitlines()[0][:200], do) from None
     return PackedScreen(
-        path=path, screen_path=screen_path, attributes=attributes, entries=opening["entries"].result(), **arrays
+        path=path, screen_path=screen_path, attributes=attributes, codes=opening["codes"].result(), **arrays
     )
 
 

@@ -196,9 +196,9 @@ class Loader:
             of = draw.block == block
             s, first, _ = sampler.span(plan, block)
             screen, rows = sampler.screens[s], draw.rows[of].ravel()
-            entries, offset = self._blocks.get(epoch, plan, int(block)), screen.offsets[first]
+            codes, offset = self._blocks.get(epoch, plan, int(block)), screen.offsets[first]
             begin, end = screen.offsets[rows] - offset, screen.offsets[rows + 1] - offset
-            x.write(place[of].ravel(), entries, begin, end, scale_rows(screen, rows))
+            x.write(place[of].ravel(), codes, begin, end, scale_rows(screen, rows))
         batch = x.finish("x", shape)
         for name, (positions, tiers) in draw.controls.items():
             out = self._make_output(draw.rows.size)
@@ -224,10 +224,10 @@ class Loader:
             s = int(sampler.unit_screen[unit])
             screen, rows = sampler.screens[s], sampler.rows[lo:hi]
             total = np.zeros(g)
-            for start, stop, entries in read_rows(screen, int(rows[0]), int(rows[-1]) + 1):
+            for start, stop, codes in read_rows(screen, int(rows[0]), int(rows[-1]) + 1):
                 ends = screen.offsets[start : stop + 1] - screen.offsets[start]
                 scales = scale_rows(screen, np.arange(start, stop))
-                kernel.add_profile(total, entries[0], entries[1], ends[:-1], ends[1:], scales)
+                kernel.add_profile(total, codes, ends[:-1], ends[1:], scales)
             batch["x"][i] = total / len(rows)
             for name in sampler.settings.controls:
                 batch[f"x_{name}"][i] = self._residents[s].mean_matched(name, screen.pool[rows], g)
@@ -270,8 +270,8 @@ class _Dense:
     def __init__(self, buffers: "Buffers", n: int, n_genes: int):
         self._x = buffers.take(n, n_genes, np.float32)
 
-    def write(self, places, entries, starts, stops, scales) -> None:
-        kernel.fill_dense(self._x, places, entries[0], entries[1], starts, stops, scales)
+    def write(self, places, codes, starts, stops, scales) -> None:
+        kernel.fill_dense(self._x, places, codes, starts, stops, scales)
 
     def finish(self, name: str, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
         return {name: self._x.reshape(*shape, -1)}
@@ -284,10 +284,8 @@ class _PaddedSparse:
         self._genes, self._values = buffers.take(n, width, np.int32), buffers.take(n, width, np.float32)
         self._n_genes = n_genes
 
-    def write(self, places, entries, starts, stops, scales) -> None:
-        kernel.fill_padded(
-            self._genes, self._values, self._n_genes, places, entries[0], entries[1], starts, stops, scales
-        )
+    def write(self, places, codes, starts, stops, scales) -> None:
+        kernel.fill_padded(self._genes, self._values, self._n_genes, places, codes, starts, stops, scales)
 
     def finish(self, name: str, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
         return {f"{name}_genes": self._genes.reshape(*shape, -1), f"{name}_values": self._values.reshape(*shape, -1)}
