@@ -5,6 +5,7 @@ Only numpy is imported at the top: nothing else is in every environment.
 
 import itertools
 import json
+import os
 import shutil
 import sys
 import time
@@ -71,8 +72,7 @@ def prepare_ours(folder: Path) -> None:
     pack_screen(folder / "atlas.zarr")
 
 
-def ours(folder: Path, report: dict, read_threads: int = 1) -> Iterator[int]:
-    import grain  # noqa: F401
+def ours(folder: Path, report: dict, read_threads: int | None = None) -> Iterator[int]:
     import numba  # noqa: F401
     import tensorstore  # noqa: F401
     from vc_data.loader import Loader
@@ -88,22 +88,57 @@ def ours(folder: Path, report: dict, read_threads: int = 1) -> Iterator[int]:
         yield n
 
 
-def ours_threads(folder: Path, report: dict) -> Iterator[int]:
-    return ours(folder, report, read_threads=2)
+def ours_one_thread(folder: Path, report: dict) -> Iterator[int]:
+    return ours(folder, report, read_threads=1)
 
 
-def limit(folder: Path, report: dict) -> Iterator[int]:
-    """CSR in memory, in row order, to dense: nothing is read, nothing is drawn."""
+def limit(folder: Path, report: dict, n_threads: int = 1) -> Iterator[int]:
+    """CSR in memory, in row order, to dense by the pass that the peers use: nothing is read, nothing is drawn."""
     from vc_data.screen import read_screen
 
     counts = read_screen(folder / "atlas.zarr").X[: 16 * BATCH].copy()
     fused = make_fused()
-    n, g = counts.shape
-    out = np.empty((BATCH, g), np.float32)
-    while True:
-        for start in range(0, n - BATCH + 1, BATCH):
-            fused(counts.indptr[start : start + BATCH + 1], counts.indices, counts.data, out)
-            yield BATCH
+
+    def densify(rows: range, out: np.ndarray) -> None:
+        fused(counts.indptr[rows.start : rows.stop + 1], counts.indices, counts.data, out)
+
+    return densify_in_turn(densify, counts.shape[1], n_threads)
+
+
+def limit_threads(folder: Path, report: dict) -> Iterator[int]:
+    from vc_data.loader.ahead import default_threads
+
+    return limit(folder, report, default_threads())
+
+
+def own_pass(folder: Path, report: dict) -> Iterator[int]:
+    """The same of our packed rows in memory by our own pass, with the threads of our default."""
+    from vc_data.loader import kernel
+    from vc_data.loader.ahead import default_threads
+    from vc_data.loader.packed import load_packed, packed_path
+
+    screen = load_packed(packed_path(folder / "atlas.zarr"), folder / "atlas.zarr")
+    codes = screen.finish(screen.read(0, 16 * BATCH))
+    scales = kernel.TARGET_SUM / screen.total
+
+    def densify(rows: range, out: np.ndarray) -> None:
+        starts, stops = screen.offsets[rows.start : rows.stop], screen.offsets[rows.start + 1 : rows.stop + 1]
+        kernel.fill_dense(out, np.arange(len(rows)), codes, starts, stops, scales[rows.start : rows.stop])
+
+    return densify_in_turn(densify, len(screen.genes), default_threads())
+
+
+def densify_in_turn(densify, n_genes: int, n_threads: int) -> Iterator[int]:
+    """Batches of 16 x 1,024 rows, over and over, each cut into one piece per thread, into memory that is used again."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    out = np.empty((BATCH, n_genes), np.float32)
+    edges = np.linspace(0, BATCH, n_threads + 1).astype(int)
+    pool = ThreadPoolExecutor(n_threads)
+    for batch in itertools.cycle(range(16)):
+        pieces = [(range(batch * BATCH + a, batch * BATCH + b), out[a:b]) for a, b in itertools.pairwise(edges)]
+        list(pool.map(densify, *zip(*pieces, strict=True)))
+        yield BATCH
 
 
 def prepare_annbatch(folder: Path) -> None:
@@ -233,7 +268,7 @@ def cellstream_cells(folder: Path, report: dict, n_threads: int = 1) -> Iterator
 
 
 def cellstream_threads(folder: Path, report: dict) -> Iterator[int]:
-    return cellstream_cells(folder, report, n_threads=2)
+    return cellstream_cells(folder, report, n_threads=min(os.cpu_count() or 1, 4))
 
 
 def prepare_hf(folder: Path) -> None:
@@ -347,13 +382,15 @@ def cell_load(folder: Path, report: dict) -> Iterator[int]:
 
 TOOLS = {
     "ours": Tool(None, "paired sets", False, prepare_ours, ours),
-    "ours-2-threads": Tool(None, "paired sets", False, prepare_ours, ours_threads),
+    "ours-1-thread": Tool(None, "paired sets", False, prepare_ours, ours_one_thread),
     "limit": Tool(None, "densify only, in memory", False, nothing, limit),
+    "limit-threads": Tool(None, "densify only, in memory, our default of threads", False, nothing, limit_threads),
+    "own-pass": Tool(None, "our own pass only, in memory, our default of threads", False, prepare_ours, own_pass),
     "cell-load": Tool("cell-load", "paired sets", False, prepare_cell_load, cell_load),
     "annbatch-paired": Tool("annbatch", "paired sets", False, prepare_annbatch, annbatch_paired),
     "annbatch": Tool("annbatch", "shuffled cells", True, prepare_annbatch, annbatch),
     "cellstream": Tool("cellstream", "shuffled cells", True, prepare_cellstream, cellstream_cells),
-    "cellstream-2-threads": Tool("cellstream", "shuffled cells", True, prepare_cellstream, cellstream_threads),
+    "cellstream-threads": Tool("cellstream", "shuffled cells", True, prepare_cellstream, cellstream_threads),
     "hf": Tool("hf", "shuffled cells", True, prepare_hf, hf),
     "scdataset": Tool("scdataset", "shuffled cells", True, nothing, scdataset),
 }
@@ -361,9 +398,16 @@ TOOLS = {
 
 def main(name: str, verb: str, folder: str, seconds: str) -> None:
     tool, report = TOOLS[name], {}
+    if verb == "first":
+        next(tool.batches(Path(folder), report))
+        print(json.dumps(report | {"peak_gib": round(memory_gib("VmHWM"), 2)}), flush=True)
+        return
     if verb == "prepare":
         tool.prepare(Path(folder))
         print(json.dumps(report), flush=True)
+        return
+    if verb == "epoch":
+        print(json.dumps(epoch_memory(Path(folder))), flush=True)
         return
     started = time.perf_counter()
     batches = tool.batches(Path(folder), report)
@@ -377,6 +421,19 @@ def main(name: str, verb: str, folder: str, seconds: str) -> None:
         speed, cpu_us = measure(batches, float(seconds))
         memory = {"now_gib": round(memory_gib("VmRSS"), 2), "peak_gib": round(memory_gib("VmHWM"), 2)}
         print(json.dumps({"cells_per_s": speed, "cpu_us": cpu_us, **memory, **report}), flush=True)
+
+
+def epoch_memory(folder: Path) -> dict:
+    """One whole epoch of ours: cells brought, and resident memory after each tenth of it."""
+    from vc_data.loader import Loader
+
+    loader = Loader.open([folder / "atlas.zarr"], set_size=SET, batch_size=BATCH // 2 // SET, epochs=1)
+    cells, gib = 0, []
+    for step, batch in enumerate(loader, start=1):
+        cells += 2 * int(batch["mask"].sum())
+        if step * 10 // len(loader) > len(gib):
+            gib.append(round(memory_gib("VmRSS"), 2))
+    return {"cells": cells, "gib": gib}
 
 
 def measure(batches: Iterator[int], seconds: float) -> tuple[float, float]:

@@ -610,3 +610,10 @@ def test_broken_screen_is_refused_when_packing(packed, tmp_path):
     with pytest.raises(ContractError, match=r"broken\.zarr: X.*fractional"):
         Loader.open([tmp_path / "broken.zarr"])
     assert not list(tmp_path.glob(".broken*")) + list(tmp_path.glob("broken.zarr.packed"))
+
+
+def test_grain_takes_a_loader_as_a_source(screen, split):
+    grain = pytest.importorskip("grain")
+    loader = Loader.open([screen], [split], set_size=8, epochs=1)
+    pipeline = grain.MapDataset.source(loader).to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
+    assert all(same(one, loader[step]) for step, one in enumerate(pipeline))

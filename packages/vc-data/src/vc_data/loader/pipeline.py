@@ -2,7 +2,7 @@
 
 Blocks of neighbouring rows are read ahead and kept only as long as the shuffle window needs them; control pools stay in
 memory in packed form; one compiled pass writes rows as log1p CP10k into buffers that are used again once no one holds
-them. grain carries the position and reads ahead in a thread.
+them. `ahead` prepares batches before they are asked for.
 """
 
 import sys
@@ -14,6 +14,7 @@ import numpy as np
 
 from vc_data.errors import few
 from vc_data.loader import kernel
+from vc_data.loader.ahead import Ahead, default_threads
 from vc_data.loader.batch import CellBatch, ProfileBatch, SetBatch
 from vc_data.loader.eligible import POOLS, LoaderError, select_cells
 from vc_data.loader.memory import Blocks, Buffers, ControlPools, read_rows, scale_rows
@@ -56,7 +57,7 @@ class Loader:
         shuffle_cells: int = 32_768,
         process_index: int = 0,
         process_count: int = 1,
-        read_threads: int = 1,
+        read_threads: int | None = None,
         packed_dir: str | Path | None = None,
     ) -> "Loader":
         """Open screens for training; makes their packed copies where there are none.
@@ -65,7 +66,7 @@ class Loader:
         control of an `evaluation` list. Where one split of a mix holds targets out, the other screens' conditions with
         them are left out too (`excluded`).
 
-        Memory: the shuffle window and the blocks read ahead (some 200 MB at 2,000 stored counts a cell), the batches
+        Memory: the shuffle window and the blocks read ahead (some 150 MB at 2,000 stored counts a cell), the batches
         that are in use, 25 bytes a cell, and the control pools (in mode `pseudobulk` also the mean of each batch's controls).
 
         Args:
@@ -83,7 +84,8 @@ class Loader:
             shuffle_cells: Size of the window within which batches are mixed, beyond the random order of blocks.
             process_index: Which share of each epoch this process gets.
             process_count: Number of processes that share an epoch.
-            read_threads: Threads that prepare batches ahead; 0 prepares each when asked.
+            read_threads: Threads that prepare batches ahead; 0 prepares each when asked. Default: the cores that this
+                process may use, up to 4. The batches are the same for any number.
             packed_dir: Folder for packed copies; default: beside the screens.
 
         Raises:
@@ -103,6 +105,7 @@ class Loader:
             process_index=process_index,
             process_count=process_count,
         )
+        read_threads = default_threads() if read_threads is None else read_threads
         _check_settings(settings, screens, splits, output, epochs, read_threads)
         packed = [load_packed(pack_screen(path, packed_dir), Path(path)) for path in screens]
         paths = [None if path is None else Path(path) for path in splits]
@@ -124,14 +127,13 @@ class Loader:
         self.excluded = sampler.excluded
         self.max_nonzero = max(screen.attributes["max_nonzero"] for screen in sampler.screens)
         self._length = sys.maxsize if epochs is None else epochs * self.steps_per_epoch
-        self._read_threads = read_threads
         self._output = output
         self._buffers = Buffers()
         self._blocks = Blocks(sampler, margin=4 * (read_threads + 1))
         self._residents = [
             ControlPools(screen, pools) for screen, pools in zip(sampler.screens, sampler.pools, strict=True)
         ]
-        self._iterator = None
+        self._batches = Ahead(self.__getitem__, self._length, read_threads)
 
     def __iter__(self) -> Iterator[SetBatch | CellBatch | ProfileBatch]:
         """The loader itself, at its present position."""
@@ -139,7 +141,7 @@ class Loader:
 
     def __next__(self) -> SetBatch | CellBatch | ProfileBatch:
         """The next batch."""
-        return next(self._grain())
+        return next(self._batches)
 
     def __len__(self) -> int:
         """Number of batches of all epochs (`sys.maxsize` where there is no end)."""
@@ -160,7 +162,7 @@ class Loader:
 
     def get_state(self) -> dict:
         """Position in the sequence of batches, as JSON-ready values."""
-        return {"step": int(self._grain().get_state()["next_index"]), "fingerprint": self.sampler.fingerprint}
+        return {"step": self._batches.position, "fingerprint": self.sampler.fingerprint}
 
     def set_state(self, state: Mapping) -> None:
         """Go on from a position that `get_state` gave, of a loader of the same data and settings.
@@ -172,16 +174,7 @@ class Loader:
             found = "a state of other screens, splits, settings, weights or process"
             do = "Open the loader with the arguments of the run that saved the state."
             raise LoaderError("loader state", "fingerprint", "that of this loader", found, do)
-        self._grain().set_state({"next_index": state["step"]})
-
-    def _grain(self):
-        if self._iterator is None:
-            import grain
-
-            ahead = self._read_threads + 1 if self._read_threads else 0
-            options = grain.ReadOptions(num_threads=self._read_threads, prefetch_buffer_size=ahead)
-            self._iterator = iter(grain.MapDataset.source(self).to_iter_dataset(options))
-        return self._iterator
+        self._batches.move(state["step"])
 
     def _bring_cells(self, step: int, draw: Draw) -> SetBatch | CellBatch:
         sampler = self.sampler
