@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 import subprocess
@@ -21,9 +22,12 @@ from vc_data.split import (
     LeakError,
     Splits,
     by_cell_line,
+    by_dose,
     by_perturbation,
     by_scaffold,
+    cell_load,
     few_shot,
+    follow,
     gears,
     kfold,
     read_splits,
@@ -49,10 +53,11 @@ def make_screen(path: Path, *, seed=0, n_cells=900, lines=("A", "B"), labels=tup
     )
     bare = (obs["cell_line"] == lines[-1]) & (obs["batch"] == "b2") & (obs["perturbation"] == "control")
     obs.loc[bare, "batch"] = "b1"
-    obs["target"] = obs["perturbation"]
+    obs["target"] = obs["perturbation"].str.replace("@.*", "", regex=True)
     obs["is_control"] = obs["perturbation"] == "control"
     obs["mode"] = np.where(obs["is_control"], 8, 0)
-    obs["dose"] = np.where(obs["is_control"], np.nan, 2.5)
+    dose = [label.partition("@")[2] or 2.5 for label in obs["perturbation"]]
+    obs["dose"] = np.where(obs["is_control"], np.nan, np.array(dose, float))
     obs["dataset"] = path.stem
     counts = sp.random(n_cells, N_GENES, 0.02, format="csr", random_state=rng)
     counts.data = rng.geometric(0.4, counts.nnz).astype(np.int64)
@@ -154,6 +159,65 @@ def test_state_of_other_settings_is_refused(screen, split):
     for change in ({"seed": 5}, {"set_size": 9}, {"process_count": 2}, {"weights": Weights(perturbation={"P0": 2})}):
         with pytest.raises(LoaderError, match="fingerprint"):
             Loader.open([screen], [split], **{"set_size": 8, "seed": 4, **change}).set_state(state)
+
+
+EPOCH = """
+import hashlib, json, os, signal, sys, time
+from pathlib import Path
+from vc_data.loader import Loader, kernel
+screen, split = sys.argv[1:]
+saved, log = Path("state.json"), Path("log.txt")
+log.touch()
+
+def train():
+    loader = Loader.open([screen], [split], set_size=8, batch_size=4, seed=3, epochs=1, read_threads=2)
+    if saved.exists():
+        loader.set_state(json.loads(saved.read_text()))
+    for batch in loader:
+        state = loader.get_state()
+        digest = hashlib.sha256(b"".join(batch[key].tobytes() for key in sorted(batch))).hexdigest()
+        with log.open("a") as file:
+            file.write(f"{os.getpid()} {state['step'] - 1} {digest}\\n")
+        new = saved.with_suffix(".new")
+        new.write_text(json.dumps(state))
+        new.replace(saved)
+        time.sleep(0.01)
+
+for more in (3, 4, None):
+    before = len(log.read_text().splitlines())
+    position = json.loads(saved.read_text())["step"] if saved.exists() else 0
+    print("from", position)
+    pid = os.fork()
+    if pid == 0:
+        train()
+        os._exit(0)
+    while more and len(log.read_text().splitlines()) < before + more:
+        time.sleep(0.002)
+    if more:
+        os.kill(pid, signal.SIGKILL)
+    status = os.waitpid(pid, 0)[1]
+    assert status == (signal.SIGKILL if more else 0), status
+"""
+
+
+def test_kill_9_in_an_epoch_loses_and_repeats_nothing(screen, split, tmp_path):
+    """A training process saves its position after each batch, is killed twice, and goes on with exactly what is left."""
+    loader = Loader.open([screen], [split], set_size=8, batch_size=4, seed=3, epochs=1)
+    command = [sys.executable, "-u", "-c", EPOCH, screen, split]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert result.returncode == 0, result.stderr
+    starts = [int(line.split()[1]) for line in result.stdout.splitlines()]
+    runs: dict[str, list] = {}
+    for line in (tmp_path / "log.txt").read_text().splitlines():
+        pid, step, digest = line.split()
+        runs.setdefault(pid, []).append((int(step), digest))
+    assert len(runs) == 3 and 0 < starts[1] < starts[2] < len(loader)
+    for start, run in zip(starts, runs.values(), strict=True):
+        assert [step for step, _ in run] == list(range(start, start + len(run)))
+    assert list(runs.values())[-1][-1][0] == len(loader) - 1
+    for step, digest in (pair for run in runs.values() for pair in run):
+        batch = loader[step]
+        assert digest == hashlib.sha256(b"".join(batch[key].tobytes() for key in sorted(batch))).hexdigest()
 
 
 SHARD = """
@@ -369,7 +433,9 @@ def breaks_promise(split: Splits, obs: pd.DataFrame) -> bool:
     return promise is not None and bool(find_leaks(rows, promise))
 
 
-@pytest.mark.parametrize("recipe", ["by_perturbation", "kfold", "gears", "by_scaffold", "by_cell_line", "few_shot"])
+@pytest.mark.parametrize(
+    "recipe", ["by_perturbation", "kfold", "gears", "by_scaffold", "by_cell_line", "few_shot", "follow"]
+)
 def test_a_target_held_out_by_any_recipe_trains_in_no_screen_of_the_mix(screen, other, tmp_path, recipe):
     """The recipes themselves, on the first screen; the second comes without a split of its own."""
     first, path = read_screen(screen), tmp_path / "split.json"
@@ -380,6 +446,7 @@ def test_a_target_held_out_by_any_recipe_trains_in_no_screen_of_the_mix(screen, 
         "by_scaffold": lambda: by_scaffold(first, {f"P{i}": "C" * (i + 1) for i in range(5)}, test=0.4),
         "by_cell_line": lambda: by_cell_line(first, test_lines=["B"]),
         "few_shot": lambda: few_shot(first, "B", n_train=1, n_val=1, n_test=2),
+        "follow": lambda: follow(first, [(first, by_perturbation(first, test=0.4, seed=2))], min_cells=5),
     }
     splits = make[recipe]()
     write_splits(splits, path)
@@ -401,6 +468,42 @@ def test_a_target_held_out_by_any_recipe_trains_in_no_screen_of_the_mix(screen, 
             assert not names & {name for _, name in held}
         assert all(order[c.screen] == other for c in loader.excluded)
         assert loader.excluded or not {name for _, name in held} & {"P1", "P2"}
+
+
+@pytest.fixture(scope="module")
+def dosed(tmp_path_factory) -> list[Path]:
+    """Two data sets with compounds at several doses; line B is in both."""
+    folder, labels = tmp_path_factory.mktemp("dosed"), ("control", *(f"{c}@{d}" for c in ("C0", "C1") for d in (1, 10)))
+    return [
+        make_screen(folder / f"{name}.zarr", seed=seed, n_cells=600, lines=lines, labels=labels)
+        for name, seed, lines in (("first", 11, ("A", "B")), ("second", 12, ("B", "C")))
+    ]
+
+
+@pytest.mark.parametrize("recipe", ["by_dose", "cell_load"])
+def test_splits_of_conditions_lose_no_training_condition_and_leak_none(dosed, tmp_path, recipe):
+    screen, path, toml = read_screen(dosed[0]), tmp_path / "split.json", tmp_path / "split.toml"
+    toml.write_text(
+        '[datasets]\nfirst = "/data/first/"\n[training]\nfirst = "train"\n'
+        '[fewshot]\n[fewshot."first.B"]\nval = ["C1@1"]\ntest = ["C0@10"]\n'
+    )
+    splits = by_dose(screen, doses="highest") if recipe == "by_dose" else cell_load(screen, toml)
+    write_splits(splits, path)
+    held = set(splits.part("val") + splits.part("test"))
+    assert held and {name.partition("@")[0] for _, name in held} == {"C0", "C1"}
+    for mix, files in (dosed[:1], [path]), (dosed, [path, None]), (dosed[::-1], [None, path]):
+        loader = Loader.open(mix, files, mode="sets", set_size=16, batch_size=4, epochs=1)
+        own = mix.index(dosed[0])
+        trained = {(c.screen == own, c.cell_line, c.perturbation) for c in loader.conditions}
+        assert {(line, name) for mine, line, name in trained if mine} == set(splits.part("train"))
+        brought = {
+            (loader.cell_lines[line], loader.perturbations[name])
+            for batch in loader
+            for line, name in zip(batch["cell_line"], batch["perturbation"], strict=True)
+        }
+        assert not brought & held
+        # What another data set shows of a held-out compound in the same cell line stays out as well.
+        assert not {(line, name) for mine, line, name in trained if not mine and line == "B"} & held
 
 
 def test_a_split_that_trains_on_what_it_holds_out_is_refused(screen, split, tmp_path):
