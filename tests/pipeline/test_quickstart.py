@@ -96,7 +96,8 @@ def test_the_same_seed_gives_the_same_bytes(run, tmp_path):
 
 def test_a_real_screen_runs(real_data, tmp_path):
     fpath = real_data / "mcfaline2023_gbm_crispri_500g.h5ad"
-    assert main(["quickstart", "--data", str(fpath), "--repeats", "2", "--out", str(tmp_path / "run")]) == 0
+    flags = ["--repeats", "2", "--bootstrap", "200"]
+    assert main(["quickstart", "--data", str(fpath), *flags, "--out", str(tmp_path / "run")]) == 0
     scores, _ = read_scores(tmp_path / "run")
     assert set(scores["dataset"]) == {fpath.stem}
     assert {"A172", "T98G", "U87MG"} <= set(scores["group"])
@@ -104,7 +105,8 @@ def test_a_real_screen_runs(real_data, tmp_path):
 
 def test_one_perturbation_in_several_contexts_is_split_by_context(real_data, tmp_path):
     fpath = real_data / "kang2018_pbmc_ifnb.h5ad"
-    assert main(["quickstart", "--data", str(fpath), "--repeats", "2", "--out", str(tmp_path / "run")]) == 0
+    flags = ["--repeats", "1", "--bootstrap", "200"]
+    assert main(["quickstart", "--data", str(fpath), *flags, "--out", str(tmp_path / "run")]) == 0
     split = json.loads((tmp_path / "run" / "splits" / "split-0.json").read_text())
     assert split["recipe"] == "by_cell_line"
 

@@ -142,7 +142,7 @@ def genes(
         print(f"wrote {output}; next: vc-data convert {source} OUT.zarr --panel {panel}")
 
 
-def simulate(output: Folder, preset: Literal["tiny", "small", "vcc"] = "tiny", seed: int = 0) -> None:
+def simulate(output: Folder, preset: Literal["tiny", "small", "thousand", "vcc"] = "tiny", seed: int = 0) -> None:
     """Simulate a screen with known truth: screen.h5ad, truth.h5ad, pathways.gmt.
 
     For example:
