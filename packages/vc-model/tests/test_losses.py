@@ -59,10 +59,14 @@ def test_losses_are_those_of_their_definition():
     np.testing.assert_allclose(hidden[:3], 0, atol=1e-5)
 
 
-def test_all_losses_switched_on_learn_what_the_anchors_miss():
-    world = make_world(n_train=20, n_test=2, n_combos=50, n_test_combos=10, n_genes=30, interaction=0.3)
-    losses = LossWeights(mse=0.5, wmse=0.5, cosine=0.3, contrastive=0.1)
-    residual = ResidualConfig(hidden=16, rank=8, directions=16, steps=60, losses=losses)
+@pytest.fixture(scope="module")
+def world():
+    return make_world(n_train=30, n_test=10, n_combos=60, n_test_combos=10, n_genes=40, interaction=0.3)
+
+
+@pytest.mark.parametrize("loss", ["wmse", "cosine", "contrastive"])
+def test_every_loss_can_be_switched_on_and_learns(world, loss):
+    residual = ResidualConfig(hidden=16, rank=8, directions=16, steps=60, losses=LossWeights(mse=0.5, **{loss: 0.5}))
     config = AnchoredConfig(
         gp=None, members=0, direct=False, dose=False, n_folds=2, anchors=("mean_effect", "additive"), residual=residual
     )
