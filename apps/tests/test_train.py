@@ -115,13 +115,20 @@ def test_its_predictions_cover_the_test_conditions_and_no_target_is_no_change(mo
     np.testing.assert_array_equal(fitted.predict(nothing).delta_pg, 0)
 
 
-def test_stages_one_by_one_give_the_same_model(model, folder):
-    bank, start = ["--sequences", folder / "guides.zarr"], []
+@pytest.fixture(scope="module")
+def stages(folder):
+    """The checkpoint of every stage, trained one by one from the one before."""
+    bank, start, made = ["--sequences", folder / "guides.zarr"], [], {}
     for stage in ("pretrain", "align", "ac", "decode"):
-        out = folder / f"only-{stage}"
-        assert vc(folder, f"train biojepa-{stage}", "-o", out, *FEW, *(bank if not start else []), *start) == 0
-        start = ["--start", out]
-    one, other = load_checkpoint(model), load_checkpoint(folder / "only-decode")
+        made[stage] = folder / f"only-{stage}"
+        args = [*FEW, *(bank if not start else []), *start]
+        assert vc(folder, f"train biojepa-{stage}", "-o", made[stage], *args) == 0
+        start = ["--start", made[stage]]
+    return made
+
+
+def test_stages_one_by_one_give_the_same_model(model, stages):
+    one, other = load_checkpoint(model), load_checkpoint(stages["decode"])
     assert one.stages == other.stages == ("pretrain", "align", "ac", "decode")
     jax.tree.map(np.testing.assert_array_equal, one.parts, other.parts)
 
@@ -136,11 +143,9 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(model, folder, monkeypatc
     jax.tree.map(np.testing.assert_array_equal, load_checkpoint(out).parts, load_checkpoint(model).parts)
 
 
-def test_a_model_without_decoder_does_not_predict(model, folder, capsys):
-    out = folder / "only-ac"
-    if not out.exists():
-        pytest.skip("needs the stages of the test before")
-    assert main(["predict", str(out), str(folder / "screen.zarr"), str(folder / "splits.json"), "-o", "p.zarr"]) == 2
+def test_a_model_without_decoder_does_not_predict(stages, folder, capsys):
+    args = [str(stages["ac"]), str(folder / "screen.zarr"), str(folder / "splits.json"), "-o", "p.zarr"]
+    assert main(["predict", *args]) == 2
     assert "all four stages trained" in capsys.readouterr().err
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,12 @@ def test_links_between_pages_lead_somewhere(tracked):
             if not (page.parent / target).exists():
                 broken.append(f"{page.relative_to(ROOT)} -> {target}")
     assert not broken, broken
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["cell_eval", "cell_eval2", "dask", "distributed", "grain", "igraph", "pdex", "polars", "rdkit", "sklearn", "torch"],
+)
+def test_what_tests_compare_with_is_installed(module):
+    """A package's own tests skip where a reference or an extra is absent; the workspace's development group has them all."""
+    assert find_spec(module), f"{module} is absent: the tests that need it would skip. Run `uv sync`."

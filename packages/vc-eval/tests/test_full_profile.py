@@ -9,7 +9,7 @@ import scipy.spatial.distance
 import scipy.stats
 import sklearn.metrics
 from vc_eval import de
-from vc_eval.metrics import full_profile, population
+from vc_eval.metrics import clustering, full_profile, population
 
 BROADCAST = ("de_spearman_sig", "pearson_edistance", "clustering_agreement")
 
@@ -87,7 +87,38 @@ def test_every_metric_of_the_profile_equals_cell_eval(tmp_path, noise):
                 scores[f"cell_eval/{column}"], table[column].astype(float), rtol=0, atol=tolerance, err_msg=column
             )
             compared += 1
-    assert compared == 27  # every column but clustering agreement
+    assert compared == 27  # every column but clustering agreement, which is compared below
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cell_eval") is None, reason="cell-eval is not installed")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("moved", [0, 6])
+def test_clustering_agreement_equals_cell_eval_where_clusters_are_plain(moved):
+    """Leiden breaks ties at random, so equality can be asked only where every run finds the same clusters."""
+    import anndata
+    import pandas as pd
+    from cell_eval._types import PerturbationAnndataPair
+    from cell_eval.metrics._anndata import ClusteringAgreement
+
+    rng = np.random.default_rng(0)
+    label = np.repeat(np.arange(4), 18)
+    guessed = label.copy()
+    guessed[:: 18 // 6][:moved] = 3  # some of the first group are predicted to lie in the last
+    centre = 8 * rng.normal(size=(4, 30)) + 20
+    real, predicted = (centre[group] + rng.normal(size=(72, 30)) for group in (label, guessed))
+    names = [*(f"g{i:03d}" for i in range(72)), "ctrl"]
+    sides = {
+        side: anndata.AnnData(
+            np.vstack([profile, np.full(30, 20.0)]),
+            obs=pd.DataFrame({"target": names}, index=names),
+            var=pd.DataFrame(index=[f"x{g}" for g in range(30)]),
+        )
+        for side, profile in (("real", real), ("pred", predicted))
+    }
+    pair = PerturbationAnndataPair(**sides, pert_col="target", control_pert="ctrl")
+    theirs = ClusteringAgreement()(pair)
+    assert clustering.clustering_agreement(predicted, real) == pytest.approx(theirs, abs=1e-9)
+    assert theirs == 1 if not moved else 0.5 < theirs < 1
 
 
 def test_top_sets_by_hand():
