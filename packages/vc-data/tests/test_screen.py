@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import anndata
 import numpy as np
@@ -259,3 +260,24 @@ def test_description_names_batches_without_controls(screen):
     kept = screen[~(screen.obs["is_control"] & (screen.obs["batch"] == "b2")).to_numpy()].copy()
     lines = describe_screen(kept)["cell_lines"]
     assert lines["RPE1"]["batches_without_controls"] == ["b2"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_flipped_and_missing_bytes_of_the_counts_are_refused(screen, screen_path, tmp_path):
+    """Every file of X, at several places: the reader refuses, or (padding, names of codecs) reads what was written."""
+    copy, rng = tmp_path / "s.zarr", np.random.default_rng(0)
+    shutil.copytree(screen_path, copy)
+    refused = 0
+    for file in sorted(path for path in (copy / "X").rglob("*") if path.is_file() and path.name != "zarr.json"):
+        whole = file.read_bytes()
+        damaged = [whole[: len(whole) // 2]]
+        for place in rng.integers(0, len(whole), 8):
+            damaged.append(whole[:place] + bytes([whole[place] ^ 1 << rng.integers(8)]) + whole[place + 1 :])
+        for content in damaged:
+            file.write_bytes(content)
+            try:
+                assert (read_screen(copy).X != screen.X).nnz == 0
+            except ContractError as error:
+                refused += str(error).startswith("screen/v1") or "s.zarr" in str(error)
+        file.write_bytes(whole)
+    assert refused >= 20

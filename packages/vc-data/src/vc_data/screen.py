@@ -284,7 +284,12 @@ def _write_matrix(folder: Path, rows, order: np.ndarray, n_genes: int, dtype: np
         group = root.create_group("X", overwrite=True)
         shape = [len(order), n_genes]
         group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": shape})
-        settings = {"shape": (0,), "chunks": (CHUNK,), "shards": (SHARD,), "compressors": ZstdCodec(level=1)}
+        settings = {
+            "shape": (0,),
+            "chunks": (CHUNK,),
+            "shards": (SHARD,),
+            "compressors": ZstdCodec(level=1, checksum=True),
+        }
         group.create_array("data", dtype=dtype, **settings)
         group.create_array("indices", dtype=np.int32, **settings)
         if note:
@@ -321,7 +326,7 @@ def _write_matrix(folder: Path, rows, order: np.ndarray, n_genes: int, dtype: np
     for column in columns.values():
         column.close()
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    group.create_array("indptr", data=indptr, overwrite=True)
+    group.create_array("indptr", data=indptr, compressors=ZstdCodec(level=1, checksum=True), overwrite=True)
     zarr.consolidate_metadata(root.store)
 
 
