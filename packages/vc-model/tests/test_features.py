@@ -48,7 +48,7 @@ def test_the_effect_of_a_perturbation_on_its_own_target_is_no_feature():
     for row, action in enumerate(table.conditions.actions):
         shifted[row, table.gene_position[action.targets[0]]] -= 5
     # The same components, so that only what enters through the own entries could differ.
-    memo = {key: table._memo[key] for key in ("components", "gene_position", "line_p", "trained_lines", "single_p")}
+    memo = {key: table._memo[key] for key in ("components", "line_p", "trained_lines", "single_p")}
     changed = make_features(replace(table, delta_pg=shifted, _memo=memo)).scores_gs
     np.testing.assert_allclose(changed, raw, atol=1e-4)
     assert np.abs(table.delta_pg - shifted).max() > 4

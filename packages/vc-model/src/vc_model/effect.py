@@ -60,15 +60,21 @@ def combine(terms: Sequence[tuple[float | np.ndarray, Parts]], conditions: Condi
         [q, g] float32; zero for actions without targets.
     """
     gathered = gather(terms, conditions)
-    result_qg = None
+    few, many = [], []
     for weight_qr, basis_rg in gathered:
-        filled = weight_qr.count_nonzero() if sp.issparse(weight_qr) else np.count_nonzero(weight_qr)
-        if filled == 0 and (result_qg is not None or len(gathered) > 1):
-            continue
         # Weights of measured effects have few entries per row.
-        if not sp.issparse(weight_qr) and filled < SPARSE * weight_qr.size:
-            weight_qr = sp.csr_array(weight_qr)
-        block_qg = weight_qr @ basis_rg
+        filled = weight_qr.count_nonzero() if sp.issparse(weight_qr) else np.count_nonzero(weight_qr)
+        if filled >= SPARSE * weight_qr.shape[0] * weight_qr.shape[1] > 0:
+            use_r = np.asarray(abs(weight_qr).sum(axis=0)).ravel() > 0
+            many.append((_dense(weight_qr[:, use_r]), basis_rg[use_r]))
+        elif filled:
+            few.append(sp.csr_array(weight_qr) @ basis_rg)
+    result_qg = None
+    if many:
+        # One product writes the result once.
+        weights, bases = zip(*many, strict=True)
+        result_qg = np.concatenate(weights, axis=1) @ np.concatenate(bases)
+    for block_qg in few:
         result_qg = block_qg if result_qg is None else np.add(result_qg, block_qg, out=result_qg)
     if result_qg is None:
         return np.zeros((len(conditions), gathered[0][1].shape[1]), dtype=np.float32)
@@ -91,7 +97,9 @@ def gather(terms: Sequence[tuple[float | np.ndarray, Parts]], conditions: Condit
 def scale_rows(weight_qr: Weights, factor_q: np.ndarray) -> Weights:
     """Weights times a factor per condition, float32."""
     if sp.issparse(weight_qr):
-        return sp.csr_array(weight_qr.multiply(factor_q[:, None]), dtype=np.float32)
+        factor_n = np.repeat(factor_q.astype(np.float32, copy=False), np.diff(weight_qr.indptr))
+        parts = (weight_qr.data.astype(np.float32, copy=False) * factor_n, weight_qr.indices, weight_qr.indptr)
+        return sp.csr_array(parts, shape=weight_qr.shape)
     return factor_q[:, None] * weight_qr.astype(np.float32, copy=False)
 
 

@@ -7,6 +7,7 @@ and a mask that says so.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -29,6 +30,11 @@ class BankMap:
 
     entities: tuple[str, ...]
     vector_eb: np.ndarray
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """Entity -> row."""
+        return {name: row for row, name in enumerate(self.entities)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +108,7 @@ def _fit(table: EffectTable) -> FeatureMap:
 def _raw(singles: Conditions, contexts: Contexts, features: FeatureMap) -> tuple[np.ndarray, np.ndarray]:
     """Unstandardised features and whether each is known, both [r, f]."""
     line_r = contexts.positions(singles.cell_line)
-    gene_of = {name: at for at, name in enumerate(contexts.genes)}
+    gene_of = contexts.gene_position
     gene_r = np.array([gene_of.get(action.targets[0], -1) for action in singles.actions], dtype=np.int64)
     measured_r = gene_r >= 0
     control_r3 = np.stack(
@@ -152,8 +158,7 @@ def _gene_scores(table: EffectTable) -> np.ndarray:
 
 def _look_up(bank: BankMap, singles: Conditions) -> tuple[np.ndarray, np.ndarray]:
     """[r, b] vectors of the targets and [r] whether the bank has them."""
-    entity_of = {name: at for at, name in enumerate(bank.entities)}
-    entity_r = np.array([entity_of.get(action.targets[0], -1) for action in singles.actions], dtype=np.int64)
+    entity_r = np.array([bank.row_of.get(action.targets[0], -1) for action in singles.actions], dtype=np.int64)
     if not bank.entities:
         return np.zeros((len(singles), 0), np.float32), entity_r >= 0
     return bank.vector_eb[entity_r], entity_r >= 0

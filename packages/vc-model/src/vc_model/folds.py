@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from vc_model.effect import Effect
 from vc_model.table import Action, Conditions, EffectTable
+from vc_model.threads import in_threads
 
 BINS = (
     "measured",  # this very action in this line is in training
@@ -57,6 +58,13 @@ def known_actions(table: EffectTable) -> "KnownActions":
         return KnownActions(table.trained_lines, tuple(zip(lines, actions, strict=True)))
 
     return table.once("known_actions", make)
+
+
+def known_before(table: EffectTable, rows: np.ndarray) -> "KnownActions":
+    """What a table of some rows alone would know, without making it."""
+    conditions = table.conditions.subset(rows)
+    lines = conditions.cell_line.tolist()
+    return KnownActions(tuple(sorted(set(lines))), tuple(zip(lines, conditions.actions, strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,19 +191,29 @@ def out_of_fold(
     rows, bins = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
     delta = {name: [np.zeros((0, len(table.genes)), dtype=np.float32)] for name in factories}
     done: set[tuple[int, int]] = set()
-    for fold in tqdm(folds, desc=progress, leave=False, disable=True if progress is None else None):
-        known = known_actions(reduced := table.subset(fold.train))
-        bin_t = known.bins(table.conditions.subset(fold.test))
+    asked = []
+    for fold in folds:
+        bin_t = known_before(table, fold.train).bins(table.conditions.subset(fold.test))
         fresh = np.array([(row, kind) not in done for row, kind in zip(fold.test, bin_t, strict=True)])
         if not fresh.any():
             continue
         test, bin_t = fold.test[fresh], bin_t[fresh]
         done.update(zip(test, bin_t, strict=True))
-        conditions = table.conditions.subset(test)
         rows.append(test)
         bins.append(bin_t)
-        for name, factory in factories.items():
-            delta[name].append(factory(reduced).delta(conditions))
+        asked.append((fold.train, test))
+    table.gram_pp  # noqa: B018 made before threads share it
+
+    def predict(part: tuple[np.ndarray, np.ndarray]) -> list[np.ndarray]:
+        reduced, conditions = table.subset(part[0]), table.conditions.subset(part[1])
+        return [factory(reduced).delta(conditions) for factory in factories.values()]
+
+    bar = tqdm(total=len(asked), desc=progress, leave=False, disable=True if progress is None else None)
+    with bar:
+        for blocks in in_threads(predict, asked):
+            for name, block in zip(factories, blocks, strict=True):
+                delta[name].append(block)
+            bar.update()
     return OutOfFold(
         np.concatenate(rows), np.concatenate(bins), {name: np.concatenate(blocks) for name, blocks in delta.items()}
     )

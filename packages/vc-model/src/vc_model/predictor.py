@@ -148,6 +148,14 @@ class FittedEffect:
         return replace(self, spread=spread)
 
 
+def join(delta_qg: np.ndarray, base_cg: np.ndarray, line_q: np.ndarray, out_qg: np.ndarray | None = None) -> np.ndarray:
+    """[q, g] float32 profiles: each condition's unperturbed profile plus its effect, cut at 0."""
+    lines = np.unique(line_q)
+    # One line needs no copy of its profile for every condition.
+    mean_qg = np.add(delta_qg, base_cg[lines] if len(lines) == 1 else base_cg[line_q], out=out_qg)
+    return np.maximum(mean_qg, 0, out=mean_qg)
+
+
 def make_prediction(
     conditions: Conditions,
     base_cg: np.ndarray,
@@ -159,6 +167,7 @@ def make_prediction(
     *,
     doubt: Callable[[], np.ndarray] | None = None,
     supported_q: np.ndarray | None = None,
+    mean_qg: np.ndarray | None = None,
 ) -> Prediction:
     """Join effects to the unperturbed profiles.
 
@@ -172,14 +181,12 @@ def make_prediction(
         bin_q: [q] bins of the conditions.
         doubt: Gives the epistemic part of the variances; none without an ensemble.
         supported_q: [q] bool; all by default.
+        mean_qg: [q, g] what `join` gives, where it was made already.
     """
     line_q = contexts.positions(conditions.cell_line)
     if not conditions.sizes.all():
         var_qg = np.where((conditions.sizes > 0)[:, None], var_qg, 0).astype(np.float32)
-    lines = np.unique(line_q)
-    # One line needs no copy of its profile for every condition.
-    mean_qg = delta_qg + (base_cg[lines] if len(lines) == 1 else base_cg[line_q])
-    np.maximum(mean_qg, 0, out=mean_qg)
+    mean_qg = join(delta_qg, base_cg, line_q) if mean_qg is None else mean_qg
     if supported_q is None:
         supported_q = np.ones(len(conditions), dtype=bool)
     return Prediction(

@@ -55,19 +55,29 @@ class Spread:
     usual_b2: np.ndarray
     conformal: Conformal
 
-    def variance(self, bin_q: np.ndarray, delta_qg: np.ndarray, doubt_q: np.ndarray | None = None) -> np.ndarray:
+    def variance(
+        self,
+        bin_q: np.ndarray,
+        delta_qg: np.ndarray,
+        doubt_q: np.ndarray | None = None,
+        out_qg: np.ndarray | None = None,
+    ) -> np.ndarray:
         """[q, g] float32 variance of the noise-free effect around the prediction.
 
         Args:
             bin_q: [q] position in `BINS`.
             delta_qg: [q, g] predicted effects.
             doubt_q: [q] mean over genes of the variance that the model itself states, or None: the usual one.
+            out_qg: Where to write it.
         """
         size_q = np.einsum("qg,qg->q", delta_qg, delta_qg) / delta_qg.shape[1]
         factor_q = _factor(self.size_b3[bin_q].T, self.usual_b2[bin_q].T, size_q, doubt_q)
-        var_qg = self.var_bg[bin_q]
-        var_qg *= factor_q.astype(np.float32)[:, None]
-        return var_qg
+        out_qg = np.empty(delta_qg.shape, np.float32) if out_qg is None else out_qg
+        for kind in np.unique(bin_q):
+            at = np.flatnonzero(bin_q == kind)
+            rows = slice(None) if len(at) == len(bin_q) else at
+            out_qg[rows] = factor_q[at].astype(np.float32)[:, None] * self.var_bg[kind]
+        return out_qg
 
     def recalibrated(self, table: EffectTable, bin_p: np.ndarray, delta_pg: np.ndarray, var_pg: np.ndarray) -> "Spread":
         """The same variances with thresholds from conditions that the model has not seen: split-conformal.

@@ -6,6 +6,7 @@ given, and flagged.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Support:
 
     def covers(self, conditions: Conditions) -> np.ndarray:
         """[q] bool; an action without targets is always covered."""
-        lines, modes, targets = set(self.lines), set(self.modes), set(self.targets)
+        lines, modes, targets = self._known
         return np.array(
             [
                 not action.targets
@@ -47,6 +48,10 @@ class Support:
             ],
             dtype=bool,
         )
+
+    @cached_property
+    def _known(self) -> tuple[set[str], set[int], set[str]]:
+        return set(self.lines), set(self.modes), set(self.targets)
 
 
 def make_support(table: EffectTable) -> Support:

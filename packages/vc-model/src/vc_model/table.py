@@ -104,6 +104,11 @@ class Contexts:
             raise TableError("contexts: expected finite vectors of one length, found others.")
         return replace(self, vector_cv=np.stack(own))
 
+    @cached_property
+    def gene_position(self) -> dict[str, int]:
+        """Gene name -> column."""
+        return {name: column for column, name in enumerate(self.genes)}
+
     def positions(self, cell_line: Sequence[str] | np.ndarray) -> np.ndarray:
         """Row of each cell line, [p] int.
 
@@ -111,7 +116,7 @@ class Contexts:
             TableError: If a line is not here.
         """
         order = {name: row for row, name in enumerate(self.cell_lines)}
-        absent = sorted({str(name) for name in cell_line} - set(order))
+        absent = sorted({str(name) for name in np.unique(np.asarray(cell_line, dtype=str))} - set(order))
         if absent:
             raise TableError(
                 f"Cell line(s) {absent[:5]!r}: expected one of {list(self.cell_lines)[:10]!r}. "
@@ -283,7 +288,7 @@ class EffectTable:
     @property
     def gene_position(self) -> dict[str, int]:
         """Gene name -> column."""
-        return self.once("gene_position", lambda: {name: column for column, name in enumerate(self.genes)})
+        return self.contexts.gene_position
 
     def noise_pg(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Variance of measurement of `check_pg`, sigma2 (1/n + 1/n_check), [rows, g] float32."""
@@ -301,7 +306,7 @@ class EffectTable:
             n_cells_p=self.n_cells_p[rows],
             n_ref_p=self.n_ref_p[rows],
             n_check_p=self.n_check_p[rows],
-            _memo={"gene_position": self.gene_position, "gram_pp": self.gram_pp[np.ix_(rows, rows)]},
+            _memo={"gram_pp": self.gram_pp[np.ix_(rows, rows)]},
         )
         return table
 

@@ -28,12 +28,22 @@ class DirectEffect:
     slope_m: np.ndarray
     gate_b: np.ndarray
 
-    def apply(self, delta_qg: np.ndarray, conditions: Conditions, contexts: Contexts, bin_q: np.ndarray) -> np.ndarray:
+    def apply(
+        self,
+        delta_qg: np.ndarray,
+        conditions: Conditions,
+        contexts: Contexts,
+        bin_q: np.ndarray,
+        *,
+        inplace: bool = False,
+    ) -> np.ndarray:
         """Effects with the targets' own entries moved towards the slope."""
-        row_e, gene_e, mode_e, control_e = _entries(conditions, contexts)
-        if len(row_e) == 0 or not self.gate_b.any():
+        if not self.gate_b[bin_q].any():
             return delta_qg
-        delta_qg = delta_qg.copy()
+        row_e, gene_e, mode_e, control_e = _entries(conditions, contexts)
+        if len(row_e) == 0:
+            return delta_qg
+        delta_qg = delta_qg if inplace else delta_qg.copy()
         guess_e = self.slope_m[mode_e] * control_e
         delta_qg[row_e, gene_e] += self.gate_b[bin_q[row_e]] * (guess_e - delta_qg[row_e, gene_e])
         return delta_qg
@@ -87,7 +97,7 @@ def fit_direct(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, weight_
 
 def _entries(conditions: Conditions, contexts: Contexts) -> tuple[np.ndarray, ...]:
     """Row, gene column, mode and control expression of every target that is a measured gene."""
-    column = {name: at for at, name in enumerate(contexts.genes)}
+    column = contexts.gene_position
     found = [
         (row, column[target], action.mode)
         for row, action in enumerate(conditions.actions)

@@ -13,8 +13,9 @@ import numpy as np
 
 from vc_model.anchored.stack import MIN_ROWS, Stack, units
 from vc_model.components import top_eigen
-from vc_model.effect import Effect
+from vc_model.effect import Effect, Parts
 from vc_model.table import Conditions, EffectTable
+from vc_model.threads import in_threads
 
 DIRECTIONS = 32  # in which members are told apart
 BASES = ("basis_rg", "basis_pg", "other_1g")  # fields of effects that have genes as columns and enter their parts
@@ -32,15 +33,30 @@ class Ensemble:
     direction_kg: np.ndarray
     members: tuple[Stack, ...]
 
-    def variance(self, conditions: Conditions) -> np.ndarray:
-        """[q, g] float32 variance between the members' predictions."""
+    def variance(self, conditions: Conditions, doubts: Sequence[np.ndarray], out_qg: np.ndarray) -> None:
+        """Write the variance between the members' predictions, plus the squares of other doubts.
+
+        Args:
+            conditions: The q conditions.
+            doubts: [q, k] each, in the directions.
+            out_qg: Where to write.
+        """
         said_mqk = np.stack([member.delta(conditions) for member in self.members])
-        said_mqk -= said_mqk.mean(axis=0)
-        total_qg = np.zeros((len(conditions), self.direction_kg.shape[1]), dtype=np.float32)
-        for said_qk in said_mqk:
-            part_qg = said_qk @ self.direction_kg
-            total_qg += np.square(part_qg, out=part_qg)
-        return total_qg / max(len(self.members) - 1, 1)
+        n = len(said_mqk)
+        # Deviations from the mean of n members are n - 1 independent ones.
+        turn_nm = np.linalg.qr(np.column_stack([np.ones(n), np.eye(n)[:, 1:]]))[0].T[1:]
+        parts = np.einsum("nm,mqk->nqk", turn_nm / np.sqrt(max(n - 1, 1)), said_mqk).astype(np.float32)
+        out_qg[:] = 0
+        for part_qk in [*parts, *doubts]:
+            part_qg = part_qk @ self.direction_kg
+            out_qg += np.square(part_qg, out=part_qg)
+
+    def project(self, parts: Parts, coded: dict[int, np.ndarray]) -> np.ndarray:
+        """[q, k] float32 coefficients of the directions of a sum of parts; `coded` keeps those of the bases."""
+        for _, basis_rg in parts:
+            if id(basis_rg) not in coded:
+                coded[id(basis_rg)] = basis_rg @ self.direction_kg.T
+        return sum(weight_qr @ coded[id(basis_rg)] for weight_qr, basis_rg in parts).astype(np.float32)
 
 
 def fit_members(
@@ -59,12 +75,17 @@ def fit_members(
     if n_units < 2 * MIN_ROWS:
         return []
     rng = np.random.default_rng([seed, 1])
-    members, order = [], np.arange(n_units)
+    halves, order = [], np.arange(n_units)
     for number in range(n_members):
         order = rng.permutation(n_units) if number % 2 == 0 else order[::-1]
-        half = order[: (n_units + 1) // 2]
-        members.append(dict(fit(train.subset(np.isin(unit_p, half)), seed + number)))
-    return members
+        halves.append((number, order[: (n_units + 1) // 2]))
+    train.gram_pp  # noqa: B018 made before threads share it
+
+    def fit_half(part: tuple[int, np.ndarray]) -> dict[str, Effect]:
+        number, half = part
+        return dict(fit(train.subset(np.isin(unit_p, half)), seed + number))
+
+    return list(in_threads(fit_half, halves))
 
 
 def make_ensemble(stack: Stack, members: Sequence[Mapping[str, Effect]], delta_pg: np.ndarray) -> Ensemble | None:

@@ -145,15 +145,16 @@ def fit_gp(
     features = make_features(table) if features is None else features
     rows = make_rows(table.conditions, features)
     width_b = _widths(rows, config.context and len(table.trained_lines) >= LINES_FOR_CONTEXT)
-    kernels = {
-        name: kernel_pp
-        for name, kernel_pp in _different(covariances(rows, rows, width_b))
-        if config.pairs or "pair" not in name
-    }
     if start is not None and len(table) >= FEW_ROWS:
         known = dict(zip(start.kernels, start.weight_k.tolist(), strict=True))
-        weight_k = np.array([known.get(name, 0.0) for name in kernels])
+        kernels = dict(covariances(rows, rows, width_b, start.kernels))
+        weight_k = np.array([known[name] for name in kernels])
     else:
+        kernels = {
+            name: kernel_pp
+            for name, kernel_pp in _different(covariances(rows, rows, width_b))
+            if config.pairs or "pair" not in name
+        }
         gram_pp = y_pg @ y_pg.T / y_pg.shape[1]
         weight_k = kernel_weights(list(kernels.values()), noise_pp, gram_pp, _start(kernels, start))
     signal_pp = sum(weight * kernel_pp for weight, kernel_pp in zip(weight_k, kernels.values(), strict=True))
@@ -226,10 +227,11 @@ def kernel_weights(
     def loss(log_k: np.ndarray) -> tuple[float, np.ndarray]:
         weight_k = np.exp(log_k)
         total_pp = noise_pp + sum(weight * kernel_pp for weight, kernel_pp in zip(weight_k, kernels, strict=True))
-        root = scipy.linalg.cho_factor(total_pp, lower=True, check_finite=False)
-        inverse_pp = scipy.linalg.cho_solve(root, np.eye(n), check_finite=False)
+        root_pp = np.linalg.cholesky(total_pp)
+        inverse_pp = scipy.linalg.lapack.dpotri(root_pp, lower=1)[0]
+        inverse_pp = np.tril(inverse_pp) + np.tril(inverse_pp, -1).T
         solved_pp = inverse_pp @ gram_pp
-        value = 2 * np.log(np.diag(root[0])).sum() + np.trace(solved_pp)
+        value = 2 * np.log(np.diag(root_pp)).sum() + np.trace(solved_pp)
         slope_pp = inverse_pp - solved_pp @ inverse_pp
         slope_k = weight_k * [float(np.vdot(slope_pp, kernel_pp)) for kernel_pp in kernels]
         return value / n, slope_k / n

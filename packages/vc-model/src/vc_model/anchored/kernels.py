@@ -96,6 +96,8 @@ def covariances(
 def weighted_sum(x: Rows, y: Rows, width_b: np.ndarray, weight_of: Mapping[str, float]) -> np.ndarray:
     """[rows of x, rows of y] float32 weighted sum of kernels, made in pieces."""
     n = len(x.x_nf)
+    x, y = (replace(rows, x_nf=rows.x_nf.astype(np.float32)) for rows in (x, y))
+    width_b = width_b.astype(np.float32)
     total_nn = np.zeros((n, len(y.x_nf)), dtype=np.float32)
     for start in range(0, n, ROWS_AT_ONCE):
         some = slice(start, start + ROWS_AT_ONCE)

@@ -21,7 +21,7 @@ from vc_model.anchored.stack import Stack, fit_stack
 from vc_model.baselines import effect_factories
 from vc_model.baselines.singles import noise_weights
 from vc_model.denoise import Denoised, denoise, shift_of
-from vc_model.effect import Effect, combine, mean_square
+from vc_model.effect import Effect, combine, gather, mean_square
 from vc_model.folds import (
     BINS,
     Fold,
@@ -33,10 +33,11 @@ from vc_model.folds import (
     target_folds,
     target_groups,
 )
-from vc_model.predictor import Prediction, make_prediction
+from vc_model.predictor import Prediction, join, make_prediction
 from vc_model.spread import Spread, fit_spread
 from vc_model.support import Support, make_support
 from vc_model.table import Conditions, Contexts, EffectTable
+from vc_model.threads import in_threads
 
 ANCHORS = (
     "mean_effect",
@@ -49,6 +50,7 @@ ANCHORS = (
     "additive",
     "additive_scaled",
 )
+ROWS_AT_ONCE = 512  # conditions that are predicted together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +124,48 @@ class FittedAnchored:
             described = (self.contexts if conditions.contexts is None else conditions.contexts).described_by(contexts)
             conditions = replace(conditions, contexts=described)
         contexts = conditions.contexts_or(self.contexts)
+        base_cg = np.maximum(contexts.base_cg + shift_of(contexts, self.contexts, self.shift_cg), 0)
+        delta_qg, var_qg, mean_qg = (np.empty((len(conditions), len(contexts.genes)), np.float32) for _ in range(3))
+
+        coded: dict[int, np.ndarray] = {}
+
+        def ask(rows: slice) -> tuple[np.ndarray, Callable[[np.ndarray], None]]:
+            outs = delta_qg[rows], var_qg[rows], mean_qg[rows]
+            return self._ask(conditions.subset(rows), contexts, base_cg, *outs, coded)
+
+        # In blocks that stay in the cache, on all cores.
+        blocks = [slice(at, at + ROWS_AT_ONCE) for at in range(0, len(conditions), ROWS_AT_ONCE)]
+        bins, doubts = zip(*in_threads(ask, blocks), strict=True) if blocks else ((np.zeros(0, np.int64),), ())
+
+        def doubt() -> np.ndarray:
+            epistemic_qg = np.empty_like(delta_qg)
+            list(in_threads(lambda at: doubts[at](epistemic_qg[blocks[at]]), range(len(blocks))))
+            return epistemic_qg
+
+        return make_prediction(
+            conditions,
+            base_cg,
+            contexts,
+            delta_qg,
+            var_qg,
+            self.spread.conformal,
+            np.concatenate(bins),
+            doubt=doubt,
+            supported_q=self.support.covers(conditions),
+            mean_qg=mean_qg,
+        )
+
+    def _ask(
+        self,
+        conditions: Conditions,
+        contexts: Contexts,
+        base_cg: np.ndarray,
+        out_qg: np.ndarray,
+        var_qg: np.ndarray,
+        mean_qg: np.ndarray,
+        coded: dict[int, np.ndarray],
+    ) -> tuple[np.ndarray, Callable[[np.ndarray], None]]:
+        """Write effects, variances and profiles; return the bins, and what writes the epistemic variance."""
         bin_q = self.stack.known.bins(conditions)
         parts, *doubts = self.stack.parts_and_doubts(conditions)
         delta_qg, doubt_q = combine([(1.0, parts)], conditions), mean_square(doubts, conditions)
@@ -136,28 +180,23 @@ class FittedAnchored:
             r1_qg, r2_qg = self.residual.delta(conditions.subset(at), bin_q[at])
             delta_qg[at] += gate_q2[at, :1] * r1_qg + gate_q2[at, 1:] * r2_qg
         if self.direct is not None:
-            delta_qg = self.direct.apply(delta_qg, conditions, contexts, bin_q)
+            delta_qg = self.direct.apply(delta_qg, conditions, contexts, bin_q, inplace=True)
+        out_qg[:] = delta_qg
+        self.spread.variance(bin_q, out_qg, doubt_q, var_qg)
+        join(out_qg, base_cg, contexts.positions(conditions.cell_line), mean_qg)
 
-        def doubt() -> np.ndarray:
-            epistemic_qg = np.zeros_like(delta_qg)
-            for change in doubts:
-                said_qg = combine([(factor_q, change)], conditions)
-                epistemic_qg += np.square(said_qg, out=said_qg)
+        def doubt(epistemic_qg: np.ndarray) -> None:
+            changes = [gather([(factor_q, change)], conditions) for change in doubts]
             if self.ensemble is not None:
-                epistemic_qg += self.ensemble.variance(conditions)
-            return epistemic_qg
+                doubts_qk = [self.ensemble.project(change, coded) for change in changes]
+                self.ensemble.variance(conditions, doubts_qk, epistemic_qg)
+                return
+            epistemic_qg[:] = 0
+            for change in changes:
+                said_qg = combine([(1.0, change)], conditions)
+                epistemic_qg += np.square(said_qg, out=said_qg)
 
-        return make_prediction(
-            conditions,
-            np.maximum(contexts.base_cg + shift_of(contexts, self.contexts, self.shift_cg), 0),
-            contexts,
-            delta_qg,
-            self.spread.variance(bin_q, delta_qg, doubt_q),
-            self.spread.conformal,
-            bin_q,
-            doubt=doubt,
-            supported_q=self.support.covers(conditions),
-        )
+        return bin_q, doubt
 
     def recalibrated(self, table: EffectTable) -> "FittedAnchored":
         """This model with intervals calibrated on measured effects that it was not fitted on (split-conformal).

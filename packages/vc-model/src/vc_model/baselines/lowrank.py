@@ -5,6 +5,7 @@ perturbed gene. K is a two-sided ridge solution. Random A or random B show what 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -37,15 +38,18 @@ class LowRank(BasisEffect):
         return sum_of_components(self._weigh_singles, conditions)
 
     def _weigh_singles(self, singles: Conditions) -> np.ndarray:
-        row_of = {name: row for row, name in enumerate(self.genes)}
         rank = self.coefficient_gk.shape[1]
         weight_rk = np.zeros((len(singles), len(self.basis_rg)), dtype=np.float32)
         for r, action in enumerate(singles.actions):
-            gene = row_of.get(action.targets[0])
+            gene = self._row_of.get(action.targets[0])
             if gene is not None:
                 weight_rk[r, :rank] = self.coefficient_gk[gene]
         weight_rk[np.arange(len(singles)), rank + line_rows(self.lines, singles)] = 1
         return weight_rk
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.genes)}
 
 
 def fit_lowrank_ridge(table: EffectTable) -> Effect:

@@ -119,10 +119,12 @@ def _dual(problem: SingleProblem, vector_sr: np.ndarray, value_r: np.ndarray) ->
 
 def _kernel(x_rf: np.ndarray, y_sf: np.ndarray, features: FeatureMap, blocks: tuple[str, ...], width_b: np.ndarray):
     """[r, s] mean over blocks of (cosine + RBF) / 2."""
-    total_rs = np.zeros((len(x_rf), len(y_sf)))
+    total_rs = np.zeros((len(x_rf), len(y_sf)), dtype=np.result_type(x_rf, y_sf))
     for name, width in zip(blocks, width_b, strict=True):
         x, y = x_rf[:, features.blocks[name]], y_sf[:, features.blocks[name]]
-        total_rs += (cosines(x, y) + np.exp(-squared_distances(x, y) / width)) / (2 * len(blocks))
+        total_rs += (cosines(x, y) + np.exp(squared_distances(x, y) / x.dtype.type(-width))) * total_rs.dtype.type(
+            1 / (2 * len(blocks))
+        )
     return total_rs
 
 
