@@ -391,6 +391,7 @@ def variants(real, pred, tmp_path):
     columns.X = scipy.sparse.csc_matrix(columns.X)
     columns.write_h5ad(tmp_path / "columns.h5ad")
     yield "column file", (real, inputs.open_cells(tmp_path / "columns.h5ad")), {}
+    yield "column file, several passes", (real, inputs.open_cells(tmp_path / "columns.h5ad")), {"memory_mb": 0}
 
 
 @pytest.mark.parametrize("log", [True, False], ids=["log1p", "counts"])

@@ -107,7 +107,7 @@ def read_side(
     sizes = np.bincount(code_n[code_n >= 0], minlength=n_groups)
     outputs = (twice_u, ties, sums)
     for start, stop in sweep.windows(counts, dtype.itemsize + 2, settings.memory_mb):
-        columns = _columns(matrix, code_n, factor_n, counts, start, stop, dtype, settings.progress)
+        columns = _columns(matrix, code_n, factor_n, counts, start, stop, settings)
         into = [array[start:stop] for array in outputs]
         sweep.rank(*columns, sizes, *into, sums_log[start:stop] if log_sums else None, n_threads=settings.n_threads)
         del columns
@@ -157,17 +157,21 @@ def _scan(matrix: RowMatrix, code_n: np.ndarray, progress: bool) -> tuple[np.nda
 
 def _columns(
     matrix: RowMatrix, code_n: np.ndarray, factor_n: np.ndarray | None, counts: np.ndarray, start: int, stop: int,
-    dtype: np.dtype, progress: bool,
+    settings: Settings,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Values and group codes of the columns `start..stop`, column after column, and where each starts."""
     offsets = np.concatenate([[0], np.cumsum(counts[start:stop])])
-    values = np.empty(offsets[-1], dtype)
+    values = np.empty(offsets[-1], matrix.dtype)
     owners = np.empty(offsets[-1], np.uint16 if code_n.max() < 2**16 else np.uint32)
     position = offsets[:-1].copy()
-    for row, block in with_bar(matrix, "ranking", progress):
+    for row, block in with_bar(matrix, "ranking", settings.progress):
         last = row + block.shape[0]
-        data = _log1p(block, factor_n, row)
-        sweep.fill(block.indptr, block.indices, data, code_n[row:last], start, stop, position, values, owners)
+        arrays = (block.indptr, block.indices, _log1p(block, factor_n, row), code_n[row:last])
+
+        def task(first: int, end: int, arrays: tuple = arrays) -> None:  # columns of its own, so nothing is shared
+            sweep.fill(*arrays, start + first, start + end, position[first:end], values, owners)
+
+        sweep.share(task, stop - start, settings.n_threads)
     return values, owners, offsets
 
 

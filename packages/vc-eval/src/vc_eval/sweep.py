@@ -7,6 +7,8 @@ sorted values, so no result depends on the order of cells, threads or blocks.
 """
 
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -271,6 +273,14 @@ def rank(
         sweep_genes(values, owners, bits, sign, offsets, sizes, first, last, log_sums, twice_u, ties, sums, logs)
 
     kernels.run_blocks(task, offsets.size - 1, n_threads)
+
+
+def share(task: Callable[[int, int], None], n: int, n_threads: int | None) -> None:
+    """Run `task(first, stop)` on one range of `0..n` per thread."""
+    n_threads = min(n_threads or kernels.default_threads(), n)
+    edges = [n * k // n_threads for k in range(n_threads + 1)]
+    with ThreadPoolExecutor(n_threads) as pool:
+        list(pool.map(task, edges[:-1], edges[1:]))
 
 
 def windows(counts: np.ndarray, bytes_each: int, memory_mb: int) -> list[tuple[int, int]]:
