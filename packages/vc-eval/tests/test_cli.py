@@ -5,6 +5,7 @@ import sys
 import pytest
 from vc_eval import contracts, testing
 from vc_eval.cli import main
+from vc_eval.summary import REFERENCES
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def test_run_writes_scores_and_report_and_says_so(files, tmp_path, capsys, monke
     assert "open " + str(tmp_path / "one" / "report.html") in capsys.readouterr().out.splitlines()[-1]
     table, summary = contracts.read_scores(tmp_path / "one")
     assert summary["model"] == "mine"
-    assert set(table["model"]) == {"mine", "mean_effect", "no_change", "cell_eval_mean", "split_half", "split_half_sb"}
+    assert set(table["model"]) == {"mine", "mean_effect", "no_change", "cell_eval_mean", *REFERENCES}
     header = json.loads((tmp_path / "one" / "scores.json").read_text())["contract"]
     assert header["parents"]["screen.zarr"] == contracts.sha256_tree(files / "screen.zarr")
     run(files, tmp_path / "two")

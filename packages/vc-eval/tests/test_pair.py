@@ -43,7 +43,7 @@ def files(tmp_path_factory):
     cells(1, noise=0.3).write_h5ad(folder / "good.h5ad")
     cells(1, noise=0.8).write_h5ad(folder / "poor.h5ad")
     main(["baseline", "--real", str(folder / "real.h5ad"), "--out", str(folder / "base.h5ad")])
-    run(folder, folder / "scores", "--baseline", str(folder / "base.h5ad"), "--ceiling")
+    run(folder, folder / "scores", "--baseline", str(folder / "base.h5ad"))
     return folder
 
 
@@ -76,7 +76,8 @@ def peer():
 def test_run_writes_scores_report_and_the_files_of_cell_eval(files):
     scores = files / "scores"
     table, summary = contracts.read_scores(scores)
-    assert set(table["model"]) == {"good", "poor", "cell_eval_mean", "split_half"}
+    added = {"no_change", "mean_effect", "shuffled_labels", "split_half", "interpolated_duplicate"}
+    assert set(table["model"]) == {"good", "poor", "cell_eval_mean", *added}
     assert set(table["metric_version"]) == {"cell-eval-0.8.2"}
     means = table[table["group"] == "all"].set_index(["model", "metric"])["value"]
     assert (
@@ -88,6 +89,25 @@ def test_run_writes_scores_report_and_the_files_of_cell_eval(files):
     assert csv["overlap_at_N"] == means["good", "vcc2025/des"]
     assert "good" in (scores / "report.html").read_text()
     assert str(files) not in (scores / "report.html").read_text() + (scores / "scores.json").read_text()
+
+
+def test_controls_stand_in_every_table_and_say_what_they_should(files, tmp_path):
+    table, summary = contracts.read_scores(files / "scores")
+    means = table[table["group"] == "all"].set_index(["model", "metric"])["value"]
+    for metric in ("vcc2025/des", "vcc2025/pds", "vcc2025/mae", "vcc2025/overall"):  # a shortcut to the same cells
+        assert means["mean_effect", metric] == means["cell_eval_mean", metric], metric
+    assert means["no_change", "vcc2025/des"] == 0
+    assert means["split_half", "vcc2025/pds"] > means["shuffled_labels", "vcc2025/pds"]
+    assert means["split_half", "vcc2025/mae"] < means["no_change", "vcc2025/mae"]
+    ranges = {row["metric"]: row for row in summary["dynamic_range"]}
+    assert ranges["vcc2025/pds"]["median"] > 0
+    assert ranges["vcc2025/pds"]["negative"] == "cell_eval_mean"
+    assert 'id="ranges"' in (files / "scores" / "report.html").read_text()
+    good = table[(table["model"] == "good") & (table["metric"] == "vcc2025/pds")]
+    if good["group"].str.startswith("condition:").sum() >= 9:
+        assert {"weak", "medium", "strong"} <= set(good["group"])
+    run(files, tmp_path / "bare", "--no-controls", pred=("good",))
+    assert set(contracts.read_scores(tmp_path / "bare")[0]["model"]) == {"good"}
 
 
 def test_the_same_inputs_give_the_same_bytes(files, tmp_path, monkeypatch):
@@ -410,7 +430,8 @@ def test_a_screen_is_scored_with_its_own_columns(tmp_path, world):
     )
     table, _ = contracts.read_scores(tmp_path / "o")
     assert set(table["group"]) >= {"all", "A", "B"}
-    assert (table[(table["metric"] == "vcc2025/mae")]["value"] == 0).all()
+    own = table[(table["metric"] == "vcc2025/mae") & (table["model"] == "screen")]
+    assert (own["value"] == 0).all()
 
 
 def test_help_of_every_command_needs_no_heavy_import():

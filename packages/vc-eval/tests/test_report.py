@@ -67,7 +67,7 @@ def test_data_hold_every_model_metric_and_condition(page_path, scored):
         shown = data["scores"]["all"][metric["name"]]
         assert models - {data["best"]["all"]["mse_delta"]} <= set(shown), metric["name"]
         assert metric["chance"] and metric["direction"] in ("higher", "lower")
-    assert data["groups"] == ["all", "A", "B", "combo", "single"]
+    assert data["groups"] == ["all", "A", "B", "combo", "medium", "single", "strong", "weak"]
     labels = [c["label"] for c in data["scatter"]["conditions"]]
     assert labels == [f"{line} | {name}" for line, name in scored.notes["test"]]
     assert {row["baseline"] for row in data["paired"]} == {"mean_effect", "no_change", "random", "cell_eval_mean"}

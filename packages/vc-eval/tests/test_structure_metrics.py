@@ -235,3 +235,7 @@ def test_reconstruction_over_genes_and_within_them():
     assert abs(scores["probe/reconstruction_pearson_genes"]) < 0.1
     read = probes.reconstruct(np.stack([real, rng.normal(size=real.shape)], axis=2), real)
     assert read["probe/reconstruction_pearson_genes"] == pytest.approx(1, abs=1e-3)
+    network = probes.reconstruct_biojepa(np.stack([real, rng.normal(size=real.shape)], axis=2), real)
+    assert network["probe/reconstruction_pearson_biojepa"] > 0.9
+    nothing = probes.reconstruct_biojepa(rng.normal(size=(*real.shape, 2)), real)
+    assert abs(nothing["probe/reconstruction_pearson_biojepa"]) < 0.3

@@ -23,7 +23,7 @@ def test_layout_and_groups(table, scored):
     assert list(table.columns) == list(SCORE_TYPES)
     assert not table.duplicated(["model", "dataset", "split", "metric", "group"]).any()
     plain = {g for g in table["group"] if not g.startswith("condition:")}
-    assert plain == {"all", "single", "combo", "A", "B"}
+    assert plain == {"all", "single", "combo", "A", "B", "weak", "medium", "strong"}
     assert {f"condition:{line}|{name}" for line, name in scored.notes["test"]} == set(table["group"]) - plain
     assert not ((table["value"] < table["lower"]) | (table["value"] > table["upper"])).any()
 

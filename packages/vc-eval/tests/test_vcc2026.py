@@ -316,10 +316,15 @@ def test_the_command_line_scores_and_reports(tmp_path):
     out = tmp_path / "scores"
     files = ["--real", str(tmp_path / "real.h5ad"), "--pred", str(tmp_path / "pred.h5ad"), "--out", str(out)]
     main(["run", "--rule", "vcc2026", "--set", "anchors=compute", "n_splits=2", *files, "--n-boot", "20", "--quiet"])
-    table = pd.read_parquet(out / "scores.parquet").query("group == 'all'").set_index("metric")
+    everything = pd.read_parquet(out / "scores.parquet").query("group == 'all'")
+    table = everything[everything["model"] == "pred"].set_index("metric")
     expected = score_pair(
         cells(n_cells=20, seed=1), cells(n_cells=20), rule="vcc2026",
         settings=Settings(options={"anchors": "compute", "n_splits": 2}),
     ).aggregate.set_index("metric")["value"]  # fmt: skip
     np.testing.assert_allclose(table.loc[expected.index, "value"], expected)
     assert "Challenge score 2026" in (out / "report.html").read_text()
+    value = everything.set_index(["model", "metric"])["value"]
+    assert value["no_change", "vcc2026/pds_cosine"] == 0.5
+    assert value["mean_effect", "vcc2026/overall"] == pytest.approx(0, abs=1e-12)  # the zero of the scale
+    assert value["split_half", "vcc2026/pds_cosine"] >= value["shuffled_labels", "vcc2026/pds_cosine"]

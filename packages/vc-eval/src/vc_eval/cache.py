@@ -6,7 +6,7 @@ settings that matter and the version of this package. A damaged or foreign file 
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from vc_eval.rules import Settings
 if TYPE_CHECKING:
     import anndata
 
-FORMAT = 1  # moves when the content of a cache file moves
+FORMAT = 2  # moves when the content of a cache file moves
 
 
 def cached_side(
@@ -33,6 +33,7 @@ def cached_side(
     name: str,
     settings: Settings,
     context: str = "",
+    half_n: np.ndarray | None = None,
 ) -> Side:
     """`cells.read_side`, kept in the folder `settings.cache` if there is one.
 
@@ -43,14 +44,15 @@ def cached_side(
         name: `real` or `pred`.
         settings: The folder, and what decides the numbers.
         context: Name of the context the labels belong to.
+        half_n: `[n]` halves to rank as well, see `cells.read_side`.
     """
     if settings.cache is None:
-        return read_side(adata, labels_n, genes, name=name, settings=settings)
-    key = _key(adata, labels_n, genes, settings, context)
+        return read_side(adata, labels_n, genes, name=name, settings=settings, half_n=half_n)
+    key = _key(adata, labels_n, genes, settings, context, half_n)
     path = Path(settings.cache) / f"side-{key}.npz"
     side = _load(path, genes, name)
     if side is None:
-        side = read_side(adata, labels_n, genes, name=name, settings=settings)
+        side = read_side(adata, labels_n, genes, name=name, settings=settings, half_n=half_n)
         _save(path, side)
     return side
 
@@ -70,37 +72,49 @@ def content_hash(adata: "anndata.AnnData") -> str:
     return total.hexdigest()
 
 
-def _key(adata: "anndata.AnnData", labels_n: np.ndarray, genes: np.ndarray, settings: Settings, context: str) -> str:
+def _key(
+    adata: "anndata.AnnData", labels_n: np.ndarray, genes: np.ndarray, settings: Settings, context: str,
+    half_n: np.ndarray | None,
+) -> str:  # fmt: skip
     total = hashlib.sha256(content_hash(adata).encode())
     total.update(json.dumps([FORMAT, version("vc-eval"), settings.control, settings.allow_counts, context]).encode())
     for names in (labels_n, genes):
         total.update("\0".join(names.tolist()).encode() + b"\1")
+    if half_n is not None:
+        total.update(np.ascontiguousarray(half_n, np.int8).data)
     return total.hexdigest()
 
 
 def _save(path: Path, side: Side) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {"twice_u": side.twice_u, "ties": side.ties, "mean_lg": side.mean_lg, "sizes": side.sizes}
-    if side.mean_log_lg is not side.mean_lg:
-        arrays["mean_log_lg"] = side.mean_log_lg
-    header = {"format": FORMAT, "labels": side.labels, "scale": asdict(side.scale), "stored_bytes": side.stored_bytes}
+    arrays, labels = {}, []
+    for k, part in enumerate((side, *(side.halves or ()))):
+        labels.append(part.labels)
+        arrays |= {f"{name}_{k}": getattr(part, name) for name in ("twice_u", "ties", "mean_lg", "sizes", "placed")}
+        if part.mean_log_lg is not part.mean_lg:
+            arrays[f"mean_log_lg_{k}"] = part.mean_log_lg
+    header = {"format": FORMAT, "labels": labels, "scale": asdict(side.scale), "stored_bytes": side.stored_bytes}
     with write_whole(path) as temporary, temporary.open("wb") as file:
         np.savez(file, header=np.array(json.dumps(header)), **arrays)
 
 
 def _load(path: Path, genes: np.ndarray, name: str) -> Side | None:
-    """The side of a cache file; None if there is none or it cannot be read whole."""
+    """The side of a cache file, with the halves kept there; None if there is none or it cannot be read whole."""
     try:
         with path.open("rb") as opened, np.load(opened) as file:
             header = json.loads(str(file["header"]))
-            mean_lg = file["mean_lg"]
-            side = Side(
-                name=name, labels=header["labels"], genes=genes, sizes=file["sizes"], scale=Scale(**header["scale"]),
-                stored_bytes=header["stored_bytes"], twice_u=file["twice_u"], ties=file["ties"], mean_lg=mean_lg,
-                mean_log_lg=file.get("mean_log_lg", mean_lg),
-            )  # fmt: skip
+            parts = []
+            for k, labels in enumerate(header["labels"]):
+                mean_lg = file[f"mean_lg_{k}"]
+                part = Side(
+                    name=name, labels=labels, genes=genes, scale=Scale(**header["scale"]), mean_lg=mean_lg,
+                    stored_bytes=header["stored_bytes"], mean_log_lg=file.get(f"mean_log_lg_{k}", mean_lg),
+                    **{field: file[f"{field}_{k}"] for field in ("twice_u", "ties", "sizes", "placed")},
+                )  # fmt: skip
+                parts.append(part)
     except FileNotFoundError:
         return None
     except Exception:  # whatever a damaged zip raises: the result is computed anew
         return None
-    return side if mean_lg.shape == (len(header["labels"]) + 1, len(genes)) else None
+    side = replace(parts[0], halves=(parts[1], parts[2])) if len(parts) == 3 else parts[0]
+    return side if side.mean_lg.shape == (len(side.labels) + 1, len(genes)) else None

@@ -12,6 +12,7 @@ import numpy as np
 from vc_eval import de, vcc
 from vc_eval.evaluate import profile_scores
 from vc_eval.metrics import beat, expression
+from vc_eval.metrics.trust import interpolated_duplicate
 from vc_eval.prediction import Predicted
 from vc_eval.truth import Effects, LineTruth, measure
 
@@ -22,34 +23,46 @@ DES = ("vcc2025/des", "vcc2025/des_lower", "vcc2025/des_upper")
 def split_half(
     truth: LineTruth, models: dict[str, Predicted], *, seed: int, n_repeats: int = 20, n_des: int = 3
 ) -> dict[str, np.ndarray]:
+    """The first of `halves_and_duplicate`."""
+    return halves_and_duplicate(truth, models, seed=seed, n_repeats=n_repeats, n_des=n_des)[0]
+
+
+def halves_and_duplicate(
+    truth: LineTruth, models: dict[str, Predicted], *, seed: int, n_repeats: int = 20, n_des: int = 3
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Mean value of every metric over random halves, `{metric: [p]}`; NaN for conditions of fewer than 4 cells.
+
+    The second is for the interpolated duplicate (metrics.md E4): the profile of the predicting half where that half is
+    significant by itself, drawn to the mean over conditions elsewhere.
 
     Args:
         truth: The cell line.
         models: Predictions to beat: gives `beat/<name>` and `beat_pearson/<name>` of the half data.
         seed: Root seed.
         n_repeats: Random halves for profile metrics.
-        n_des: How many of them also for DES.
+        n_des: How many of them also for DES and for the duplicate.
     """
     usable = truth.sizes >= MIN_CELLS
     if not usable.any() or truth.evaluation.shape[0] < 2:
-        return {}
+        return {}, {}
     part = truth if usable.all() else _only(truth, usable)
-    collected: dict[str, list[np.ndarray]] = {}
+    collected: tuple[dict[str, list[np.ndarray]], ...] = ({}, {})
     for repeat in range(n_repeats):
         rng = np.random.default_rng([seed, repeat])
         half_n = _halve(part.group_n, rng, equal=True)
         half_control = _halve(part.evaluation_batch, rng, equal=False)
         if np.ptp(half_control) == 0:  # one control per batch: cut across batches
             half_control = rng.permutation(half_control.size) % 2
-        values = _compare(part, half_n, half_control, models, usable, with_des=repeat < n_des)
-        for name, value in values.items():
-            collected.setdefault(name, []).append(value)
-    result = {}
-    for name, values in collected.items():
-        result[name] = np.full(usable.size, np.nan)
-        result[name][usable] = np.mean(values, axis=0)
-    return result
+        both = _compare(part, half_n, half_control, models, usable, with_des=repeat < n_des)
+        for into, values in zip(collected, both, strict=True):
+            for name, value in values.items():
+                into.setdefault(name, []).append(value)
+    means: tuple[dict[str, np.ndarray], ...] = ({}, {})
+    for result, lists in zip(means, collected, strict=True):
+        for name, values in lists.items():
+            result[name] = np.full(usable.size, np.nan)
+            result[name][usable] = np.mean(values, axis=0)
+    return means
 
 
 def spearman_brown(r: np.ndarray) -> np.ndarray:
@@ -70,8 +83,8 @@ def _compare(
     usable: np.ndarray,
     *,
     with_des: bool,
-) -> dict[str, np.ndarray]:
-    """Scores of half 0 as the prediction of half 1."""
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Scores of half 0 as the prediction of half 1, and with DES those of its interpolated duplicate."""
     n = len(truth.perturbations)
     n_batches = int(max(truth.batch_n.max(), truth.evaluation_batch.max())) + 1
     group = [np.where(half_n == h, truth.group_n, -1) for h in (0, 1)]
@@ -88,13 +101,24 @@ def _compare(
         r = expression.pearson(rival_pg, second.delta_pg, keep_pg)
         values[f"beat/{name}"] = beat.wins_by_mse(values["mse_delta"], mse)
         values[f"beat_pearson/{name}"] = beat.wins_by_pearson(values["pearson_delta"], r)
+    duplicate: dict[str, np.ndarray] = {}
     if with_des:
         tables = [
             de.test_groups(truth.cells, group[h], n, de.sort_control(truth.evaluation[half_control == h]))
             for h in (1, 0)
         ]
         values |= dict(zip(DES, vcc.differential_expression_score(*tables), strict=True))
-    return values
+        own = tables[1]
+        profile_pg, mean_pg = (
+            interpolated_duplicate(x_pg, x_pg.mean(axis=0), own.q_value_pg) for x_pg in (first.profile_pg, own.mean_pg)
+        )
+        shrunk = replace(
+            predicted, profile_pg=profile_pg, delta_pg=first.delta_pg + profile_pg - first.profile_pg
+        )  # the batch-matched control stays
+        own = replace(own, mean_pg=mean_pg, lfc_pg=de.log_fold_change(mean_pg, own.control_mean_g))
+        duplicate = profile_scores(shrunk, truth, second)
+        duplicate |= dict(zip(DES, vcc.differential_expression_score(tables[0], own), strict=True))
+    return values, duplicate
 
 
 def _halve(code_n: np.ndarray, rng: np.random.Generator, *, equal: bool) -> np.ndarray:

@@ -6,13 +6,13 @@ What a matrix holds (counts or log1p) is found as cell-eval 0.8.2 finds it (metr
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse
 
-from vc_eval import de, sweep
+from vc_eval import de, sweep, vcc
 from vc_eval.errors import VcEvalError
 from vc_eval.inputs import source_name
 from vc_eval.rows import RowMatrix, with_bar
@@ -60,6 +60,10 @@ class Side:
     """`[p + 1, g]` mean value, controls last."""
     mean_log_lg: np.ndarray
     """`[p + 1, g]` mean log1p behind the fold change; `mean_lg` itself unless counts were taken as they are."""
+    placed: np.ndarray
+    """`[3, g]` controls below the mean profile of all labels, those equal to it, sum of t^3 - t of the controls alone."""
+    halves: "tuple[Side, Side] | None" = None
+    """Two disjoint halves of the cells, if they were asked for; labels of a single cell are in neither."""
 
     def table(self) -> de.DeTable:
         """The DE table: p values, q values per perturbation and fold changes."""
@@ -75,8 +79,9 @@ class Side:
 
 
 def read_side(
-    adata: "anndata.AnnData", labels_n: np.ndarray, genes: np.ndarray, *, name: str, settings: Settings
-) -> Side:
+    adata: "anndata.AnnData", labels_n: np.ndarray, genes: np.ndarray, *, name: str, settings: Settings,
+    half_n: np.ndarray | None = None,
+) -> Side:  # fmt: skip
     """Rank every perturbation of one matrix against its own controls.
 
     Args:
@@ -85,6 +90,7 @@ def read_side(
         genes: `[g]` names in the order wanted; all in the file.
         name: `real` or `pred`, for messages.
         settings: Control label, memory, threads.
+        half_n: `[n]` half 0 or 1 of each cell, 2 for neither: also rank each half, in the same pass.
 
     Raises:
         VcEvalError: If values are negative, not finite, or of no scale the rule knows.
@@ -102,22 +108,46 @@ def read_side(
     factor_n = _factors(scale, totals, matrix.dtype)
     log_sums = settings.allow_counts
     dtype = matrix.dtype
-    twice_u, ties = (np.zeros((n_genes, n_groups - 1)) for _ in range(2))
-    sums, sums_log = np.zeros((n_genes, n_groups)), np.zeros((n_genes if log_sums else 1, n_groups))
-    sizes = np.bincount(code_n[code_n >= 0], minlength=n_groups)
+    subsets = [code_n >= 0] + ([] if half_n is None else [(code_n >= 0) & (half_n == h) for h in (0, 1)])
+    n_subsets, divisor = len(subsets), 1 if half_n is None else 3
+    sizes = np.stack([np.bincount(code_n[kept], minlength=n_groups) for kept in subsets])
+    owner_n = code_n if half_n is None else np.where(code_n < 0, -1, 3 * code_n + half_n)
+    twice_u, ties = (np.zeros((n_subsets, n_genes, n_groups - 1)) for _ in range(2))
+    sums, sums_log = (np.zeros((n_subsets, n_genes if used else 1, n_groups)) for used in (True, log_sums))
+    placed = np.zeros((n_genes, 3))
     outputs = (twice_u, ties, sums)
     for start, stop in sweep.windows(counts, dtype.itemsize + 2, settings.memory_mb):
-        columns = _columns(matrix, code_n, factor_n, counts, start, stop, settings)
-        into = [array[start:stop] for array in outputs]
-        sweep.rank(*columns, sizes, *into, sums_log[start:stop] if log_sums else None, n_threads=settings.n_threads)
-        del columns
-    mean_lg = np.ascontiguousarray(sums[column_g].T) / sizes[:, None]
-    mean_log_lg = np.ascontiguousarray(sums_log[column_g].T) / sizes[:, None] if log_sums else mean_lg
-    return Side(
-        name=name, labels=names, genes=genes, sizes=sizes, scale=scale, stored_bytes=dtype.itemsize,
-        twice_u=np.ascontiguousarray(twice_u[column_g].T), ties=np.ascontiguousarray(ties[column_g].T),
-        mean_lg=mean_lg, mean_log_lg=mean_log_lg,
-    )  # fmt: skip
+        values, owners, offsets = _columns(matrix, owner_n, factor_n, counts, start, stop, settings)
+        into = [array[:, start:stop] for array in outputs]
+        logs = sums_log[:, start:stop] if log_sums else None
+        sweep.rank(values, owners, offsets, sizes, *into, logs, n_threads=settings.n_threads)
+        profile_w = vcc.mean_baseline(np.ascontiguousarray(sums[0, start:stop].T) / sizes[0][:, None]).astype(
+            np.float32
+        )
+        sweep.place(
+            values, owners, offsets, n_groups - 1, divisor, int(sizes[0, -1]), profile_w, placed[start:stop],
+            n_threads=settings.n_threads,
+        )  # fmt: skip
+        del values, owners
+
+    def side(subset: int, kept: np.ndarray) -> Side:
+        size = sizes[subset][kept]
+        mean_lg, mean_log_lg = (
+            np.ascontiguousarray(total[subset, column_g].T[kept]) / size[:, None]
+            for total in (sums, sums_log if log_sums else sums)
+        )
+        return Side(
+            name=name, labels=[label for label, used in zip(names, kept, strict=False) if used], genes=genes, sizes=size,
+            scale=scale, stored_bytes=dtype.itemsize, mean_lg=mean_lg, mean_log_lg=mean_log_lg if log_sums else mean_lg,
+            twice_u=np.ascontiguousarray(twice_u[subset, column_g].T[kept[:-1]]),
+            ties=np.ascontiguousarray(ties[subset, column_g].T[kept[:-1]]),
+            placed=np.ascontiguousarray(placed[column_g].T),
+        )  # fmt: skip
+
+    whole = side(0, np.ones(n_groups, bool))
+    if half_n is None or not sizes[1, -1] or not sizes[1, :-1].any():
+        return whole
+    return replace(whole, halves=(side(1, sizes[1] > 0), side(2, sizes[2] > 0)))
 
 
 def log1p_blocks(

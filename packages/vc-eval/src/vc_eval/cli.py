@@ -14,6 +14,7 @@ examples:
   vc-eval score --user scores/agg_results.csv --base base_scores/agg_results.csv --out score.csv
   vc-eval compare scores_a scores_b
   vc-eval prep --pred model.h5ad --genes gene_names.csv --out model.vcc
+  vc-eval prep --rule vcc2026 --pred counts.h5ad --genes gene_names.csv --perturbations pert_counts.csv --out model.vcc
   vc-eval report scores --out report.html
   vc-eval list --family vcc2025
 """
@@ -42,8 +43,8 @@ class Run:
     """Set of metrics instead of a rule: cell-eval's full profile, or the BioJEPA suite."""
     baseline: Path | None = None
     """Cells of the mean baseline (`vc-eval baseline`), which set the zero of scaled scores."""
-    ceiling: bool = False
-    """Also score one half of the real cells against the other (vcc2025 rules)."""
+    controls: bool = True
+    """Beside the prediction: no change, mean effect, shuffled labels, one half of the real cells against the other."""
     pert_col: str | None = None
     """Column of obs that names the perturbation; default target_gene, or perturbation in a contract."""
     control: str | None = None
@@ -108,14 +109,28 @@ class Baseline:
 
 @dataclass(frozen=True, kw_only=True)
 class Prep:
-    """Write predicted cells as the .vcc archive that the 2025 challenge takes, as `cell-eval prep`."""
+    """Write predicted cells as the .vcc archive that a challenge takes.
+
+    vcc2025: log1p cells with their controls, as `cell-eval prep`. vcc2026: raw counts of all contexts without controls;
+    every rule of the upload client is checked, and all that are broken are named.
+    """
 
     pred: Path
-    """Predicted cells with their controls."""
+    """Predicted cells."""
     genes: Path
-    """The challenge's gene list: CSV, one column, no header."""
+    """The challenge's gene list: CSV, one column."""
     out: Path
     """The archive to write."""
+    rule: Literal["vcc2025", "vcc2026"] = "vcc2025"
+    """Which challenge."""
+    perturbations: Path | None = None
+    """vcc2026: the challenge's list, a CSV with target_gene, and n_cells and context where they differ."""
+    contexts: tuple[str, ...] = ()
+    """vcc2026: contexts of the phase; default those of manifest.json beside the list."""
+    context_col: str = "context"
+    """vcc2026: column of obs that names the context."""
+    cells_per_perturbation: int = 400
+    """vcc2026: where the list has no n_cells."""
     pert_col: str = "target_gene"
     """Column of obs that names the perturbation."""
     control: str = "non-targeting"
@@ -126,10 +141,10 @@ class Prep:
     """Bits of a value."""
     allow_counts: bool = False
     """Keep counts as they are."""
-    expected_genes: int = 18_080
-    """Genes of the challenge; -1 for any number."""
-    max_cells: int = 200_000
-    """Most cells; -1 for any number."""
+    expected_genes: int | None = None
+    """Genes of the challenge, 18,080 or 18,533; -1 for any number. Another number in the list is only said."""
+    max_cells: int | None = None
+    """Most cells, 200,000 or 400,000; -1 for any number."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 import json
 import shlex
+import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from vc_eval import cli
-    from vc_eval.rules import RuleResult, Settings
+    from vc_eval.rules import RuleResult
 
 KNOWN_BASELINES = (
     "no_change", "mean_effect", "context_mean", "pert_mean", "cell_line_mean", "txpert_general", "additive",
@@ -30,10 +32,8 @@ def run(command: "cli.Run") -> None:
         raise VcEvalError("run: --screen and --splits go together; found one of them.")
     if on_split == (command.real is not None):
         raise VcEvalError("run: expected either --real (cells) or --screen with --splits, found both or neither.")
-    if on_split and (command.rule or command.profile or command.baseline or command.ceiling):
-        raise VcEvalError(
-            "run: --rule, --profile, --baseline and --ceiling score cells; give --real instead of --screen."
-        )
+    if on_split and (command.rule or command.profile or command.baseline):
+        raise VcEvalError("run: --rule, --profile and --baseline score cells; give --real instead of --screen.")
     if command.rule and command.profile:
         raise VcEvalError("run: expected --rule or --profile, found both.")
     (_run_split if on_split else _run_cells)(command)
@@ -43,7 +43,8 @@ def _run_cells(command: "cli.Run") -> None:
     from vc_eval import inputs, peer_files, rules
     from vc_eval.contracts import sha256_tree, write_scores
     from vc_eval.pair import pair_scores, summarise_pair
-    from vc_eval.summary import MEAN_BASELINE, SPLIT_HALF
+    from vc_eval.summary import MEAN_BASELINE, REFERENCES
+    from vc_eval.trust import dynamic_ranges
 
     rule = command.profile or command.rule or "vcc2025"
     real = inputs.open_cells(command.real)
@@ -51,7 +52,7 @@ def _run_cells(command: "cli.Run") -> None:
         real, pert_col=command.pert_col, control=command.control, context_col=command.context_col,
         settings=rules.Settings(
             seed=command.seed, n_threads=command.threads, cache=command.cache, memory_mb=command.memory_mb,
-            allow_counts=command.allow_counts, progress=not command.quiet, options=_options(command.set),
+            allow_counts=command.allow_counts, progress=not command.quiet, controls=command.controls, options=_options(command.set),
         ),
     )  # fmt: skip
     files = _named(command.pred)
@@ -62,14 +63,18 @@ def _run_cells(command: "cli.Run") -> None:
 
         measured = vcc2026.prepare_real(real, settings=settings)
     for name, path in files.items():
-        results[name] = rules.score_pair(path, measured, rule=rule, settings=settings)
+        first = settings if not results else replace(settings, controls=False)  # controls depend on the real side alone
+        results[name] = rules.score_pair(path, measured, rule=rule, settings=first)
+    controls = next(iter(results.values())).controls
     sources = [command.real, *files.values()]
     if command.baseline is not None:
-        results[MEAN_BASELINE] = rules.score_pair(command.baseline, measured, rule=rule, settings=settings)
+        uncontrolled = replace(settings, controls=False)
+        results[MEAN_BASELINE] = rules.score_pair(command.baseline, measured, rule=rule, settings=uncontrolled)
         sources.append(command.baseline)
-    if command.ceiling:
-        results[SPLIT_HALF] = _half(real, rule, settings)
+    added = {name: result for name, result in controls.items() if name not in results}
+    results |= added
     baselines = [n for n in files if n in (command.baselines or KNOWN_BASELINES) and n != command.model]
+    baselines += [name for name in added if name not in REFERENCES]
     baselines += [MEAN_BASELINE] * (command.baseline is not None)
     model = command.model or next((n for n in files if n not in baselines), next(iter(files)))
     if model not in files:
@@ -77,12 +82,14 @@ def _run_cells(command: "cli.Run") -> None:
     dataset = command.real.stem
     table = summarise_pair(results, dataset=dataset, baselines=baselines, seed=command.seed, n_boot=command.n_boot)
     scores = pair_scores(results, dataset=dataset)
+    ranges = dynamic_ranges([scores])
     hashes = {path.name: sha256_tree(path) for path in sources}
     config = {"model": model, "baselines": baselines, "seed": command.seed, "n_boot": command.n_boot, "rule": rule}
     own = table[(table["group"] == "all") & (table["model"] == model)]
     summary = {
         "model": model,
         "scores": _records(own.drop(columns=["model", "dataset", "split", "group"])),
+        "dynamic_range": _records(ranges),
         "notes": scores.notes,
     }
     write_scores(command.out, table, parents=hashes, config=config, summary=_plain(summary))
@@ -94,18 +101,10 @@ def _run_cells(command: "cli.Run") -> None:
     _write_page(command.out, command.out / "report.html")
     for note in _scale_notes(results):
         print(note)
-    print(_lines(own, model, f"{rule} on {dataset}"))
+    print(_lines(own, model, f"{rule} on {dataset}", ranges))
     print(
         f"wrote {', '.join(written)} and report.html to {command.out}; open {command.out / 'report.html'} in a browser."
     )
-
-
-def _half(real: object, rule: str, settings: "Settings") -> "RuleResult":
-    from vc_eval import vcc2025
-
-    if rule not in vcc2025.VERSIONS:
-        raise VcEvalError(f"--ceiling: expected a rule of 2025, found {rule!r}; vcc2026 has its own replicate.")
-    return vcc2025.split_half(real, settings=settings, rule=rule)
 
 
 def _named(paths: tuple[Path, ...]) -> dict[str, Path]:
@@ -167,9 +166,11 @@ def _scale_notes(results: "dict[str, RuleResult]") -> list[str]:
 
 def _run_split(command: "cli.Run") -> None:
     from vc_eval.contracts import read_predictions, sha256_tree, write_scores
+    from vc_eval.controls import NO_CHANGE
     from vc_eval.report import write_report
     from vc_eval.score import score_split
     from vc_eval.summary import MEAN_BASELINE, paired_differences, summarise, undefined_counts
+    from vc_eval.trust import dynamic_ranges
 
     files: dict[str, Path] = {}
     loaded = {}
@@ -186,19 +187,20 @@ def _run_split(command: "cli.Run") -> None:
     unknown = [
         name
         for name in [*baselines, *([command.model] if command.model else [])]
-        if name not in {*files, MEAN_BASELINE}
+        if name not in {*files, MEAN_BASELINE, NO_CHANGE}
     ]
     if unknown:
         raise VcEvalError(
             f"--model/--baselines: {unknown!r} not among the predictions {sorted(files)!r}. Add their files."
         )
-    baselines += [MEAN_BASELINE] * (MEAN_BASELINE not in baselines)
+    baselines += [name for name in (NO_CHANGE, MEAN_BASELINE) if name not in baselines]
     model = command.model or next((n for n in files if n not in baselines), next(iter(files)))
     scores = score_split(
         command.screen, command.splits, loaded, seed=command.seed, n_ceiling=command.n_ceiling,
         n_ceiling_des=command.n_ceiling_des, n_threads=command.threads, progress=not command.quiet,
     )  # fmt: skip
     table = summarise([scores], baselines=baselines, seed=command.seed, n_boot=command.n_boot)
+    ranges = dynamic_ranges([scores])
     sources = [command.screen, command.splits, *files.values()]
     hashes = {path.name: sha256_tree(path) for path in sources}
     config = {
@@ -215,6 +217,7 @@ def _run_split(command: "cli.Run") -> None:
         "scores": _records(headline.drop(columns=["model", "dataset", "split", "group"])),
         "paired": _records(paired.drop(columns=["model", "dataset", "split"])),
         "undefined": undefined_counts([scores]),
+        "dynamic_range": _records(ranges),
         "notes": scores.notes,
     }
     write_scores(command.out, table, parents=hashes, config=config, summary=summary)
@@ -227,7 +230,7 @@ def _run_split(command: "cli.Run") -> None:
         command.out / "report.html", summary=table, splits_scores=[scores],
         meta=config | {"command": f"{shown} {extra}", "hashes": hashes, "versions": {n: version(n) for n in ("scipy", "numba", "anndata")}},
     )  # fmt: skip
-    print(_headline(headline, model))
+    print(_headline(headline, model, ranges))
     print(
         f"wrote scores.parquet, scores.json and report.html to {command.out}; open {command.out / 'report.html'} in a browser."
     )
@@ -256,14 +259,18 @@ def baseline(command: "cli.Baseline") -> None:
 
 
 def prep(command: "cli.Prep") -> None:
-    """`vc-eval prep`: the archive of the 2025 challenge."""
+    """`vc-eval prep`: the archive of a challenge."""
+    if command.rule == "vcc2026":
+        _prep_2026(command)
+        return
     from vc_eval import prep as archive
 
+    if command.perturbations or command.contexts:
+        raise VcEvalError("prep: --perturbations and --contexts belong to --rule vcc2026.")
     config = archive.PrepConfig(
         pert_col=command.pert_col, output_pert_col=command.pert_col, control=command.control,
         celltype_col=command.celltype_col, encoding=command.encoding, allow_counts=command.allow_counts,
-        expected_genes=None if command.expected_genes == -1 else command.expected_genes,
-        max_cells=None if command.max_cells == -1 else command.max_cells,
+        expected_genes=_limit(command.expected_genes, 18_080), max_cells=_limit(command.max_cells, 200_000),
     )  # fmt: skip
     cells, notes = archive.prepare_submission(command.pred, archive.read_gene_list(command.genes), config)
     for note in notes:
@@ -271,6 +278,33 @@ def prep(command: "cli.Prep") -> None:
     command.out.parent.mkdir(parents=True, exist_ok=True)
     archive.write_archive(command.out, cells)
     print(f"wrote {cells.n_obs} cells x {cells.n_vars} genes to {command.out}; hand it in.")
+
+
+def _limit(asked: int | None, default: int) -> int | None:
+    """A number the user gave, -1 for none; or the challenge's."""
+    return default if asked is None else None if asked == -1 else asked
+
+
+def _prep_2026(command: "cli.Prep") -> None:
+    from vc_eval import inputs
+    from vc_eval.vcc2026 import archive
+    from vc_eval.vcc2026.submission import N_GENES
+
+    if command.perturbations is None:
+        raise VcEvalError("prep: --rule vcc2026 needs --perturbations, the challenge's list (pert_counts.csv).")
+    rules, panel = archive.read_rules(
+        command.genes, command.perturbations, contexts=command.contexts, pert_col=command.pert_col,
+        cells_per_perturbation=command.cells_per_perturbation, context_col=command.context_col,
+        celltype_col=command.celltype_col,
+    )  # fmt: skip
+    rules = replace(rules, control=command.control, max_cells=_limit(command.max_cells, rules.max_cells) or sys.maxsize)
+    expected = _limit(command.expected_genes, N_GENES)
+    if expected is not None and len(rules.genes) != expected:
+        print(f"note: the gene list has {len(rules.genes)} genes, the challenge {expected}; the list is taken.")
+    meta = archive.write_archive(command.out, inputs.load_cells(command.pred), rules, panel_id=panel)
+    print(
+        f"wrote {meta['n_obs']} cells x {meta['n_vars']} genes of {len(meta['contexts'])} contexts to {command.out}; hand it in."
+    )
 
 
 def score(command: "cli.Score") -> None:
@@ -369,16 +403,22 @@ def _plain(value: object) -> object:
     return str(value) if isinstance(value, Path) else value
 
 
-def _headline(rows: "pd.DataFrame", model: str) -> str:
+def _headline(rows: "pd.DataFrame", model: str, ranges: "pd.DataFrame") -> str:
     from vc_eval.metrics import HEADLINES
 
     wanted = rows[rows["metric"].isin(HEADLINES)].set_index("metric").loc[[*HEADLINES]].reset_index()
-    return _lines(wanted, model, "all held-out conditions")
+    return _lines(wanted, model, "all held-out conditions", ranges)
 
 
-def _lines(rows: "pd.DataFrame", model: str, where: str) -> str:
-    lines = [f"{model}, {where} (value, 95 % interval; best baseline; half the data):"]
+def _lines(rows: "pd.DataFrame", model: str, where: str, ranges: "pd.DataFrame") -> str:
+    lines = [f"{model}, {where} (value, 95 % interval; best baseline; half the data; dynamic range):"]
+    range_of = dict(zip(ranges["metric"], ranges["median"], strict=True))
     for r in rows[~rows["metric"].str.endswith(("_lower", "_upper"))].itertuples():
-        numbers = [f"{x:9.4f}" if x == x else f"{'-':>9}" for x in (r.value, r.lower, r.upper, r.baseline, r.ceiling)]
-        lines.append(f"  {r.metric:28} {numbers[0]}  {numbers[1]} to {numbers[2]}  {numbers[3]}  {numbers[4]}")
+        numbers = [
+            f"{x:9.4f}" if x == x else f"{'-':>9}"
+            for x in (r.value, r.lower, r.upper, r.baseline, r.ceiling, range_of.get(r.metric, float("nan")))
+        ]
+        lines.append(
+            f"  {r.metric:28} {numbers[0]}  {numbers[1]} to {numbers[2]}  {numbers[3]}  {numbers[4]}  {numbers[5]}"
+        )
     return "\n".join(lines)

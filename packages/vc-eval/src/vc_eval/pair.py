@@ -12,7 +12,7 @@ import pandas as pd
 from vc_eval.errors import VcEvalError
 from vc_eval.metrics import get_metric
 from vc_eval.rules import RuleResult
-from vc_eval.summary import MEAN_BASELINE, SPLIT_HALF, summarise
+from vc_eval.summary import MEAN_BASELINE, REFERENCES, summarise
 
 if TYPE_CHECKING:
     from vc_eval.score import SplitScores
@@ -25,7 +25,8 @@ def pair_scores(results: dict[str, RuleResult], *, dataset: str) -> "SplitScores
     """Results of one rule as conditions, one row per model, condition and metric.
 
     Args:
-        results: Model -> result; the mean baseline under `cell_eval_mean`, half of the real cells under `split_half`.
+        results: Model -> result, a prediction first; the mean baseline under `cell_eval_mean`, controls under their
+            names.
         dataset: Name of the real data.
 
     Raises:
@@ -46,9 +47,13 @@ def pair_scores(results: dict[str, RuleResult], *, dataset: str) -> "SplitScores
         "test": held_out.to_numpy().tolist(),
         "provenance": {model: result.provenance for model, result in results.items()},
     }
-    models = [name for name in results if name not in (MEAN_BASELINE, SPLIT_HALF)]
+    models = [name for name in results if name not in (MEAN_BASELINE, *REFERENCES)]
+    effects = {}
+    if first.effects is not None:
+        lines = first.effects["context"].replace("", ONE_CONTEXT)
+        effects = dict(zip(zip(lines, first.effects["perturbation"], strict=True), first.effects["size"], strict=True))
     return SplitScores(
-        dataset=dataset, split=rules[0], models=models, conditions=conditions, deltas=[], notes=notes
+        dataset=dataset, split=rules[0], models=models, conditions=conditions, deltas=[], effects=effects, notes=notes
     )  # fmt: skip
 
 

@@ -17,7 +17,16 @@ from vc_eval.contracts import write_whole
 from vc_eval.errors import VcEvalError
 from vc_eval.metrics import HEADLINES, get_metric
 from vc_eval.metrics.uncertainty import LEVELS
-from vc_eval.summary import BEATS, MEAN_BASELINE, SPLIT_HALF, SPLIT_HALF_SB, paired_differences, undefined_counts
+from vc_eval.summary import (
+    BEATS,
+    CHALLENGE_RULES,
+    MEAN_BASELINE,
+    REFERENCES,
+    SPLIT_HALF,
+    paired_differences,
+    undefined_counts,
+)
+from vc_eval.trust import dynamic_ranges
 
 if TYPE_CHECKING:
     from vc_eval.score import SplitScores
@@ -71,7 +80,7 @@ def scores_from_table(table: pd.DataFrame, notes: dict) -> "list[SplitScores]":
             "kind": np.where(own[1].str.contains("+", regex=False), "combo", "single"), "metric": part["metric"],
             "value": part["value"], "reason": np.where(part["value"].isna(), "undefined", ""),
         })  # fmt: skip
-        models = [m for m in dict.fromkeys(part["model"]) if m not in (MEAN_BASELINE, SPLIT_HALF, SPLIT_HALF_SB)]
+        models = [m for m in dict.fromkeys(part["model"]) if m not in (MEAN_BASELINE, *REFERENCES)]
         splits.append(
             SplitScores(
                 dataset=dataset, split=split, models=models, conditions=conditions.reset_index(drop=True), deltas=[],
@@ -90,7 +99,7 @@ def report_content(summary: pd.DataFrame, splits_scores: "list[SplitScores]", me
     if model not in scored:
         raise VcEvalError(f"report: the model {model!r} was not scored; scored were {', '.join(scored)}.")
     order = [model, *(m for m in others if m != model), *(b for b in scored if b in baselines and b != model)]
-    order += [MEAN_BASELINE, SPLIT_HALF, SPLIT_HALF_SB]
+    order += [MEAN_BASELINE, *REFERENCES]
     table = summary[~summary["group"].str.startswith("condition:")]
     many = table["dataset"].nunique() > 1
     table = table.assign(group=table["dataset"] + " / " + table["group"] if many else table["group"])
@@ -133,6 +142,7 @@ def report_content(summary: pd.DataFrame, splits_scores: "list[SplitScores]", me
         "cards": _cards(data, paired, rival),
         "definitions": [_describe(name) for name in names if not name.startswith(BEATS) or name.endswith(f"/{rival}")],
         "undefined": undefined_counts(splits_scores),
+        "ranges": _ranges(splits_scores, metrics),
         "n_boot": n_boot,
         "drawn_genes": data["scatter"]["n_genes"],
         "provenance": {
@@ -146,9 +156,18 @@ def report_content(summary: pd.DataFrame, splits_scores: "list[SplitScores]", me
     }
 
 
+def _ranges(splits_scores: "list[SplitScores]", shown: list[str]) -> list[dict]:
+    """Dynamic range of every metric, those of the table first, the clearest first."""
+    frame = dynamic_ranges(splits_scores)
+    rows = [row | {"title": get_metric(row["metric"]).title} for row in frame.to_dict("records")]
+    return sorted(rows, key=lambda row: (row["metric"] not in shown, -row["median"], row["metric"]))
+
+
 def _has_conditions(splits_scores: "list[SplitScores]", metric: str) -> bool:
     """Whether a metric can be compared condition by condition; the challenge score is compared as a whole."""
-    return metric.endswith("/overall") or all((s.conditions["metric"] == metric).any() for s in splits_scores)
+    return metric in {f"{rule}/overall" for rule in CHALLENGE_RULES} or all(
+        (s.conditions["metric"] == metric).any() for s in splits_scores
+    )
 
 
 def _scores(table: pd.DataFrame, order: list[str]) -> dict:

@@ -44,12 +44,19 @@ class Settings:
     """Take the values as they are (vcc2025: no normalisation, no log; means are then means)."""
     progress: bool = False
     """Show progress bars."""
+    controls: bool = False
+    """Also score what every table needs beside a prediction: no change, mean effect, shuffled labels, halves of the
+    real cells (`vc_eval.controls`)."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of one rule only, by name; a rule refuses those it does not know."""
 
     def as_dict(self) -> dict[str, Any]:
         """Settings that can move a number, for provenance; no path, no thread count."""
-        return {k: v for k, v in asdict(self).items() if k not in ("n_threads", "cache", "memory_mb", "progress")}
+        return {
+            k: v
+            for k, v in asdict(self).items()
+            if k not in ("n_threads", "cache", "memory_mb", "progress", "controls")
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +72,10 @@ class RuleResult:
     `n` perturbations behind it, `n_undefined` left out."""
     provenance: dict[str, Any]
     """JSON: at least `rule`, `rule_version`, `package_version`, `settings`, and what the rule normalised or refused."""
+    controls: "dict[str, RuleResult]" = field(default_factory=dict)
+    """Name -> result of what the table needs beside the prediction, where `Settings.controls` asked for it."""
+    effects: "pd.DataFrame | None" = None
+    """Columns `context`, `perturbation`, `size`: how strong each perturbation is (`controls.effect_sizes`)."""
 
 
 ScorePair = Callable[..., RuleResult]

@@ -4,7 +4,7 @@
 scores-v1. Cell lines are scored one after the other: ranks and emission never mix them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +12,15 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from vc_eval import calibration, ceiling, emission, vcc
+from vc_eval import calibration, ceiling, controls, emission, vcc
 from vc_eval.contracts import Splits, read_predictions, read_screen, read_splits
+from vc_eval.controls import DUPLICATE, NO_CHANGE, SHUFFLED, SPLIT_HALF
 from vc_eval.errors import VcEvalError
 from vc_eval.evaluate import profile_scores
 from vc_eval.metrics import get_metric
 from vc_eval.metrics.uncertainty import LEVELS
 from vc_eval.prediction import Predicted, predicted_profiles
-from vc_eval.summary import MEAN_BASELINE, SPLIT_HALF, SPLIT_HALF_SB, paired_differences, summarise
+from vc_eval.summary import MEAN_BASELINE, REFERENCES, SPLIT_HALF_SB, paired_differences, summarise
 from vc_eval.truth import LineTruth, make_truth, measured_genes, test_lines
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MEAN_BASELINE", "SPLIT_HALF", "SplitScores", "paired_differences", "score_split", "summarise"]
 
-RESERVED = (MEAN_BASELINE, SPLIT_HALF, SPLIT_HALF_SB)
+RESERVED = (MEAN_BASELINE, *REFERENCES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,8 @@ class SplitScores:
     conditions: pd.DataFrame
     """Tidy: model, cell_line, perturbation, kind (single or combo), metric, value, reason (why NaN, else empty)."""
     deltas: list[LineDeltas]
+    effects: dict[tuple[str, str], float] = field(default_factory=dict)
+    """(cell line, perturbation) -> strength of the measured effect (`controls.effect_sizes`)."""
     notes: dict
     """What was held out, what was left out and why, gaps and settings; JSON."""
 
@@ -115,8 +118,10 @@ def score_split(
     rows: list[pd.DataFrame] = []
     deltas: list[LineDeltas] = []
     control_gap: dict[str, float] = {}
+    effects: dict[tuple[str, str], float] = {}
+    names = [*files, *([NO_CHANGE] if NO_CHANGE not in files else [])]
     unmatched = without_target = 0
-    bar = tqdm(total=len(lines) * (len(files) + 2), desc="scoring", unit="model", disable=not progress)
+    bar = tqdm(total=len(lines) * (len(names) + 3), desc="scoring", unit="model", disable=not progress)
     for line in lines:
         truth = make_truth(screen, splits, line, genes)
         unmatched += truth.unmatched
@@ -124,15 +129,21 @@ def score_split(
         models = {
             name: predicted_profiles(file, name, line, truth.perturbations, genes) for name, file in files.items()
         }
+        sizes = controls.effect_sizes(truth.table, truth.effects.delta_pg)
+        effects |= {(line, name): float(size) for name, size in zip(truth.perturbations, sizes, strict=True)}
         drawn = [
             emission.draw_cells(truth.input.shape[0], int(n), seed=seed, condition=f"{line}|{perturbation}")
             for n, perturbation in zip(truth.sizes, truth.perturbations, strict=True)
         ]
         input_cells = emission.prepare_input(truth.input)
         input_mean_g = np.asarray(truth.input.mean(axis=0)).ravel()
-        for name, predicted in models.items():
+        given = list(models)
+        models.setdefault(NO_CHANGE, _constant(input_mean_g, input_mean_g, len(truth.perturbations)))
+        shuffled = {SHUFFLED: _shuffled(truth, input_mean_g, seed)} if len(truth.perturbations) > 1 else {}
+        for name, predicted in (models | shuffled).items():
             gap = float(np.sqrt(np.mean((predicted.control_g - input_mean_g) ** 2)))
-            control_gap[name] = max(gap, control_gap.get(name, 0.0))
+            if name in given:
+                control_gap[name] = max(gap, control_gap.get(name, 0.0))
             values = profile_scores(predicted, truth)
             emitted = emission.emit_table(input_cells, drawn, predicted.profile_pg, truth.control, n_threads=n_threads)
             values |= dict(zip(ceiling.DES, vcc.differential_expression_score(truth.table, emitted.table), strict=True))
@@ -143,9 +154,12 @@ def score_split(
         rows.append(_frame(MEAN_BASELINE, truth, values))
         bar.update()
         rivals = models | {MEAN_BASELINE: baseline}
-        halves = ceiling.split_half(truth, rivals, seed=seed, n_repeats=n_ceiling, n_des=min(n_ceiling_des, n_ceiling))
+        halves, duplicate = ceiling.halves_and_duplicate(
+            truth, rivals, seed=seed, n_repeats=n_ceiling, n_des=min(n_ceiling_des, n_ceiling)
+        )
         reason = f"fewer than {ceiling.MIN_CELLS} cells"
         rows.append(_frame(SPLIT_HALF, truth, halves, reason))
+        rows.append(_frame(DUPLICATE, truth, duplicate, reason))
         correlations = {k: ceiling.spearman_brown(v) for k, v in halves.items() if _is_correlation(k)}
         rows.append(_frame(SPLIT_HALF_SB, truth, correlations, reason))
         bar.update()
@@ -186,7 +200,7 @@ def score_split(
         "rule": f"{vcc.RULE} ({vcc.RULE_VERSION})",
     }
     return SplitScores(
-        dataset=dataset or "+".join(datasets), split=split or f"{splits.recipe}-{splits.seed}", models=list(files),
+        dataset=dataset or "+".join(datasets), split=split or f"{splits.recipe}-{splits.seed}", models=names, effects=effects,
         conditions=conditions, deltas=deltas, notes=notes,
     )  # fmt: skip
 
@@ -195,14 +209,26 @@ def _is_correlation(metric: str) -> bool:
     return get_metric(metric).correlation
 
 
+def _constant(profile_g: np.ndarray, control_g: np.ndarray, n: int) -> Predicted:
+    """The same profile for every condition."""
+    profile_pg = np.repeat(profile_g[None], n, axis=0)
+    return Predicted(profile_pg=profile_pg, control_g=control_g, delta_pg=profile_pg - control_g, sd_pg=None)
+
+
+def _shuffled(truth: LineTruth, input_mean_g: np.ndarray, seed: int) -> Predicted:
+    """The measured change of another condition, on the input controls."""
+    delta_pg = truth.effects.delta_pg[controls.shuffle(len(truth.perturbations), seed)]
+    profile_pg = np.maximum(input_mean_g + delta_pg, 0)
+    return Predicted(profile_pg=profile_pg, control_g=input_mean_g, delta_pg=delta_pg, sd_pg=None)
+
+
 def _mean_baseline(
     truth: LineTruth, input_mean_g: np.ndarray, n_threads: int | None
 ) -> tuple[Predicted, dict[str, np.ndarray]]:
     """cell-eval's mean baseline and its scores: one profile for all conditions, written as identical cells."""
-    profile_pg = np.repeat(truth.mean_baseline_g[None], len(truth.perturbations), axis=0)
-    predicted = Predicted(profile_pg=profile_pg, control_g=input_mean_g, delta_pg=profile_pg - input_mean_g, sd_pg=None)
+    predicted = _constant(truth.mean_baseline_g, input_mean_g, len(truth.perturbations))
     values = profile_scores(predicted, truth)
-    table = emission.tile_table(profile_pg, truth.sizes, truth.control, n_threads=n_threads)
+    table = emission.tile_table(predicted.profile_pg, truth.sizes, truth.control, n_threads=n_threads)
     return predicted, values | dict(
         zip(ceiling.DES, vcc.differential_expression_score(truth.table, table), strict=True)
     )

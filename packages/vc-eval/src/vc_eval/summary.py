@@ -13,6 +13,7 @@ import pandas as pd
 from vc_eval import calibration, vcc
 from vc_eval.bootstrap import BootstrapMeans, cluster_means, cluster_weights, interval
 from vc_eval.contracts import SCORE_KEY, SCORE_TYPES
+from vc_eval.controls import DUPLICATE, SHUFFLED, SPLIT_HALF
 from vc_eval.errors import VcEvalError
 from vc_eval.metrics import beat, get_metric, reliability
 from vc_eval.metrics.uncertainty import LEVELS
@@ -20,11 +21,14 @@ from vc_eval.metrics.uncertainty import LEVELS
 if TYPE_CHECKING:
     from vc_eval.score import SplitScores
 
+TERCILES = ("weak", "medium", "strong")
+MIN_PER_TERCILE = 3
 MEAN_BASELINE = "cell_eval_mean"
 """cell-eval's mean baseline (metrics.md A9): identical cells; what the challenge score is scaled against."""
-SPLIT_HALF = "split_half"
 SPLIT_HALF_SB = "split_half_sb"
 """Split-half correlations extrapolated to whole data by Spearman-Brown; correlations only."""
+REFERENCES = (SPLIT_HALF, SPLIT_HALF_SB, DUPLICATE, SHUFFLED)
+"""Rows of a table that are neither a model nor a baseline."""
 BEATS = ("beat/", "beat_pearson/")
 CHALLENGE_RULES = ("vcc2025", "vcc2025-leaderboard")
 CHALLENGE_MEMBERS = ("des", "pds", "mae")
@@ -45,24 +49,33 @@ class Cube:
     """`[n, models, metrics]`, NaN where undefined."""
     given: np.ndarray
     """`[models, metrics]` bool; whether the model has the metric at all."""
+    effect: np.ndarray | None = None
+    """`[n]` strength of each condition, NaN where unknown."""
 
     def column(self, model: str, metric: str) -> np.ndarray:
         """`[n]` values of one model and metric."""
         return self.values[:, self.models.index(model), self.metrics.index(metric)]
 
     def groups(self) -> dict[str, np.ndarray]:
-        """Group name -> bool per condition: all, the kinds, the cell lines."""
+        """Group name -> bool per condition: all, the kinds, the cell lines, thirds by strength of the effect."""
         groups = {"all": np.ones(len(self.index), bool)}
         for key in ("kind", "cell_line"):
             for name in sorted(set(self.index[key])):
                 groups[name] = (self.index[key] == name).to_numpy()
+        if self.effect is not None and np.isfinite(self.effect).sum() >= MIN_PER_TERCILE * len(TERCILES):
+            known = np.flatnonzero(np.isfinite(self.effect))
+            order = known[np.argsort(self.effect[known], kind="stable")]
+            for name, part in zip(TERCILES, np.array_split(order, len(TERCILES)), strict=True):
+                if name not in groups:  # a cell line may be called so
+                    groups[name] = np.isin(np.arange(len(self.effect)), part)
         return groups
 
 
 def summarise(splits: "list[SplitScores]", *, baselines: list[str], seed: int, n_boot: int = 2000) -> pd.DataFrame:
     """Scores in the layout of scores-v1.
 
-    Groups are `all`, `single`, `combo`, each cell line and each condition. `baseline` is the value of the best of the
+    Groups are `all`, `single`, `combo`, each cell line, `weak`, `medium` and `strong` (thirds of nine or more conditions
+    by strength of the measured effect) and each condition. `baseline` is the value of the best of the
     baselines on the same metric and group, `ceiling` that of `split_half`.
 
     Args:
@@ -161,6 +174,9 @@ def make_cubes(splits: "list[SplitScores]", baselines: list[str]) -> list[Cube]:
                     f"summarise: the baseline {name!r} was not scored on {dataset!r}; scored were "
                     f"{', '.join(pooled[0].models)}. Add its predictions or leave it out."
                 )
+        effects = (
+            pd.concat([pd.Series(s.effects, dtype=float) for s in pooled]) if any(s.effects for s in pooled) else None
+        )
         frame = pd.concat(
             [s.conditions.assign(split=f"{k}:{s.split}") for k, s in enumerate(pooled)], ignore_index=True
         )
@@ -187,9 +203,17 @@ def make_cubes(splits: "list[SplitScores]", baselines: list[str]) -> list[Cube]:
                 metrics=[*metrics, *added],
                 values=np.concatenate([values, *added.values()], axis=2) if added else values,
                 given=np.concatenate([given, *added_given], axis=1) if added else given,
+                effect=None if effects is None else _effects_of(index, effects),
             )
         )
     return cubes
+
+
+def _effects_of(index: pd.DataFrame, effects: pd.Series) -> np.ndarray:
+    """`[n]` strength of each condition; the mean where several splits measured it."""
+    known = effects.groupby(level=[0, 1]).mean().to_dict()
+    keys = zip(index["cell_line"], index["perturbation"], strict=True)
+    return np.array([known.get(key, np.nan) for key in keys])
 
 
 def _beats(

@@ -150,91 +150,160 @@ def sort_column(values, codes, bits, sign, scratch, scratch_codes, histogram):
 
 
 @numba.njit(nogil=True, cache=True)
+def _sweep_gene(values, codes, sizes, log_sums, twice_u, ties, sums, sums_log, stored, in_block):
+    """Rank every group of one gene against the controls; arguments as `sweep_genes`, values sorted, outputs of this gene."""
+    control = sizes.size - 1
+    n = values.size
+    stored[:] = 0
+    for i in range(n):
+        q = codes[i]
+        stored[q] += 1
+        sums[q] += float(values[i])
+    if log_sums:
+        for i in range(n):
+            sums_log[codes[i]] += np.log1p(float(values[i]))
+    zeros_control = float(sizes[control] - stored[control])
+    below = 0.0
+    control_ties = 0.0
+    zeros_done = False
+    i = 0
+    while i <= n:
+        if not zeros_done and (i == n or values[i] > 0):
+            for q in range(control):
+                zeros = float(sizes[q] - stored[q])
+                twice_u[q] += zeros * (2.0 * below + zeros_control)
+                both = zeros + zeros_control
+                ties[q] += both * both * both - both - (zeros_control * zeros_control * zeros_control - zeros_control)
+            control_ties += zeros_control * zeros_control * zeros_control - zeros_control
+            below += zeros_control
+            zeros_done = True
+        if i == n:
+            break
+        j = i + 1
+        while j < n and values[j] == values[i]:
+            j += 1
+        if j == i + 1:
+            if codes[i] == control:
+                below += 1.0
+            else:
+                twice_u[codes[i]] += 2.0 * below
+            i = j
+            continue
+        for k in range(i, j):
+            in_block[codes[k]] += 1
+        equal = float(in_block[control])
+        in_block[control] = 0
+        alone = equal * equal * equal - equal
+        for k in range(i, j):
+            q = codes[k]
+            if in_block[q] > 0:
+                m = float(in_block[q])
+                in_block[q] = 0
+                twice_u[q] += m * (2.0 * below + equal)
+                both = equal + m
+                ties[q] += both * both * both - both - alone
+        control_ties += alone
+        below += equal
+        i = j
+    for q in range(control):
+        ties[q] += control_ties
+
+
+@numba.njit(nogil=True, cache=True)
 def sweep_genes(values, codes, bits, sign, offsets, sizes, first, last, log_sums, twice_u, ties, sums, sums_log):
     """Rank every group against the controls, gene by gene.
 
+    With three subsets (all cells and two halves of them) each value's code is 3 * group + half, where half 2 belongs to
+    all cells only; a gene is sorted once for the three.
+
     Args:
         values: Non-zero values of a window of genes, gene after gene; sorted in place.
-        codes: Group of each value; group `sizes.size - 1` is the control.
+        codes: Code of each value; the last group is the control.
         bits: The memory of `values` as unsigned integers.
         sign: The sign bit of that integer type.
         offsets: `[w + 1]` where each gene of the window starts.
-        sizes: `[p + 1]` cells per group, zeros included, controls last.
+        sizes: `[s, p + 1]` cells per subset and group, zeros included, controls last.
         first: First gene of the range to do, within the window.
         last: Gene after the last one.
         log_sums: Also fill `sums_log`.
-        twice_u: `[w, p]` receives 2U of each group against the control.
-        ties: `[w, p]` receives the sum of t^3 - t over tied blocks of group and control together.
-        sums: `[w, p + 1]` receives the sum of values.
-        sums_log: `[w, p + 1]` receives the sum of log1p of values, or is left.
+        twice_u: `[s, w, p]` receives 2U of each group against the control.
+        ties: `[s, w, p]` receives the sum of t^3 - t over tied blocks of group and control together.
+        sums: `[s, w, p + 1]` receives the sum of values.
+        sums_log: `[s, w, p + 1]` receives the sum of log1p of values, or is left.
     """
-    control = sizes.size - 1
+    n_subsets = sizes.shape[0]
     longest = 0
     for gene in range(first, last):
         longest = max(longest, offsets[gene + 1] - offsets[gene])
     scratch = np.empty(longest, bits.dtype)
     scratch_codes = np.empty(longest, codes.dtype)
+    some_values = np.empty(longest if n_subsets > 1 else 0, values.dtype)
     histogram = np.empty(2048, np.int64)
-    stored = np.empty(sizes.size, np.int64)
-    in_block = np.zeros(sizes.size, np.int64)
+    stored = np.empty(sizes.shape[1], np.int64)
+    in_block = np.zeros(sizes.shape[1], np.int64)
     for gene in range(first, last):
         a, b = offsets[gene], offsets[gene + 1]
         sort_column(values[a:b], codes[a:b], bits[a:b], sign, scratch, scratch_codes, histogram)
-        stored[:] = 0
-        for i in range(a, b):
-            q = codes[i]
-            stored[q] += 1
-            sums[gene, q] += float(values[i])
-        if log_sums:
+        at = gene if log_sums else 0
+        if n_subsets == 1:
+            _sweep_gene(
+                values[a:b], codes[a:b], sizes[0], log_sums, twice_u[0, gene], ties[0, gene], sums[0, gene],
+                sums_log[0, at], stored, in_block,
+            )  # fmt: skip
+            continue
+        for subset in range(n_subsets):
+            n = 0
             for i in range(a, b):
-                sums_log[gene, codes[i]] += np.log1p(float(values[i]))
-        zeros_control = float(sizes[control] - stored[control])
-        below = 0.0
-        control_ties = 0.0
-        zeros_done = False
-        i = a
-        while i <= b:
-            if not zeros_done and (i == b or values[i] > 0):
-                for q in range(control):
-                    zeros = float(sizes[q] - stored[q])
-                    twice_u[gene, q] += zeros * (2.0 * below + zeros_control)
-                    both = zeros + zeros_control
-                    ties[gene, q] += (
-                        both * both * both - both - (zeros_control * zeros_control * zeros_control - zeros_control)
-                    )
-                control_ties += zeros_control * zeros_control * zeros_control - zeros_control
-                below += zeros_control
-                zeros_done = True
-            if i == b:
-                break
-            j = i + 1
-            while j < b and values[j] == values[i]:
-                j += 1
-            if j == i + 1:
-                if codes[i] == control:
-                    below += 1.0
-                else:
-                    twice_u[gene, codes[i]] += 2.0 * below
-                i = j
+                group = codes[i] // 3
+                if subset == 0 or codes[i] - 3 * group == subset - 1:
+                    some_values[n] = values[i]
+                    scratch_codes[n] = group
+                    n += 1
+            _sweep_gene(
+                some_values[:n], scratch_codes[:n], sizes[subset], log_sums, twice_u[subset, gene], ties[subset, gene],
+                sums[subset, gene], sums_log[subset, at], stored, in_block,
+            )  # fmt: skip
+
+
+@numba.njit(nogil=True, cache=True)
+def place_profile(values, codes, offsets, control, divisor, n_control, profile, first, last, placed):
+    """Where one value per gene would stand among the controls.
+
+    Args:
+        values: Sorted non-zero values, none below zero, gene after gene.
+        codes: Code of each value.
+        offsets: `[w + 1]` where each gene starts.
+        control: Group of the controls, which is a code over `divisor`.
+        divisor: 1, or 3 where codes tell halves apart.
+        n_control: Control cells, zeros included.
+        profile: `[w]` the values.
+        first: First gene of the range to do, within the window.
+        last: Gene after the last one.
+        placed: `[w, 3]` receives the controls below, those equal, and the sum of t^3 - t of the controls alone.
+    """
+    for gene in range(first, last):
+        value = float(profile[gene])
+        stored = below = equal = 0.0
+        ties = 0.0
+        run = 0.0
+        last = 0.0
+        for i in range(offsets[gene], offsets[gene + 1]):
+            if codes[i] // divisor != control:
                 continue
-            for k in range(i, j):
-                in_block[codes[k]] += 1
-            equal = float(in_block[control])
-            in_block[control] = 0
-            alone = equal * equal * equal - equal
-            for k in range(i, j):
-                q = codes[k]
-                if in_block[q] > 0:
-                    m = float(in_block[q])
-                    in_block[q] = 0
-                    twice_u[gene, q] += m * (2.0 * below + equal)
-                    both = equal + m
-                    ties[gene, q] += both * both * both - both - alone
-            control_ties += alone
-            below += equal
-            i = j
-        for q in range(control):
-            ties[gene, q] += control_ties
+            here = float(values[i])
+            stored += 1.0
+            below += here < value
+            equal += here == value
+            if run > 0 and here == last:
+                run += 1.0
+            else:
+                ties += run * run * run - run
+                run, last = 1.0, here
+        ties += run * run * run - run
+        zeros = n_control - stored
+        placed[gene, 0] = below + (zeros if value > 0 else 0.0)
+        placed[gene, 1] = equal + (zeros if value == 0 else 0.0)
+        placed[gene, 2] = ties + zeros * zeros * zeros - zeros
 
 
 @numba.njit(nogil=True, cache=True)
@@ -263,14 +332,32 @@ def rank(
     values: np.ndarray, owners: np.ndarray, offsets: np.ndarray, sizes: np.ndarray, twice_u: np.ndarray,
     ties: np.ndarray, sums: np.ndarray, sums_log: np.ndarray | None = None, *, n_threads: int | None = None,
 ) -> None:  # fmt: skip
-    """`sweep_genes` over all genes of a window, on threads; `values` and `owners` are sorted in place."""
+    """`sweep_genes` over all genes of a window, on threads; `values` and `owners` are sorted in place.
+
+    Without the axis of subsets in `sizes` and the outputs there is one, all cells.
+    """
     bits = values.view(np.uint32 if values.itemsize == 4 else np.uint64)
     sign = bits.dtype.type(1 << (8 * values.itemsize - 1))
     log_sums = sums_log is not None
-    logs = sums_log if log_sums else np.zeros((1, sizes.size))
+    if sizes.ndim == 1:
+        sizes, twice_u, ties, sums = sizes[None], twice_u[None], ties[None], sums[None]
+        sums_log = sums_log[None] if log_sums else None
+    logs = sums_log if log_sums else np.zeros((len(sizes), 1, sizes.shape[1]))
 
     def task(first: int, last: int) -> None:
         sweep_genes(values, owners, bits, sign, offsets, sizes, first, last, log_sums, twice_u, ties, sums, logs)
+
+    kernels.run_blocks(task, offsets.size - 1, n_threads)
+
+
+def place(
+    values: np.ndarray, owners: np.ndarray, offsets: np.ndarray, control: int, divisor: int, n_control: int,
+    profile_w: np.ndarray, placed: np.ndarray, *, n_threads: int | None = None,
+) -> None:  # fmt: skip
+    """`place_profile` over all genes of a window, on threads."""
+
+    def task(first: int, last: int) -> None:
+        place_profile(values, owners, offsets, control, divisor, float(n_control), profile_w, first, last, placed)
 
     kernels.run_blocks(task, offsets.size - 1, n_threads)
 

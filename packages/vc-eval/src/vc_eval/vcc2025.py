@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vc_eval import de, vcc
+from vc_eval import controls, de, vcc
 from vc_eval.cells import Side, read_side
 from vc_eval.errors import VcEvalError
 from vc_eval.inputs import read_pair
@@ -63,13 +63,22 @@ def _score(pred: "anndata.AnnData", real: "anndata.AnnData", settings: Settings,
 
     if settings.options:
         raise VcEvalError(f"{rule}: unknown options {sorted(settings.options)!r}; this rule has none.")
-    rows, scales = [], {}
+    rows, scales, others, effects = [], {}, {}, []
     pairs = read_pair(pred, real, settings)
     for context, pred_labels, real_labels, genes in pairs:
-        real_side = cached_side(real, real_labels, genes, name="real", settings=settings, context=context)
+        half_n = controls.draw_halves(real_labels, settings.seed) if settings.controls else None
+        real_side = cached_side(
+            real, real_labels, genes, name="real", settings=settings, context=context, half_n=half_n
+        )
         pred_side = read_side(pred, pred_labels, genes, name="pred", settings=settings)
-        own = {k: (v, v, v) for k, v in custom_scores(side_profiles(pred_side, real_side)).items()}
-        rows.append(_rows(context, score_sides(pred_side, real_side, rule=rule) | own, real_side.labels))
+        compared = {"": (pred_side, real_side)}
+        if settings.controls:
+            compared |= controls.control_pairs(real_side, settings.seed)
+        for name, (prediction, truth) in compared.items():
+            own = {k: (v, v, v) for k, v in custom_scores(side_profiles(prediction, truth)).items()}
+            table = _rows(context, score_sides(prediction, truth, rule=rule) | own, truth.labels)
+            (others.setdefault(name, []) if name else rows).append(table)
+        effects.append(effect_frame(context, real_side))
         scales[context or "all"] = {side.name: dataclasses.asdict(side.scale) for side in (real_side, pred_side)}
     per_perturbation = pd.concat(rows, ignore_index=True)[list(PER_PERTURBATION)]
     provenance = {
@@ -86,7 +95,28 @@ def _score(pred: "anndata.AnnData", real: "anndata.AnnData", settings: Settings,
         + ("over all pairs" if rule == LEADERBOARD else "per perturbation"),
         "ties": "DES: gene order of the real file; PDS: midrank; lower and upper span all orders and float32 rounding",
     }
-    return RuleResult(per_perturbation=per_perturbation, aggregate=aggregate(per_perturbation), provenance=provenance)
+    return RuleResult(
+        per_perturbation=per_perturbation, aggregate=aggregate(per_perturbation), provenance=provenance,
+        controls={name: _control(tables, provenance) for name, tables in others.items()},
+        effects=pd.concat(effects, ignore_index=True),
+    )  # fmt: skip
+
+
+def _control(tables: list, provenance: dict) -> RuleResult:
+    """A control's tables of all contexts as a result."""
+    import pandas as pd
+
+    frame = pd.concat(tables, ignore_index=True)[list(PER_PERTURBATION)]
+    kept = {k: provenance[k] for k in ("rule", "rule_version", "package_version", "settings")}
+    return RuleResult(per_perturbation=frame, aggregate=aggregate(frame), provenance=kept)
+
+
+def effect_frame(context: str, real: Side) -> "pd.DataFrame":
+    """Strength of every perturbation of one context, for `RuleResult.effects`."""
+    import pandas as pd
+
+    sizes = controls.effect_sizes(real.table(), real.mean_lg[:-1] - real.mean_lg[-1])
+    return pd.DataFrame({"context": context, "perturbation": real.labels, "size": sizes})
 
 
 def score_sides(
@@ -140,19 +170,13 @@ def split_half(real: "anndata.AnnData", *, settings: Settings, rule: str = vcc.R
     """
     import pandas as pd
 
-    rng = np.random.default_rng(settings.seed)
     rows = []
     for context, _, labels, genes in read_pair(real, real, settings):
-        halves = np.full((2, labels.size), "", labels.dtype)
-        for label in sorted(set(labels) - {""}):
-            cells = rng.permutation(np.flatnonzero(labels == label))
-            half = cells.size // 2
-            if half:
-                halves[0, cells[:half]] = halves[1, cells[half : 2 * half]] = label
-        if settings.control not in halves[0] or not set(halves[0]) - {"", settings.control}:
+        half_n = controls.draw_halves(labels, settings.seed)
+        halves = read_side(real, labels, genes, name="real", settings=settings, half_n=half_n).halves
+        if halves is None:
             raise VcEvalError("split half: expected two cells of the control and of a perturbation, found fewer.")
-        first, second = (read_side(real, half, genes, name="real", settings=settings) for half in halves)
-        rows.append(_rows(context, score_sides(second, first, rule=rule), first.labels))
+        rows.append(_rows(context, score_sides(halves[1], halves[0], rule=rule), halves[0].labels))
     frame = pd.concat(rows, ignore_index=True)[list(PER_PERTURBATION)]
     provenance = {
         "rule": rule,

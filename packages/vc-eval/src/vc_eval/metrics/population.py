@@ -55,8 +55,9 @@ def mean_distance(a: object, b: object | None = None, *, unbiased: bool = True) 
 
 
 def energy_distances(
-    cells: object, group_n: np.ndarray, n_groups: int, control: object, *, unbiased: bool = True
-) -> np.ndarray:
+    cells: object, group_n: np.ndarray, n_groups: int, control: object, *, unbiased: bool = True,
+    spread_control: float | None = None,
+) -> np.ndarray:  # fmt: skip
     """`[p]` energy distance of every group of cells from the control: 2 E|x - c| - E|x - x'| - E|c - c'|.
 
     Args:
@@ -65,9 +66,11 @@ def energy_distances(
         n_groups: Number of groups.
         control: `[m, g]` control cells; give a seeded sample where there are very many.
         unbiased: See `mean_distance`.
+        spread_control: Mean distance within the control, where it is known.
     """
     cells, control = _rows(cells), _rows(control)
-    spread_control = mean_distance(control, unbiased=unbiased)
+    if spread_control is None:
+        spread_control = mean_distance(control, unbiased=unbiased)
     result = np.empty(n_groups)
     for p in range(n_groups):
         group = cells[np.flatnonzero(group_n == p)]

@@ -38,6 +38,8 @@ METRICS = (
             "0", "D23", unit="area under the curve"),
     _metric("reconstruction_pearson", "Reconstruction", "Pearson over held-out genes and cells of expression read from each "
             "gene's embedding.", "near 0.9 for gene means", "D24", unit="correlation"),
+    _metric("reconstruction_pearson_biojepa", "Reconstruction by a small network", "The same pairs, read by a network of 64 "
+            "hidden units trained for 200 steps on 80 % of genes.", "near 0.9 for gene means", "D24", unit="correlation"),
     _metric("reconstruction_pearson_genes", "Reconstruction within genes", "Mean over genes of the Pearson over cells.", "0",
             "D24", unit="correlation"),
     _metric("cell_type_accuracy", "Cell type, balanced accuracy", "Probe of cell type, batches kept apart.", "1/K", "D25"),
@@ -236,6 +238,50 @@ def reconstruct(
     weight, intercept = fit_ridge(embedding_ngd[:, train].reshape(-1, d), real_ng[:, train].reshape(-1, 1), penalty)
     predicted = (embedding_ngd[:, test].reshape(-1, d) @ weight + intercept).reshape(len(real_ng), -1)
     return reconstruction(predicted, real_ng[:, test])
+
+
+def reconstruct_biojepa(
+    embedding_ngd: np.ndarray, real_ng: np.ndarray, *, seed: int = 0, n_hidden: int = 64, n_steps: int = 200,
+    learning_rate: float = 1e-2, batch: int = 4096,
+) -> dict[str, float]:  # fmt: skip
+    """The suite's own probe: one hidden layer of 64 units from a gene's embedding to its expression, 80/20 over genes.
+
+    Args:
+        embedding_ngd: `[n, g, d]` embedding of each gene in each cell.
+        real_ng: `[n, g]` expression.
+        seed: Of the split, the weights and the batches.
+        n_hidden: Units (ReLU).
+        n_steps: Steps of Adam on the squared error.
+        learning_rate: Of Adam.
+        batch: Pairs of a step.
+
+    References:
+        metrics.md D24; activation, rate and batch are ours, the suite leaves them open.
+    """
+    rng = np.random.default_rng(seed)
+    train, test = split_groups(np.arange(real_ng.shape[1]), seed, (0.8, 0.2))
+    d = embedding_ngd.shape[2]
+    x, y = embedding_ngd[:, train].reshape(-1, d).astype(np.float64), real_ng[:, train].reshape(-1)
+    centre, scale = x.mean(axis=0), np.where(x.std(axis=0) > 1e-12, x.std(axis=0), 1.0)
+    weights = [
+        rng.normal(0, np.sqrt(2 / d), (d, n_hidden)), np.zeros(n_hidden), rng.normal(0, np.sqrt(1 / n_hidden), n_hidden),
+        np.array([y.mean()]),
+    ]  # fmt: skip
+    first, second = ([np.zeros_like(w) for w in weights] for _ in range(2))
+    for step in range(1, n_steps + 1):
+        rows = rng.integers(0, len(y), min(batch, len(y)))
+        a = (x[rows] - centre) / scale
+        hidden = np.maximum(a @ weights[0] + weights[1], 0)
+        error = 2 * (hidden @ weights[2] + weights[3] - y[rows]) / rows.size
+        back = np.outer(error, weights[2]) * (hidden > 0)
+        gradients = [a.T @ back, back.sum(axis=0), hidden.T @ error, np.array([error.sum()])]
+        for w, g, m, v in zip(weights, gradients, first, second, strict=True):
+            m += 0.1 * (g - m)
+            v += 0.001 * (g**2 - v)
+            w -= learning_rate * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
+    a = (embedding_ngd[:, test].reshape(-1, d) - centre) / scale
+    predicted = np.maximum(a @ weights[0] + weights[1], 0) @ weights[2] + weights[3]
+    return {"probe/reconstruction_pearson_biojepa": pearson(predicted, real_ng[:, test].reshape(-1))}
 
 
 def _out_of_fold(x_nd: np.ndarray, y_n: np.ndarray, folds: list[np.ndarray]) -> np.ndarray:

@@ -14,6 +14,7 @@ import pandas as pd
 import scipy.sparse
 from tqdm import tqdm
 
+from vc_eval.controls import MEAN_EFFECT, SPLIT_HALF
 from vc_eval.errors import VcEvalError
 from vc_eval.rows import BLOCK_BYTES
 from vc_eval.vcc2026 import members
@@ -73,7 +74,7 @@ def mean(values_p: np.ndarray) -> float:
 def compute_anchors(
     counts: Counts, labels: pd.Series, genes: np.ndarray, real: RealSide, *, control: str,
     target_genes: dict[str, str | None] | None = None, emission: str = "dispersed", seed: int = 0,
-    n_splits: int = N_SPLITS,
+    n_splits: int = N_SPLITS, keep: dict[str, tuple[Side, RealSide]] | None = None,
 ) -> Anchors:  # fmt: skip
     """Measure both anchors on the real cells.
 
@@ -88,29 +89,41 @@ def compute_anchors(
         emission: `dispersed`, or `tile` for the older baseline of identical cells.
         seed: Root seed.
         n_splits: Number of half splits.
+        keep: Receives (prediction, truth) of the baseline and of the first split, for a table.
 
     Raises:
         VcEvalError: If a label has a single cell, a gene is targeted by every perturbation, or an option is unknown.
     """
     label_n = np.where(labels.isna(), "", labels.astype(str)).astype(str)
-    profile_g = mean_response(counts, label_n, real)
-    predicted_n, cells = emit_baseline(counts, label_n, profile_g, control=control, emission=emission, seed=seed)
-    emitted = Counts(
-        rows=cells, name="baseline", fractional=True, memory_mb=counts.memory_mb, n_threads=counts.n_threads,
-        progress=counts.progress,
-    )  # fmt: skip
-    baseline = aggregate(measure_prediction(emitted, predicted_n, real), real)
+    predicted = measure_baseline(counts, label_n, real, control=control, emission=emission, seed=seed)
+    baseline = aggregate(predicted, real)
     seeds = split_seeds(seed, n_splits)
-    splits = [
-        _replicate(counts, labels, label_n, genes, real, control, target_genes, split_seed)
-        for split_seed in tqdm(seeds, desc="replicate anchor", unit="split", disable=not counts.progress)
-    ]
+    splits = []
+    for split_seed in tqdm(seeds, desc="replicate anchor", unit="split", disable=not counts.progress):
+        half, truth = measure_halves(counts, labels, genes, real, control, target_genes, split_seed)
+        splits.append(aggregate(half, truth))
+        splits[-1]["lfc_nmae"] = mean(members.lfc_nmae(truth.lfc_pg, real, against_pg=half.lfc_pg))
+        if keep is not None and len(splits) == 1:
+            keep |= {MEAN_EFFECT: (predicted, real), SPLIT_HALF: (half, truth)}
     return Anchors(
         baseline=baseline,
         replicate={name: float(np.mean([split[name] for split in splits])) for name in MEMBERS},
         replicate_sd={name: float(np.std([split[name] for split in splits])) for name in MEMBERS},
         emission=emission, seed=seed, split_seeds=seeds,
     )  # fmt: skip
+
+
+def measure_baseline(
+    counts: Counts, label_n: np.ndarray, real: RealSide, *, control: str, emission: str, seed: int
+) -> Side:
+    """The mean response, given to cells and measured."""
+    profile_g = mean_response(counts, label_n, real)
+    predicted_n, cells = emit_baseline(counts, label_n, profile_g, control=control, emission=emission, seed=seed)
+    emitted = Counts(
+        rows=cells, name="baseline", fractional=True, memory_mb=counts.memory_mb, n_threads=counts.n_threads,
+        progress=counts.progress,
+    )  # fmt: skip
+    return measure_prediction(emitted, predicted_n, real)
 
 
 def mean_response(counts: Counts, label_n: np.ndarray, real: RealSide) -> np.ndarray:
@@ -155,7 +168,9 @@ def emit_baseline(
     names, sizes = np.unique(label_n[(label_n != control) & (label_n != "")], return_counts=True)
     if emission == "tile":
         profile = scipy.sparse.csr_array(profile_g.astype(np.float32)[None])
-        return np.repeat(names, sizes), EmittedRows(profile, np.zeros(int(sizes.sum()), np.int64), np.ones(profile_g.size))
+        return np.repeat(names, sizes), EmittedRows(
+            profile, np.zeros(int(sizes.sum()), np.int64), np.ones(profile_g.size)
+        )
     wanted = label_n == control
     parts = [block[wanted[start : start + block.shape[0]]] for start, block in counts.blocks("controls")]
     controls = scipy.sparse.csr_array(scipy.sparse.vstack(parts, format="csr"))
@@ -198,21 +213,20 @@ def halves(labels: pd.Series, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return first, second
 
 
-def _replicate(
-    counts: Counts, labels: pd.Series, label_n: np.ndarray, genes: np.ndarray, real: RealSide, control: str,
+def measure_halves(
+    counts: Counts, labels: pd.Series, genes: np.ndarray, real: RealSide, control: str,
     target_genes: dict[str, str | None] | None, seed: int,
-) -> dict[str, float]:  # fmt: skip
-    """Members of one half as the prediction of the other; the fold change error with genes and denominator of the whole."""
+) -> tuple[Side, RealSide]:  # fmt: skip
+    """One half of the real cells as the prediction, the other as the truth, each with its own control."""
     single = sorted(name for name, n in real.n_cells.items() if n < 2)
     if single:
         raise VcEvalError(
             f"replicate anchor: {len(single)} labels have a single cell (first: {', '.join(single[:5])}); halves need "
             "two. Drop them from the real data, or give the anchors."
         )
+    label_n = np.where(labels.isna(), "", labels.astype(str)).astype(str)
     truth, prediction = (
         measure_real(counts, np.where(half, label_n, ""), genes, control=control, target_genes=target_genes)
         for half in halves(labels, seed)
     )
-    result = aggregate(prediction, truth)
-    result["lfc_nmae"] = mean(members.lfc_nmae(truth.lfc_pg, real, against_pg=prediction.lfc_pg))
-    return result
+    return prediction, truth

@@ -4,19 +4,30 @@ The prediction is raw counts and needs no control cells; any it holds are left o
 against the real control. Contexts are scored one by one; the overall number is the mean over contexts.
 """
 
+import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from vc_eval.controls import MEAN_EFFECT, NO_CHANGE, SHUFFLED, SPLIT_HALF, shuffle
 from vc_eval.errors import VcEvalError
 from vc_eval.rows import RowMatrix
 from vc_eval.rules import AGGREGATE, PER_PERTURBATION, RuleResult, Settings
 from vc_eval.vcc2026 import members
-from vc_eval.vcc2026.anchors import LOWER, MEMBERS, Anchors, compute_anchors, mean
+from vc_eval.vcc2026.anchors import (
+    LOWER,
+    MEMBERS,
+    Anchors,
+    compute_anchors,
+    mean,
+    measure_baseline,
+    measure_halves,
+    split_seeds,
+)
 from vc_eval.vcc2026.counts import Counts
 from vc_eval.vcc2026.sides import RealSide, Side, labels_of, measure_prediction, measure_real
 
@@ -54,6 +65,8 @@ class RealContext:
 
     side: RealSide
     anchors: Anchors | None
+    controls: dict[str, tuple[Side, RealSide]] = field(default_factory=dict)
+    """Name -> (prediction, truth) of what a table holds beside a prediction, if it was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +96,55 @@ def prepare_real(real: "anndata.AnnData", *, settings: Settings | None = None) -
         here = replace(counts, name=f"real cells{f' of {context}' if context else ''}")
         side = measure_real(here, label_n, genes, control=settings.control, target_genes=options["target_genes"])
         anchors = _given_anchors(options["anchors"], context)
+        controls: dict[str, tuple[Side, RealSide]] = {}
         if options["anchors"] == "compute":
             anchors = compute_anchors(
                 here, labels, genes, side, control=settings.control, target_genes=options["target_genes"],
-                emission=options["emission"], seed=settings.seed, n_splits=options["n_splits"],
+                emission=options["emission"], seed=settings.seed, n_splits=options["n_splits"], keep=controls,
             )  # fmt: skip
-        contexts[context] = RealContext(side=side, anchors=anchors)
+        elif settings.controls:
+            controls = _measured_controls(here, label_n, labels, genes, side, settings, options)
+        controls = _free_controls(side, settings.seed) | controls if settings.controls else {}
+        contexts[context] = RealContext(side=side, anchors=anchors, controls=controls)
     return PreparedReal(contexts=contexts, settings=settings)
+
+
+def _measured_controls(
+    counts: Counts, label_n: np.ndarray, labels: pd.Series, genes: np.ndarray, side: RealSide, settings: Settings,
+    options: dict[str, Any],
+) -> dict[str, tuple[Side, RealSide]]:  # fmt: skip
+    """Mean response and one pair of halves, as the anchors have them; left out where the data do not allow them."""
+    controls = {}
+    with contextlib.suppress(VcEvalError):  # a gene that every perturbation targets
+        baseline = measure_baseline(
+            counts, label_n, side, control=settings.control, emission=options["emission"], seed=settings.seed
+        )
+        controls[MEAN_EFFECT] = (baseline, side)
+    with contextlib.suppress(VcEvalError):  # labels of a single cell
+        seed = split_seeds(settings.seed, 1)[0]
+        controls[SPLIT_HALF] = measure_halves(
+            counts, labels, genes, side, settings.control, options["target_genes"], seed
+        )
+    return controls
+
+
+def _free_controls(real: RealSide, seed: int) -> dict[str, tuple[Side, RealSide]]:
+    """Controls that follow from the measured side: control cells as every prediction, and labels exchanged."""
+    names = [f.name for f in fields(Side)]
+    plain = Side(**{name: getattr(real, name) for name in names})
+    n_p = len(real.perturbations)
+    untested = np.isnan(real.p_value_pg)
+    none = np.where(untested, np.nan, 1.0)
+    quiet = replace(
+        plain, bulk_pg=np.repeat(real.origin_g[None], n_p, axis=0), jackknife_p=np.full(n_p, real.control_jackknife),
+        p_value_pg=none, q_value_pg=none, lfc_pg=np.where(untested, np.nan, 0.0),
+    )  # fmt: skip
+    controls = {NO_CHANGE: (quiet, real)}
+    if n_p > 1:
+        other = shuffle(n_p, seed)
+        moved = ("bulk_pg", "jackknife_p", "p_value_pg", "q_value_pg", "lfc_pg")
+        controls[SHUFFLED] = (replace(plain, **{name: getattr(real, name)[other] for name in moved}), real)
+    return controls
 
 
 def score_pair(
@@ -124,7 +179,8 @@ def score_pair(
         )
     first = next(iter(real.contexts.values())).side
     counts = _aligned(_counts(pred, settings, "prediction", options), pred, first)
-    rows, totals, notes = [], [], {}
+    rows, totals, notes, effects = [], [], {}, []
+    others: dict[str, tuple[list, list]] = {}
     for context, known in real.contexts.items():
         side = _predicted_side(counts, predictions[context], context, known.side, settings)
         table, aggregates = _score_context(side, known.side)
@@ -132,28 +188,47 @@ def score_pair(
         anchors = known.anchors or _given_anchors(options["anchors"], context)
         if anchors is not None:
             aggregates |= scaled_scores({name: aggregates[f"vcc2026/{name}"][0] for name in MEMBERS}, anchors)
-        totals += [(context, name, value, n, undefined) for name, (value, n, undefined) in aggregates.items()]
+        totals += [(context, name, *entry) for name, entry in aggregates.items()]
+        for name, (prediction, truth) in known.controls.items():
+            frame, entries = _score_context(prediction, truth)
+            if anchors is not None:
+                entries |= scaled_scores({member: entries[f"vcc2026/{member}"][0] for member in MEMBERS}, anchors)
+            frames, sums = others.setdefault(name, ([], []))
+            frames.append(frame.assign(context=context))
+            sums += [(context, metric, *entry) for metric, entry in entries.items()]
+        effects.append(_effects(context, known.side))
         notes[context] = _notes(known.side, members.expression_terms(side, known.side).credit, anchors)
+    provenance = {
+        "rule": RULE,
+        "rule_version": RULE_VERSION,
+        "package_version": version("vc-eval"),
+        "settings": settings.as_dict() | {"options": {k: v for k, v in options.items() if k != "anchors"}},
+        "control_source": "real control on both sides; predicted controls are left out",
+        "space": "log1p of group-summed counts at 50,000 (expression, discrimination); counts per million (tests)",
+        "normalisation": "none applied to the input: raw counts are required",
+        "tests": "Mann-Whitney U, tie- and continuity-corrected; Benjamini-Hochberg per perturbation over genes "
+        "above 5 counts per million in the real control; q < 0.05",
+        "ties": "midrank in discrimination; p value, |log2 fold change|, gene name in reach",
+        "contexts": notes,
+    }
+    controls = {name: _result(frames, sums, provenance | {"contexts": {}}) for name, (frames, sums) in others.items()}
+    return replace(_result(rows, totals, provenance), controls=controls, effects=pd.concat(effects, ignore_index=True))
+
+
+def _result(frames: list[pd.DataFrame], totals: list[tuple], provenance: dict[str, Any]) -> RuleResult:
+    """Tables of all contexts as a result, with the means over contexts where there are several."""
     aggregate = pd.DataFrame(totals, columns=list(AGGREGATE))
-    if len(real.contexts) > 1:
+    if aggregate["context"].nunique() > 1:
         aggregate = pd.concat([_overall(aggregate), aggregate], ignore_index=True)
-    return RuleResult(
-        per_perturbation=pd.concat(rows, ignore_index=True)[list(PER_PERTURBATION)],
-        aggregate=aggregate,
-        provenance={
-            "rule": RULE,
-            "rule_version": RULE_VERSION,
-            "package_version": version("vc-eval"),
-            "settings": settings.as_dict() | {"options": {k: v for k, v in options.items() if k != "anchors"}},
-            "control_source": "real control on both sides; predicted controls are left out",
-            "space": "log1p of group-summed counts at 50,000 (expression, discrimination); counts per million (tests)",
-            "normalisation": "none applied to the input: raw counts are required",
-            "tests": "Mann-Whitney U, tie- and continuity-corrected; Benjamini-Hochberg per perturbation over genes "
-            "above 5 counts per million in the real control; q < 0.05",
-            "ties": "midrank in discrimination; p value, |log2 fold change|, gene name in reach",
-            "contexts": notes,
-        },
-    )
+    frame = pd.concat(frames, ignore_index=True)[list(PER_PERTURBATION)]
+    return RuleResult(per_perturbation=frame, aggregate=aggregate, provenance=provenance)
+
+
+def _effects(context: str, real: RealSide) -> pd.DataFrame:
+    """Strength of every perturbation, as for the rules of 2025 (`controls.effect_sizes`)."""
+    norm_p = np.linalg.norm(real.bulk_pg - real.origin_g, axis=1)
+    sizes = members.significant(real, real).sum(axis=1) + norm_p / (1 + norm_p)
+    return pd.DataFrame({"context": context, "perturbation": list(real.perturbations), "size": sizes})
 
 
 score_pair.streams = True  # X may stay in its file
@@ -267,7 +342,9 @@ def _by_context(adata: "anndata.AnnData", settings: Settings, name: str) -> list
     if settings.context_col is None:
         return [("", label_n, labels)]
     contexts = labels_of(adata, settings.context_col, name)
-    return [(c, np.where(contexts == c, label_n, ""), labels.where(contexts == c)) for c in np.unique(contexts).tolist()]
+    return [
+        (c, np.where(contexts == c, label_n, ""), labels.where(contexts == c)) for c in np.unique(contexts).tolist()
+    ]
 
 
 def _options(settings: Settings) -> dict[str, Any]:
