@@ -1,11 +1,13 @@
-"""Time and memory of `vc-eval run --rule vcc2025` beside cell-eval 0.8.2 and pdex 0.3.0, whole processes.
+"""Time and memory of `vc-eval run` beside cell-eval 0.8.2 and pdex 0.3.0 (vcc2025) or cell-eval2 0.20.0 (vcc2026), whole processes.
 
     python bench/eval.py --sizes small panel            # both programs, ratios
+    python bench/eval.py --sizes panel --rule vcc2026   # raw counts, beside cell-eval2
     python bench/eval.py --sizes vcc --skip-peers       # challenge size, ours only
     python bench/eval.py --sizes small medium panel --skip-peers   # scaling
 
 Every case is a process of its own with the same number of threads; CPU seconds are stable on a shared machine, wall time
-is not. Cases alternate, medians are printed. `cold` keeps nothing between runs; `cached` finds the real side in a cache.
+is not. `vc-eval` also writes controls, halves and the report page, as it does by default; `bare` leaves the controls out, which
+is what the peers do. Cases alternate, medians are printed. `cold` keeps nothing between runs; `cached` finds the real side in a cache.
 Compiled kernels of vc-eval are kept on disk by numba, as after any first use; `--first` times the first use as well.
 """
 
@@ -31,10 +33,17 @@ SIZES = {  # perturbations, cells of each, controls, genes
     "vcc": (150, 400, 40_000, 18_080),
 }
 BLOCK = 2000
+MEMBERS_2026 = {  # per perturbation; the sixth member is one ratio
+    "pds_cosine": "pds_cosine",
+    "direction_fidelity": "de_wilcoxon_direction_fidelity_yield_raw",
+    "direction_reach": "de_wilcoxon_direction_reach_raw",
+    "sig_jaccard": "de_wilcoxon_sig_jaccard",
+    "lfc_nmae": "de_wilcoxon_lfc_nmae",
+}
 
 
-def make_side(path: Path, size: str, seed: int) -> None:
-    """Write log1p CP10k of Poisson counts, float32 CSR, about 0.38 non-zero (0.3 for vcc), in row blocks."""
+def make_side(path: Path, size: str, seed: int, *, raw: bool) -> None:
+    """Write Poisson counts, or log1p CP10k of them, float32 CSR, about 0.38 non-zero (0.3 for vcc), in row blocks."""
     n_p, n, n_control, n_genes = SIZES[size]
     shared = np.random.default_rng(0)
     base = shared.lognormal(-1.0 if size != "vcc" else -1.6, 1.4, n_genes).astype(np.float32)
@@ -61,7 +70,7 @@ def make_side(path: Path, size: str, seed: int) -> None:
             rows = labels[start : start + BLOCK]
             counts = rng.poisson(rate[rows] * rng.gamma(8, 1 / 8, (rows.size, 1)).astype(np.float32)).astype(np.float32)
             counts[:, 0] += counts.sum(axis=1) == 0
-            values = np.log1p(counts / counts.sum(axis=1, keepdims=True) * 1e4)
+            values = counts if raw else np.log1p(counts / counts.sum(axis=1, keepdims=True) * 1e4)
             row, column = np.nonzero(values)
             for name, part in (("data", values[row, column]), ("indices", column)):
                 group[name].resize(indptr[-1] + column.size, axis=0)
@@ -86,16 +95,26 @@ def measure(command: list[str], threads: int, cwd: Path) -> tuple[float, float, 
     return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
-def commands(real: Path, pred: Path, work: Path, threads: int) -> dict[str, list[str]]:
+def commands(real: Path, pred: Path, work: Path, threads: int, rule: str) -> dict[str, list[str]]:
     tools = Path(sys.executable).parent
+    ours = [str(tools / "vc-eval"), "run", "--real", str(real), "--pred", str(pred), "--rule", rule, "--quiet"]
+    ours += ["--threads", str(threads)]
+    if rule == "vcc2026":
+        return {
+            "vc-eval": [*ours, "--out", str(work / "cold")],
+            "vc-eval, bare": [*ours, "--no-controls", "--out", str(work / "bare")],
+            "cell-eval2, vcc2026": [
+                str(tools / "cell-eval2"), "run", "-ap", str(pred), "-ar", str(real), "--preset", "vcc2026", "--pert-col",
+                "target_gene", "--set", "device=cpu", "--set", "de.backend=pdex", "-o", str(work / "peer"),
+            ],
+        }  # fmt: skip
     pdex = (
         "import sys, anndata, pdex; a = anndata.read_h5ad(sys.argv[1]); "
         "pdex.pdex(a, groupby='target_gene', mode='ref', is_log1p=True, epsilon=0.0, threads=int(sys.argv[2]))"
     )
-    ours = [str(tools / "vc-eval"), "run", "--real", str(real), "--pred", str(pred), "--rule", "vcc2025", "--quiet"]
-    ours += ["--threads", str(threads)]
     return {
         "vc-eval, cold": [*ours, "--out", str(work / "cold")],
+        "vc-eval, bare": [*ours, "--no-controls", "--out", str(work / "bare")],
         "vc-eval, cached": [*ours, "--out", str(work / "warm"), "--cache", str(work / "cache")],
         "cell-eval, vcc": [
             str(tools / "cell-eval"), "run", "-ap", str(pred), "-ar", str(real), "--profile", "vcc", "--num-threads",
@@ -103,6 +122,21 @@ def commands(real: Path, pred: Path, work: Path, threads: int) -> dict[str, list
         ],
         "pdex, one matrix": [sys.executable, "-W", "ignore", "-c", pdex, str(real), str(threads)],
     }  # fmt: skip
+
+
+def check_equal_2026(work: Path) -> str:
+    """Largest difference of the two programs over perturbations and members."""
+    theirs = pd.read_csv(work / "peer" / "results.csv").set_index(["perturbation", "metric"])["value"]
+    table = pd.read_parquet(work / "cold" / "scores.parquet")
+    table = table[(table["model"] == "panel-counts-pred") & table["group"].str.startswith("condition:")]
+    perturbation = table["group"].str.split("|").str[-1]
+    ours = table.assign(perturbation=perturbation).set_index(["perturbation", "metric"])["value"]
+    apart, n = 0.0, 0
+    for member, name in MEMBERS_2026.items():
+        a, b = ours.xs(f"vcc2026/{member}", level=1), theirs.xs(name, level=1)
+        both = a.dropna().index.intersection(b.dropna().index)
+        apart, n = max(apart, float((a[both] - b[both]).abs().max())), n + len(both)
+    return f"{n} values of {len(MEMBERS_2026)} members, largest difference {apart:.1e}"
 
 
 def check_equal(work: Path) -> str:
@@ -118,11 +152,13 @@ def check_equal(work: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["small"])
+    parser.add_argument("--rule", choices=["vcc2025", "vcc2026"], default="vcc2025")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--peer-repeats", type=int, help="times that peers run; default as --repeats")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--skip-peers", action="store_true")
     parser.add_argument("--first", action="store_true", help="also time a first use, with nothing compiled")
+    parser.add_argument("--only", nargs="+", help="cases to run, by the beginning of their names")
     parser.add_argument("--keep", type=Path, help="folder for the made data, kept")
     arguments = parser.parse_args()
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="bench-eval-"))
@@ -136,20 +172,24 @@ def main() -> None:
 
 
 def run_size(size: str, folder: Path, arguments: argparse.Namespace) -> None:
-    files = [folder / f"{size}-{side}.h5ad" for side in ("real", "pred")]
+    raw = arguments.rule == "vcc2026"
+    files = [folder / f"{size}{'-counts' if raw else ''}-{side}.h5ad" for side in ("real", "pred")]
     for seed, path in enumerate(files):
         if not path.exists():
-            make_side(path, size, seed)
+            make_side(path, size, seed, raw=raw)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         work = Path(name)
-        cases = commands(*files, work, arguments.threads)
+        cases = commands(*files, work, arguments.threads, arguments.rule)
+        if arguments.only:
+            cases = {k: v for k, v in cases.items() if k.startswith(tuple(arguments.only))}
         if arguments.skip_peers:
             cases = {k: v for k, v in cases.items() if k.startswith("vc-eval")}
-        measure(cases["vc-eval, cached"], arguments.threads, work)  # fills the cache and compiles
-        if not arguments.skip_peers:
-            measure(
-                [sys.executable, "-W", "ignore", "-c", "import cell_eval, pdex"], arguments.threads, work
-            )  # bytecode
+        for case in ("vc-eval, cached", "vc-eval"):  # fills the cache and compiles
+            if case in cases:
+                measure(cases[case], arguments.threads, work)
+        if not arguments.skip_peers:  # bytecode
+            peers = "cell_eval2" if raw else "cell_eval, pdex"
+            measure([sys.executable, "-W", "ignore", "-c", f"import {peers}"], arguments.threads, work)
         found = {case: [] for case in cases}
         peer_repeats = arguments.peer_repeats or arguments.repeats
         for repeat in range(max(arguments.repeats, peer_repeats)):
@@ -165,7 +205,7 @@ def run_size(size: str, folder: Path, arguments: argparse.Namespace) -> None:
         cells = n_p * n + n_control
         print(f"\n{size}: {cells:,} cells x {n_genes:,} genes, {n_p} perturbations, {nonzero / cells / n_genes:.2f} non-zero, "
               f"{arguments.threads} threads, median of {arguments.repeats} (peers {peer_repeats})")  # fmt: skip
-        reference = medians.get("cell-eval, vcc")
+        reference = medians.get("cell-eval2, vcc2026" if raw else "cell-eval, vcc")
         print(f"{'case':18} {'wall s':>8} {'CPU s':>8} {'peak MiB':>9} {'x wall':>7} {'x CPU':>7} {'x memory':>8}")
         for case, (wall, cpu, memory) in medians.items():
             ratios = (
@@ -175,11 +215,11 @@ def run_size(size: str, folder: Path, arguments: argparse.Namespace) -> None:
             )
             print(f"{case:18} {wall:8.1f} {cpu:8.1f} {memory:9.0f} {ratios[0]:>7} {ratios[1]:>7} {ratios[2]:>8}")
         if reference:
-            print(check_equal(work))
+            print((check_equal_2026 if raw else check_equal)(work))
         if arguments.first:
             with tempfile.TemporaryDirectory() as empty:
                 os.environ["NUMBA_CACHE_DIR"] = empty
-                wall, cpu, memory = measure(cases["vc-eval, cold"], arguments.threads, work)
+                wall, cpu, memory = measure(cases["vc-eval" if raw else "vc-eval, cold"], arguments.threads, work)
                 del os.environ["NUMBA_CACHE_DIR"]
             print(f"{'vc-eval, first use':18} {wall:8.1f} {cpu:8.1f} {memory:9.0f}")
 
