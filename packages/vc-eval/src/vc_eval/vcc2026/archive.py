@@ -196,7 +196,7 @@ def read_archive(path: str | Path) -> "tuple[anndata.AnnData, dict[str, Any]]":
 def _open(path: str | Path) -> tarfile.TarFile:
     tar = None
     try:
-        tar = tarfile.open(path, "r:")
+        tar = tarfile.open(path, "r:")  # noqa: SIM115 - handed on
         tar.getmembers()  # a file cut short shows here
         return tar
     except (OSError, tarfile.TarError) as error:
