@@ -61,15 +61,19 @@ METRICS = {
     "vcc2025/mae": ("MAE x 1000", 1000),
 }
 MODEL = "anchored"
-BARE = AnchoredConfig(gp=None, residual=None, direct=False, members=0)
+BARE = AnchoredConfig(gp=None, residual=None, direct=False, members=0, measured=(), fallback=False)
+BOTH = AnchoredConfig(gp=None, residual=None, direct=False, members=0, fallback=False)
+RULE = replace(BOTH, fallback=True)
 LADDER = {
     "stack of raw effects": replace(BARE, denoise=False),
     "+ denoised effects": BARE,
-    "+ Gaussian process": replace(BARE, gp=GPConfig(pairs=False, context=False)),
-    "+ its pairs": replace(BARE, gp=GPConfig(context=False)),
-    "+ its similar lines": replace(BARE, gp=GPConfig()),
-    "+ features": replace(BARE, gp=GPConfig()),
-    "+ perturbed gene": replace(BARE, gp=GPConfig(), direct=True),
+    "+ effects as measured": BOTH,
+    "+ fall back to one anchor": RULE,
+    "+ Gaussian process": replace(RULE, gp=GPConfig(pairs=False, context=False)),
+    "+ its pairs": replace(RULE, gp=GPConfig(context=False)),
+    "+ its similar lines": replace(RULE, gp=GPConfig()),
+    "+ features": replace(RULE, gp=GPConfig()),
+    "+ perturbed gene": replace(RULE, gp=GPConfig(), direct=True),
     f"+ residual, ensemble = {MODEL}": AnchoredConfig(),
 }
 FINAL = f"+ residual, ensemble = {MODEL}"

@@ -5,7 +5,7 @@ import pytest
 from vc_model.anchored import Anchored, AnchoredConfig, ResidualConfig, make_stacked
 from vc_model.anchored.gate import fit_gate
 from vc_model.anchored.gp import GPConfig
-from vc_model.anchored.stack import stack_weights
+from vc_model.anchored.stack import fall_back, make_moments, stack_weights
 from vc_model.baselines import EFFECTS
 from vc_model.denoise import denoise
 from vc_model.folds import BINS
@@ -207,8 +207,8 @@ def test_stacking_weights_are_least_squares_pulled_to_the_best_anchor():
     truth = 0.6 * first + 0.3 * second
 
     def weights(guesses, truth, prior):
-        unit = np.arange(len(truth))
-        return stack_weights(guesses, truth, np.ones(len(truth)), unit, prior, np.random.default_rng(1)).mean(axis=0)
+        moments = make_moments(guesses, truth, np.ones(len(truth)))
+        return stack_weights(moments, np.arange(len(truth)), prior, np.random.default_rng(1)).mean(axis=0)
 
     np.testing.assert_allclose(weights([first, second], truth, 0.0), [0.6, 0.3], atol=1e-4)
     np.testing.assert_allclose(weights([first, second], truth, 200.0), [(0.6 + 1) / 2, 0.15], atol=0.03)
@@ -220,6 +220,29 @@ def test_a_stack_that_rather_predicts_nothing_keeps_a_direction():
     guess = rng.standard_normal((6, 400)).astype(np.float32)
     # Three units speak for the guess and three against it, a little more loudly.
     truth = guess * np.array([0.5, 0.5, 0.5, -0.6, -0.6, -0.6], dtype=np.float32)[:, None]
-    draws = stack_weights([guess], truth, np.ones(6), np.arange(6), 1.0, np.random.default_rng(1))
+    moments = make_moments([guess], truth, np.ones(6))
+    draws = stack_weights(moments, np.arange(6), 1.0, np.random.default_rng(1))
     assert 0 < draws.mean() < 0.3
     assert (draws == 0).any()
+
+
+def fallen(guesses, truth):
+    moments, unit = make_moments(guesses, truth, np.ones(len(truth))), np.arange(len(truth))
+    draws = stack_weights(moments, unit, 3.0, np.random.default_rng(1))
+    return fall_back(moments, unit, draws, 3.0, np.random.default_rng(2), range(len(guesses))), draws
+
+
+def test_a_stack_that_is_not_clearly_better_gives_way_to_one_scaled_anchor():
+    rng = np.random.default_rng(0)
+    guesses = [rng.standard_normal((12, 60)).astype(np.float32) for _ in range(6)]
+    noise = rng.standard_normal((12, 60)).astype(np.float32)
+    # One anchor is right up to a scale: no stack of six can be better than that.
+    found, draws = fallen(guesses, 0.5 * guesses[2] + 0.05 * noise)
+    assert found.mean(axis=0)[2] == pytest.approx(0.5, abs=0.05)
+    # No anchor is right: what is left says hardly anything, but still something.
+    found, draws = fallen(guesses, noise)
+    assert 0 < found.mean(axis=0).sum() < 0.5 * draws.mean(axis=0).sum()
+    # Two anchors are each half of the truth: the stack is clearly better and stays.
+    found, draws = fallen(guesses, guesses[0] + guesses[1] + 0.3 * noise)
+    np.testing.assert_allclose(found.mean(axis=0), draws.mean(axis=0), atol=0.1)
+    assert found.std(axis=0).max() > 0

@@ -1,14 +1,18 @@
 """Intervals that keep their promise on new perturbations: conformal thresholds of standardised out-of-fold errors.
 
     score(i, g) = |measured - predicted| / sqrt(variance + noise)
-    threshold(level) = smallest t with  sum_i share of genes of perturbation i with score <= t  >=  level (n + 1)
+    t(share) = smallest t with  sum_i share of genes of perturbation i with score <= t  >=  share * n
+    threshold(level) = t(share) of the smallest share at which, if each perturbation in turn is judged by the t of the
+                       others, the mean share of its genes inside is `level`
 
-n perturbations are the exchangeable units; genes of one are not independent evidence. A new perturbation counts as one
-more, whose scores could be anything, hence n + 1: the share of its genes inside is at least `level` on average (Lee,
-Barber and Willett, Distribution-free inference with hierarchical data, 2023). Effects differ in size between
-perturbations by more than a model knows, so scores have heavy tails and no Gaussian width is right at every level. Errors
-come from cross-fitting, not from one split, so the promise holds up to how alike the fits are (Vovk, Cross-conformal
-predictors, 2015).
+n perturbations are the exchangeable units; genes of one are not independent evidence. Effects differ in size between
+perturbations by more than a model knows, so scores have heavy tails and no Gaussian width is right at every level; with
+few perturbations neither is t(level), which none of them was judged by. Counting a new perturbation as one more whose
+scores could be anything, share = level (n + 1) / n (Lee, Barber and Willett, Distribution-free inference with
+hierarchical data, 2023), promises the level in any case and is too wide by level / n on average. Leaving out one at a time
+measures the correction that is needed (as the jackknife+ does, Barber et al., Annals of Statistics 2021). What no
+share of n perturbations could promise, level > n / (n + 1), is infinitely wide all the same. Errors come from
+cross-fitting, not from one split, so all of this holds up to how alike the fits are (Vovk, Cross-conformal predictors, 2015).
 
 Thresholds are Mondrian: one per cell line and kind of condition where there are enough perturbations, else one per kind,
 else that of a related kind. Nothing is promised for a line without training conditions: measure a few there and
@@ -36,7 +40,7 @@ class Conformal:
     Attributes:
         lines: Trained lines.
         table_lb: [l + 1, b] int, which table holds; the last row is for any other line.
-        score_ts: [t, s] float32, pooled scores below which the share `SHARES` lies, non-decreasing.
+        score_ts: [t, s] float32, thresholds of the levels `SHARES`, non-decreasing.
         n_t: [t] int, perturbations behind each; 0: none, the Gaussian stands in.
         basis_t: What each table was made of, in words.
     """
@@ -65,11 +69,10 @@ class Conformal:
             raise ValueError(f"level: expected a number in (0, 1), found {level}.")
         width_t = np.empty(len(self.n_t), dtype=np.float32)
         for table, (n, score_s) in enumerate(zip(self.n_t, self.score_ts, strict=True)):
-            share = level * (n + 1) / n if n else level
             if n == 0:
                 width_t[table] = ndtri((1 + level) / 2)
             else:
-                width_t[table] = np.interp(share, SHARES, score_s) if share <= 1 else np.inf
+                width_t[table] = np.interp(level, SHARES, score_s) if level * (n + 1) <= n * (1 + 1e-9) else np.inf
         return width_t[table_q]
 
 
@@ -107,7 +110,7 @@ def fit_conformal(
             (np.array([line]), line_m == line, f"{name}: {(*lines, 'other lines')[line]}") for line in here
         ]:
             table_lb[own, kind] = len(tables)
-            tables.append(_pooled_quantiles(score_mg[at], unit_m[at]))
+            tables.append(_thresholds(score_mg[at], unit_m[at]))
             counts.append(len(np.unique(unit_m[at])))
             words.append(f"{text}, {counts[-1]} perturbations")
     for name, source in borrowed.items():
@@ -124,8 +127,8 @@ def fit_conformal(
     )
 
 
-def _pooled_quantiles(score_mg: np.ndarray, unit_m: np.ndarray) -> np.ndarray:
-    """[s] quantiles of all scores at `SHARES`; every perturbation weighs the same."""
+def _thresholds(score_mg: np.ndarray, unit_m: np.ndarray) -> np.ndarray:
+    """[s] thresholds of the levels `SHARES`; every perturbation weighs the same."""
     unit_m = np.unique(unit_m, return_inverse=True)[1]
     known_mg = ~np.isnan(score_mg)
     weight_m = 1 / np.maximum(np.bincount(unit_m, known_mg.sum(axis=1)), 1)[unit_m]
@@ -135,4 +138,21 @@ def _pooled_quantiles(score_mg: np.ndarray, unit_m: np.ndarray) -> np.ndarray:
     order = np.argsort(score_n)
     total_n = np.cumsum(weight_n[order])
     at = np.searchsorted(total_n, SHARES * total_n[-1] * (1 - 1e-12))
-    return score_n[order][np.minimum(at, len(order) - 1)]
+    pooled_s = score_n[order][np.minimum(at, len(order) - 1)]
+    n_units = int(unit_m.max()) + 1
+    if n_units < 2:
+        return pooled_s
+    # Shares of each perturbation's genes below the pooled quantiles; then below the quantiles of the others.
+    below_us = np.zeros((n_units, len(SHARES)))
+    for unit in range(n_units):
+        own_n = np.sort(score_mg[unit_m == unit][known_mg[unit_m == unit]])
+        below_us[unit] = np.searchsorted(own_n, pooled_s, side="right") / max(len(own_n), 1)
+    others_us = (below_us.sum(axis=0) - below_us) / (n_units - 1)
+    inside_s = np.zeros(len(SHARES))
+    for own_s, other_s in zip(below_us, others_us, strict=True):
+        at = np.minimum(np.searchsorted(other_s, SHARES * (1 - 1e-12)), len(SHARES) - 1)
+        inside_s += own_s[at] / n_units
+    inside_s = np.maximum.accumulate(inside_s)
+    # The smallest share whose measured level is reached.
+    at = np.minimum(np.searchsorted(inside_s, SHARES), len(SHARES) - 1)
+    return np.maximum.accumulate(pooled_s[at])

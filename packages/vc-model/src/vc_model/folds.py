@@ -25,6 +25,7 @@ BINS = (
     "combo_measured",  # combination; every single measured in this line
     "combo_unmeasured",  # combination; at least one single not measured in this line
 )
+FEW_TARGETS = 3  # targets below which cell lines are the independent repeats
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +102,14 @@ def target_groups(conditions: Conditions) -> np.ndarray:
     """[p] int, the same number for conditions with the same set of targets, whatever line, mode or dose."""
     names = [action.label for action in conditions.actions]
     return np.unique(np.array(names), return_inverse=True)[1]
+
+
+def units(conditions: Conditions) -> np.ndarray:
+    """[m] int from 0, what the rows are independent repeats of: targets, or cell lines where there are hardly two targets."""
+    group_m = target_groups(conditions)
+    if len(np.unique(group_m)) >= FEW_TARGETS:
+        return group_m
+    return np.unique(conditions.cell_line, return_inverse=True)[1]
 
 
 def target_folds(table: EffectTable, n_folds: int, seed: int) -> list[Fold]:

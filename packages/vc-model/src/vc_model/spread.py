@@ -14,11 +14,11 @@ from scipy.optimize import nnls
 from scipy.special import ndtri
 
 from vc_model.conformal import Conformal, fit_conformal
-from vc_model.folds import BINS, KnownActions, OutOfFold, known_actions, target_groups
+from vc_model.folds import BINS, KnownActions, OutOfFold, known_actions, target_groups, units
 from vc_model.table import EffectTable
 
 PRIOR_ROWS = 10  # how many conditions the common level is worth against a gene's own variance
-MIN_ROWS = 8  # conditions below which a bin borrows its variance
+MIN_ROWS = 5  # conditions below which a bin borrows its variance
 GENES_FOR_COVERAGE = 50  # evenly spaced genes on which coverage is matched
 GENES_FOR_CONFORMAL = 500  # evenly spaced genes on which thresholds are taken
 MOST = 10  # times the usual size or doubt beyond which a condition's variance grows no more
@@ -127,17 +127,18 @@ def fit_spread(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, doubt_m
     var_bg = np.zeros((n_bins, n_genes), dtype=np.float32)
     size_b3 = np.tile(np.array([1, 0, 0], dtype=np.float32), (n_bins, 1))
     usual_b2 = np.ones((n_bins, 2), dtype=np.float32)
-    unit_p, scores, borrowed = target_groups(table.conditions), {}, {}
+    scores, borrowed = {}, {}
     for kind in np.unique(oof.bin_m):
         at = np.flatnonzero(oof.bin_m == kind)
         rows = oof.row_m[at]
-        if len(at) < MIN_ROWS or len(np.unique(unit_p[rows])) < 2:
+        unit_m = units(table.conditions.subset(rows))
+        if len(at) < MIN_ROWS or len(np.unique(unit_m)) < 2:
             continue
         doubt = None if doubt_m is None else doubt_m[at]
         var_bg[kind], size_b3[kind], usual_b2[kind], score_mg = _fit_bin(
-            table.check_pg[rows], table.noise_pg(rows), delta_mg[at], doubt, unit_p[rows]
+            table.check_pg[rows], table.noise_pg(rows), delta_mg[at], doubt, unit_m
         )
-        scores[BINS[kind]] = (score_mg, unit_p[rows], table.line_p[rows])
+        scores[BINS[kind]] = (score_mg, unit_m, table.line_p[rows])
     everything = table.delta_pg.astype(np.float64).var(axis=0) + FLOOR
     for kind, name in enumerate(BINS):
         if name in scores:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from vc_model.anchored.stack import MIN_ROWS, Stack, units
+from vc_model.anchored.stack import MIN_ROWS, Stack
 from vc_model.components import top_eigen
 from vc_model.effect import Effect, Parts
+from vc_model.folds import units
 from vc_model.table import Conditions, EffectTable
 from vc_model.threads import in_threads
 

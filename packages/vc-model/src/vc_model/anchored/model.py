@@ -67,6 +67,10 @@ class AnchoredConfig:
     """Conditions that the pull of stacking weights towards the best single anchor is worth."""
     denoise: bool = True
     """Whether anchors are made of posterior means of the measured effects (`vc_model.denoise`)."""
+    measured: tuple[str, ...] = ("mean_effect", "txpert_general", "additive")
+    """Anchors that are also made of the effects as measured: what denoising takes for noise may be many small effects."""
+    fallback: bool = True
+    """Whether the stack gives way to one scaled anchor where it is not clearly better."""
     doubt: int = 3
     """Main directions of the draws of the stacking weights that are part of the epistemic variance."""
     members: int = 5
@@ -230,7 +234,7 @@ class Anchored:
         """
         config = self.config
         train = train if contexts is None else train.described_by(contexts)
-        key = f"anchors_{config.anchors}_{config.gp}_{config.n_folds}_{config.seed}_{config.denoise}_{config.members}"
+        key = f"anchors_{config.anchors}_{config.gp}_{config.n_folds}_{config.seed}_{config.denoise}_{config.measured}_{config.members}"
         oof, anchors, members = train.once(key, lambda: _fit_anchors(train, config))
         # What is fitted further is judged on `input` controls, so it must not have seen them.
         table = denoise(train).table if config.denoise else train
@@ -241,6 +245,7 @@ class Anchored:
             anchors,
             final.table.delta_pg,
             config.prior_conditions,
+            fallback=config.fallback,
             n_directions=config.doubt,
             seed=config.seed,
         )
@@ -281,6 +286,10 @@ def _fit_anchors(
     def fit(table: EffectTable, seed: int, start: GaussianProcess | None = None) -> dict[str, Effect]:
         final = denoise(table, pool=True).table if config.denoise else table
         fitted = {name: factory(final) for name, factory in effect_factories(config.anchors, seed).items()}
+        if config.denoise and config.measured:
+            fitted |= {
+                f"measured {name}": make(_pooled(table)) for name, make in effect_factories(config.measured).items()
+            }
         if config.gp is not None:
             # It knows about noise itself, so it takes the effects as measured.
             fitted["gp"] = fit_gp(table, config.gp, pool=True, start=start)
@@ -291,12 +300,24 @@ def _fit_anchors(
     factories = effect_factories(config.anchors, config.seed)
     if config.denoise:
         factories = {name: partial(_on_denoised, factory) for name, factory in factories.items()}
+        factories |= {f"measured {name}": factory for name, factory in effect_factories(config.measured).items()}
     if config.gp is not None:
         factories["gp"] = partial(fit_gp, config=config.gp, pool=False, start=start)
     oof = out_of_fold(factories, train, all_folds(train, config.n_folds, config.seed), progress="anchors")
     if start is not None:
         fitted["gp"] = shorten(start)
     return oof, fitted, fit_members(train, partial(fit, start=start), config.members, config.seed)
+
+
+def _pooled(table: EffectTable) -> EffectTable:
+    """The effects as measured, against `reference` and `input` controls together."""
+
+    def make() -> EffectTable:
+        share_p1 = (table.n_check_p / (table.n_check_p + table.n_ref_p))[:, None]
+        delta_pg = (table.delta_pg + share_p1 * (table.check_pg - table.delta_pg)).astype(np.float32)
+        return replace(table, delta_pg=delta_pg, _memo={})
+
+    return table.once("pooled", make)
 
 
 def _on_denoised(factory: Callable[[EffectTable], Effect], table: EffectTable) -> Effect:

@@ -4,9 +4,11 @@ Weights are non-negative least squares, shrunk towards the best single anchor by
 change out is always possible: weights may sum to less than one, and "no change" can be the best anchor. They are
 averaged over a Bayesian bootstrap of the independent units (Rubin, Annals of Statistics 1981), which makes them posterior
 means: a stack that rather predicts nothing keeps the direction in which something might be. How the draws differ is kept
-too: it is what the training set does not say about how to weigh the anchors.
+too: it is what the training set does not say about how to weigh the anchors. On a small screen a dozen weights fit noise,
+so the stack has to be clearly better than one scaled anchor to be used (`fall_back`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,13 +18,28 @@ from scipy.optimize import nnls
 
 from vc_model.baselines.singles import noise_weights
 from vc_model.effect import BasisEffect, Effect, Parts, Weights, scale_rows, sum_by_owner
-from vc_model.folds import BINS, KnownActions, OutOfFold, known_actions, target_groups
+from vc_model.folds import BINS, KnownActions, OutOfFold, known_actions, units
 from vc_model.spread import FALLBACK
 from vc_model.table import Action, Conditions, EffectTable
 
 MEASURED = "measured"  # the anchor that returns the training effect of a condition that is in training
 MIN_ROWS = 3  # out-of-fold rows below which a bin borrows the weights of a related one
+MIN_COMBOS = 8  # held-out combinations below which combinations are sums of what is known of their targets
+SMALL = 20  # independent units up to which the rule of one standard error has its full say
+MIN_UNITS = 5  # independent units below which a stack cannot be judged against its anchors
+# Anchors from the simplest on; any other comes after these.
+SIMPLE = (
+    "measured mean_effect",
+    "measured txpert_general",
+    "measured additive",
+    "mean_effect",
+    "txpert_general",
+    "additive",
+)
 N_DRAWS = 200  # of the Bayesian bootstrap
+N_DRAWS_NESTED = 50  # of the nested ones
+N_FOLDS = 5  # of the nested cross-validation
+LEAST = 0.1  # of a scale is kept where an anchor is not clearly better than no change: the direction is still the best guess
 COMBOS = tuple(kind for kind, name in enumerate(BINS) if name.startswith("combo"))
 
 
@@ -109,6 +126,7 @@ def fit_stack(
     basis_pg: np.ndarray,
     prior_conditions: float,
     *,
+    fallback: bool = True,
     n_directions: int = 0,
     seed: int = 0,
 ) -> tuple[Stack, np.ndarray, np.ndarray]:
@@ -120,6 +138,7 @@ def fit_stack(
         anchors: Name -> anchor fitted on the whole table; one is `mean_effect`.
         basis_pg: [p, g] effects to give for conditions that are in training.
         prior_conditions: How many conditions the pull towards the best single anchor is worth.
+        fallback: Whether the stack gives way to one scaled anchor where it is not clearly better (`fall_back`).
         n_directions: In how many directions the spread of the draws is kept.
         seed: Of the draws.
 
@@ -139,14 +158,18 @@ def fit_stack(
         if len(at) < MIN_ROWS:
             continue
         rows = oof.row_m[at]
-        weight_dbj[:, kind, :-1] = stack_weights(
-            [oof.delta_mg[name][at] for name in anchors],
-            table.check_pg[rows],
-            weight_p[rows],
-            units(table.conditions.subset(rows)),
-            prior_conditions,
-            rng,
-        )
+        unit_m = np.unique(units(table.conditions.subset(rows)), return_inverse=True)[1]
+        if fallback and kind in COMBOS and unit_m.max() + 1 < MIN_COMBOS:
+            continue
+        moments = make_moments([oof.delta_mg[name][at] for name in anchors], table.check_pg[rows], weight_p[rows])
+        draws_dj = stack_weights(moments, unit_m, prior_conditions, rng)
+        if fallback:
+            order = sorted(
+                range(len(anchors)),
+                key=lambda j: (names[j] not in SIMPLE, SIMPLE.index(names[j]) if names[j] in SIMPLE else j),
+            )
+            draws_dj = fall_back(moments, unit_m, draws_dj, prior_conditions, rng, order)
+        weight_dbj[:, kind, :-1] = draws_dj
         fitted.add(BINS[kind])
     for kind, name in enumerate(BINS):
         if name == MEASURED:
@@ -180,18 +203,113 @@ def _directions(draw_dbj: np.ndarray, n: int) -> np.ndarray:
     return result
 
 
-def units(conditions: Conditions) -> np.ndarray:
-    """[m] int from 0, what the rows are independent repeats of: targets, or cell lines where there are hardly two targets."""
-    group_m = target_groups(conditions)
-    if len(np.unique(group_m)) >= MIN_ROWS:
-        return group_m
-    return np.unique(conditions.cell_line, return_inverse=True)[1]
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Inner products over genes, all that squared errors of a stack are made of.
+
+    Attributes:
+        a_mjj: [m, j, j] of the guesses.
+        b_mj: [m, j] of the guesses with the measured effects.
+        weight_m: [m] weights of the conditions.
+    """
+
+    a_mjj: np.ndarray
+    b_mj: np.ndarray
+    weight_m: np.ndarray
+
+    def rows(self, use_m: np.ndarray) -> "Moments":
+        """Those of some conditions."""
+        return Moments(self.a_mjj[use_m], self.b_mj[use_m], self.weight_m[use_m])
+
+
+def make_moments(guesses: list[np.ndarray], truth_mg: np.ndarray, weight_m: np.ndarray) -> Moments:
+    """Moments of j guesses [m, g]."""
+    n, n_rows = len(guesses), len(truth_mg)
+    a_mjj = np.empty((n_rows, n, n))
+    b_mj = np.empty((n_rows, n))
+    for i in range(n):
+        b_mj[:, i] = np.einsum("mg,mg->m", guesses[i], truth_mg)
+        for j in range(i, n):
+            a_mjj[:, i, j] = a_mjj[:, j, i] = np.einsum("mg,mg->m", guesses[i], guesses[j])
+    return Moments(a_mjj, b_mj, weight_m)
+
+
+def fall_back(
+    moments: Moments,
+    unit_m: np.ndarray,
+    draws_dj: np.ndarray,
+    prior_conditions: float,
+    rng: np.random.Generator,
+    order: Sequence[int],
+) -> np.ndarray:
+    """Mix the stack with one scaled anchor, as far as the stack is not clearly better: the one-standard-error rule.
+
+    Both are judged on units that neither was fitted on. The anchor is the simplest one whose leave-unit-out squared error
+    is within one standard error of the smallest. With t the mean gain of the stack over it in standard errors, the share
+    of the stack is max(0, 1 - 1 / t^2): none within one standard error, nearly everything beyond five (positive-part
+    James-Stein, which is the rule without its jump). The anchor's scale is shrunk towards no change by the same factor. Beyond `SMALL` units
+    the rule's say falls with the square of their number: they tell a dozen weights by themselves.
+
+    Args:
+        moments: Of the out-of-fold predictions.
+        unit_m: [m] int from 0, independent units.
+        draws_dj: [d, j] weights of the stack.
+        prior_conditions: As for `stack_weights`.
+        rng: Deals the folds, draws the scale.
+        order: Anchors from the simplest to the least simple.
+
+    Returns:
+        [d, j] weights >= 0.
+    """
+    n_units, n = int(unit_m.max()) + 1, draws_dj.shape[1]
+    if n_units < MIN_UNITS:
+        return draws_dj
+
+    def by_unit(value_m: np.ndarray) -> np.ndarray:
+        return np.bincount(unit_m, moments.weight_m * value_m, n_units)
+
+    a_uj = np.stack([by_unit(moments.a_mjj[:, j, j]) for j in range(n)], axis=1)
+    b_uj = np.stack([by_unit(moments.b_mj[:, j]) for j in range(n)], axis=1)
+    speaks_j = a_uj.sum(axis=0) > 0
+    if not speaks_j.any():
+        return draws_dj
+    others_uj = np.maximum(a_uj.sum(axis=0) - a_uj, 1e-30)
+    scale_uj = np.clip((b_uj.sum(axis=0) - b_uj) / others_uj, 0, 1)
+    single_uj = 2 * scale_uj * b_uj - scale_uj**2 * a_uj
+    top = int(np.where(speaks_j, single_uj.sum(axis=0), -np.inf).argmax())
+    lost_uj = single_uj[:, [top]] - single_uj
+    near_j = speaks_j & (lost_uj.mean(axis=0) <= lost_uj.std(axis=0, ddof=1) / np.sqrt(n_units))
+    best = next(j for j in order if near_j[j])
+    stack_u = np.zeros(n_units)
+    fold_u = rng.permutation(n_units) % N_FOLDS
+    for fold in range(N_FOLDS):
+        held_m = fold_u[unit_m] == fold
+        seen_m = np.unique(unit_m[~held_m], return_inverse=True)[1]
+        weight_j = stack_weights(moments.rows(~held_m), seen_m, prior_conditions, rng, N_DRAWS_NESTED).mean(axis=0)
+        held = moments.rows(held_m)
+        gain_m = 2 * held.b_mj @ weight_j - np.einsum("i,mij,j->m", weight_j, held.a_mjj, weight_j)
+        np.add.at(stack_u, unit_m[held_m], held.weight_m * gain_m)
+    gain_u = stack_u - single_uj[:, best]
+    share = _clear_share(gain_u.mean(), gain_u.std(ddof=1) / np.sqrt(n_units))
+    share = 1 - (1 - share) * min(1.0, (SMALL / n_units) ** 2)
+    total = a_uj[:, best].sum()
+    scale = b_uj[:, best].sum() / total
+    residual_u = b_uj[:, best] - scale * a_uj[:, best]
+    error = np.sqrt(n_units / (n_units - 1) * (residual_u**2).sum()) / total
+    kept = max(scale * _clear_share(scale, error), LEAST * max(scale, error))
+    scale_d = np.clip(kept + min(error, kept) * rng.standard_normal(len(draws_dj)), 0, 1)
+    # Draws tell the doubt; their mean is the scale itself.
+    scale_d = np.maximum(scale_d + min(kept, 1.0) - scale_d.mean(), 0)
+    return share * draws_dj + (1 - share) * scale_d[:, None] * np.eye(n)[best]
+
+
+def _clear_share(value: float, error: float) -> float:
+    """The share of a value that is clear of its standard error, 0 if it is within one."""
+    return 1 - (error / value) ** 2 if value > error else 0.0
 
 
 def stack_weights(
-    guesses: list[np.ndarray],
-    truth_mg: np.ndarray,
-    weight_m: np.ndarray,
+    moments: Moments,
     unit_m: np.ndarray,
     prior_conditions: float,
     rng: np.random.Generator,
@@ -200,10 +318,8 @@ def stack_weights(
     """Non-negative least squares weights, ridge-shrunk towards the best single guess (or none, if that is best).
 
     Args:
-        guesses: j predictions [m, g].
-        truth_mg: [m, g] measured effects.
-        weight_m: [m] weights of the conditions.
-        unit_m: [m] int, rows of one unit are no independent evidence.
+        moments: Of the guesses.
+        unit_m: [m] int from 0, rows of one unit are no independent evidence.
         prior_conditions: Strength of the shrinkage in conditions.
         rng: Draws how much each unit counts.
         n_draws: Draws of the Bayesian bootstrap.
@@ -211,19 +327,13 @@ def stack_weights(
     Returns:
         [d, j] weights >= 0, one row per draw.
     """
-    n, n_rows = len(guesses), len(truth_mg)
-    a_mjj = np.empty((n_rows, n, n))
-    b_mj = np.empty((n_rows, n))
-    for i in range(n):
-        b_mj[:, i] = np.einsum("mg,mg->m", guesses[i], truth_mg)
-        for j in range(i, n):
-            a_mjj[:, i, j] = a_mjj[:, j, i] = np.einsum("mg,mg->m", guesses[i], guesses[j])
-    unit_m = np.unique(unit_m, return_inverse=True)[1]
+    n_rows, n = moments.b_mj.shape
     n_units = int(unit_m.max()) + 1
     result_dj = np.empty((n_draws, n))
+    flat_mn = moments.a_mjj.reshape(n_rows, -1)
     for draw, share_u in enumerate(rng.dirichlet(np.ones(n_units), n_draws) * n_units):
-        use_m = weight_m * share_u[unit_m]
-        a_jj, b_j = np.einsum("m,mij->ij", use_m, a_mjj), use_m @ b_mj
+        use_m = moments.weight_m * share_u[unit_m]
+        a_jj, b_j = (use_m @ flat_mn).reshape(n, n), use_m @ moments.b_mj
         error_j = np.diag(a_jj) - 2 * b_j
         target_j = np.zeros(n)
         if error_j.min() < 0:
