@@ -1,10 +1,14 @@
+import json
 import subprocess
 import sys
 
+import anndata
 import numpy as np
+import pandas as pd
 import pytest
 from vc_model.cli import main
-from vc_model.contracts import read_predictions
+from vc_model.contracts import read_context_vectors, read_predictions
+from vc_model.errors import ContractError
 from vc_model.models import make_model
 from vc_model.output import make_prediction_file
 from vc_model.pseudobulk import load_tables
@@ -77,3 +81,46 @@ def test_help_shows_examples(capsys):
         run("--help")
     assert stop.value.code == 0
     assert "vc-model fit screen.zarr splits.json model" in capsys.readouterr().out
+
+
+def write_latents(path, change=None):
+    """Two cells of line A and one of B, in two dimensions."""
+    obs = pd.DataFrame({"kind": "cell", "cell_line": ["A", "A", "B"]}, index=["a1", "a2", "b1"])
+    adata = anndata.AnnData(np.array([[0, 1], [2, 3], [5, 6]], np.float32), obs=obs)
+    adata.uns |= {"contract": json.dumps({"name": "latents", "version": "1.0"}), "site": "x", "model": "m"}
+    if change is not None:
+        change(adata)
+    adata.write_h5ad(path)
+    return path
+
+
+def test_cell_lines_may_be_described_by_latents(tiny, tmp_path, capsys):
+    screen, splits, _ = tiny()
+    latents = write_latents(tmp_path / "latents.h5ad")
+    vectors = read_context_vectors(latents)
+    np.testing.assert_array_equal(vectors["A"], [1, 2])
+    np.testing.assert_array_equal(vectors["B"], [5, 6])
+    run("fit", screen, splits, tmp_path / "model", "--model", "stacked", "--contexts", latents)
+    run("predict", tmp_path / "model", screen, splits, tmp_path / "out.zarr", "--contexts", latents)
+    assert np.isfinite(read_predictions(tmp_path / "out.zarr").mean_ng).all()
+    for arguments, message in (
+        (("predict", tmp_path / "model", screen, splits, tmp_path / "other.zarr"), "same `contexts` as fit"),
+        (("fit", screen, splits, tmp_path / "no", "--model", "knn", "--contexts", latents), "--contexts"),
+    ):
+        with pytest.raises(SystemExit):
+            run(*arguments)
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda adata: adata.obs.__setitem__("kind", "gene"), "kind"),
+        (lambda adata: adata.uns.pop("site"), "site"),
+        (lambda adata: adata.X.__setitem__((0, 0), np.nan), "finite"),
+        (lambda adata: adata.obs.drop(columns="cell_line", inplace=True), "cell_line"),
+    ],
+)
+def test_latents_that_describe_no_line_are_refused(tmp_path, change, message):
+    with pytest.raises(ContractError, match=message):
+        read_context_vectors(write_latents(tmp_path / "latents.h5ad", change))

@@ -20,6 +20,7 @@ def fit(
     splits: tyro.conf.Positional[Path],
     out: tyro.conf.Positional[Path],
     features: tuple[Path, ...] = (),
+    contexts: Path | None = None,
     model: str = "anchored",
     seed: int = 0,
 ) -> None:
@@ -30,18 +31,24 @@ def fit(
         splits: The splits-v1 file of that screen.
         out: Folder to write the checkpoint to.
         features: features-v1 banks of the perturbed entities; several are sources of their own.
+        contexts: latents-v1 file of an encoder of unperturbed cells, to describe cell lines with instead of their control
+            profiles (`anchored` and `stacked`); `predict` then needs one, too.
         model: Any name of `vc-model list`.
         seed: Of folds, initial weights and random baselines.
     """
+    from vc_model.anchored import Anchored
     from vc_model.checkpoint import save_checkpoint
-    from vc_model.contracts import hash_path
+    from vc_model.contracts import hash_path, read_context_vectors
+    from vc_model.errors import VcModelError
     from vc_model.models import make_model
     from vc_model.pseudobulk import load_tables
 
     chosen = make_model(model, seed)
+    if contexts is not None and not isinstance(chosen, Anchored):
+        raise VcModelError(f"--contexts: expected --model anchored or stacked, found {model!r}. Leave it out.")
     train, _, test = load_tables(screen, splits, features)
-    fitted = chosen.fit(train)
-    sources = [screen, splits, *features]
+    fitted = chosen.fit(train) if contexts is None else chosen.fit(train, read_context_vectors(contexts))
+    sources = [screen, splits, *features, *([] if contexts is None else [contexts])]
     save_checkpoint(
         out,
         fitted,
@@ -63,6 +70,7 @@ def predict(
     splits: tyro.conf.Positional[Path],
     out: tyro.conf.Positional[Path],
     part: str = "test",
+    contexts: Path | None = None,
     cells: int = 0,
     seed: int = 0,
 ) -> None:
@@ -74,12 +82,13 @@ def predict(
         splits: The splits-v1 file.
         out: File to write, .zarr or .h5ad.
         part: Which conditions: test, val or train.
+        contexts: latents-v1 file that describes the cell lines, for a model that was fitted with one.
         cells: Write so many cells with counts of each condition instead of its profile.
         seed: Of the cells.
     """
     from vc_model.output import predict_checkpoint
 
-    name, n = predict_checkpoint(checkpoint, screen, splits, out, part, cells=cells, seed=seed)
+    name, n = predict_checkpoint(checkpoint, screen, splits, out, part, contexts=contexts, cells=cells, seed=seed)
     print(f"Wrote {out}: {name} on {n} {part} conditions. Next: score it with vc-eval.")
 
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from vc_model.biojepa.fitted import FittedBioJepa
 from vc_model.cells import draw_cells, source_of
 from vc_model.checkpoint import load_checkpoint
-from vc_model.contracts import PredictionFile, hash_path, write_predictions
+from vc_model.contracts import PredictionFile, hash_path, read_context_vectors, write_predictions
 from vc_model.contracts.screen import CONTROL, PARTS
 from vc_model.errors import VcModelError
 from vc_model.predictor import Fitted
@@ -93,7 +93,15 @@ def make_cell_file(file: PredictionFile, cells: ControlCells, n_cells: int, seed
 
 
 def predict_checkpoint(
-    checkpoint: Path, screen: Path, splits: Path, out: Path, part: str = "test", *, cells: int = 0, seed: int = 0
+    checkpoint: Path,
+    screen: Path,
+    splits: Path,
+    out: Path,
+    part: str = "test",
+    *,
+    contexts: Path | None = None,
+    cells: int = 0,
+    seed: int = 0,
 ) -> tuple[str, int]:
     """Predict the conditions of one part of a split with any saved model; only control cells of the screen are read.
 
@@ -103,6 +111,7 @@ def predict_checkpoint(
         splits: splits-v1 of that screen.
         out: The predictions-v1 file to write.
         part: `test`, `val` or `train`.
+        contexts: latents-v1 file that describes the cell lines, for a model that was fitted with one.
         cells: Write so many cells with counts of each condition, and the control cells, instead of profiles.
         seed: Of the cells.
 
@@ -116,6 +125,9 @@ def predict_checkpoint(
         raise VcModelError(f"part: expected train, val or test, found {part!r}.")
     fitted = load_checkpoint(checkpoint)
     conditions = load_conditions(screen, splits, part, fitted.contexts)
+    if contexts is not None:
+        described = conditions.contexts.described_by(read_context_vectors(contexts))
+        conditions = replace(conditions, contexts=described)
     if len(conditions) == 0:
         raise VcModelError(f"{splits}: part {part!r}: expected conditions, found none. Choose another part.")
     if isinstance(fitted, FittedBioJepa):
@@ -128,7 +140,7 @@ def predict_checkpoint(
     write_predictions(
         out,
         file,
-        parents={path.name: hash_path(path) for path in (checkpoint, screen, splits)},
+        parents={path.name: hash_path(path) for path in (checkpoint, screen, splits, contexts) if path is not None},
         config={"model": fitted.name, "part": part} | ({"cells": cells, "seed": seed} if cells else {}),
     )
     return fitted.name, len(conditions)

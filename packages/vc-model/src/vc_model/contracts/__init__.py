@@ -1,11 +1,12 @@
 """The files this package reads and writes, from the pages in docs/contracts.
 
-Reads screen-v1, splits-v1 and features-v1; writes and reads predictions-v1 and checkpoint-v1 (the latter in
+Reads screen-v1, splits-v1, features-v1 and latents-v1; writes and reads predictions-v1 and checkpoint-v1 (the latter in
 `vc_model.checkpoint`).
 """
 
 from vc_model.contracts.features import FeatureBank, read_features
 from vc_model.contracts.header import hash_path, make_header
+from vc_model.contracts.latents import read_context_vectors
 from vc_model.contracts.predictions import PredictionFile, read_predictions, write_predictions
 from vc_model.contracts.screen import Screen, Splits, read_screen, read_splits
 
@@ -16,6 +17,7 @@ __all__ = [
     "Splits",
     "hash_path",
     "make_header",
+    "read_context_vectors",
     "read_features",
     "read_predictions",
     "read_screen",
