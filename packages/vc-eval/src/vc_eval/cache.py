@@ -15,12 +15,16 @@ import numpy as np
 import scipy.sparse
 
 from vc_eval.cells import Scale, Side, read_side
-from vc_eval.contracts import sha256_tree, write_whole
+from vc_eval.contracts import write_whole
+from vc_eval.hashing import sha256_tree
 from vc_eval.inputs import source_path
 from vc_eval.rules import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import anndata
+    import pandas as pd
 
 FORMAT = 2  # moves when the content of a cache file moves
 
@@ -55,6 +59,34 @@ def cached_side(
         side = read_side(adata, labels_n, genes, name=name, settings=settings, half_n=half_n)
         _save(path, side)
     return side
+
+
+def cached_frame(side_of: tuple, settings: Settings, kind: str, make: "Callable[[], pd.DataFrame]") -> "pd.DataFrame":
+    """A table that follows from the real side alone, kept beside it.
+
+    Args:
+        side_of: Cells, labels, genes, context and halves, as `cached_side` takes them.
+        settings: The folder, and what decides the numbers.
+        kind: What the table is.
+        make: Computes it.
+    """
+    import pandas as pd
+
+    if settings.cache is None:
+        return make()
+    adata, labels_n, genes, context, half_n = side_of
+    key = hashlib.sha256(f"{_key(adata, labels_n, genes, settings, context, half_n)} {kind} {settings.seed}".encode())
+    path = Path(settings.cache) / f"table-{key.hexdigest()}.parquet"
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError:
+        pass
+    except Exception:  # whatever a damaged file raises: the table is computed anew
+        path.unlink(missing_ok=True)
+    frame = make()
+    with write_whole(path) as temporary:
+        frame.to_parquet(temporary)
+    return frame
 
 
 def content_hash(adata: "anndata.AnnData") -> str:

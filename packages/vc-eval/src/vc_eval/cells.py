@@ -199,7 +199,7 @@ def _columns(
         arrays = (block.indptr, block.indices, _log1p(block, factor_n, row), code_n[row:last])
 
         def task(first: int, end: int, arrays: tuple = arrays) -> None:  # columns of its own, so nothing is shared
-            sweep.fill(*arrays, start + first, start + end, position[first:end], values, owners)
+            sweep.fill(*arrays, start + first, start + end, True, position[first:end], values, owners)
 
         sweep.share(task, stop - start, settings.n_threads)
     return values, owners, offsets

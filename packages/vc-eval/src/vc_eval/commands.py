@@ -40,8 +40,11 @@ def run(command: "cli.Run") -> None:
 
 
 def _run_cells(command: "cli.Run") -> None:
+    from vc_eval.hashing import hash_beside, sha256_tree
+
+    hash_beside([command.real, *command.pred, *([command.baseline] if command.baseline else [])])
     from vc_eval import inputs, peer_files, rules
-    from vc_eval.contracts import sha256_tree, write_scores
+    from vc_eval.contracts import write_scores
     from vc_eval.pair import pair_scores, summarise_pair
     from vc_eval.summary import MEAN_BASELINE, REFERENCES
     from vc_eval.trust import dynamic_ranges
@@ -165,8 +168,9 @@ def _scale_notes(results: "dict[str, RuleResult]") -> list[str]:
 
 
 def _run_split(command: "cli.Run") -> None:
-    from vc_eval.contracts import read_predictions, sha256_tree, write_scores
+    from vc_eval.contracts import read_predictions, write_scores
     from vc_eval.controls import NO_CHANGE
+    from vc_eval.hashing import sha256_tree
     from vc_eval.report import write_report
     from vc_eval.score import score_split
     from vc_eval.summary import MEAN_BASELINE, paired_differences, summarise, undefined_counts

@@ -5,8 +5,6 @@ an in-memory pipeline passes the same checks as files do.
 """
 
 import contextlib
-import functools
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -21,6 +19,7 @@ import pandas as pd
 import scipy.sparse
 
 from vc_eval.errors import ContractError
+from vc_eval.hashing import sha256_tree as sha256_tree
 
 if TYPE_CHECKING:
     import anndata
@@ -325,25 +324,6 @@ def read_scores(path: str | Path) -> tuple[pd.DataFrame, dict]:
         raise ContractError(path / "scores.parquet", "file", "a parquet table", str(error), remedy) from None
     _check_scores(scores, path / "scores.parquet")
     return scores, content.get("summary", {})
-
-
-def sha256_tree(path: str | Path) -> str:
-    """Hash of a file, or of a folder as docs/contracts/README.md defines it."""
-    path = Path(path)
-    if not path.is_dir():
-        state = path.stat()
-        return _sha256_file(path, state.st_mtime_ns, state.st_size)
-    total = hashlib.sha256()
-    for name in sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()):
-        total.update(f"{name}\0{sha256_tree(path / name)}\n".encode())
-    return total.hexdigest()
-
-
-@functools.lru_cache(maxsize=4096)
-def _sha256_file(path: Path, _mtime_ns: int, _size: int) -> str:
-    """Hash of a file, computed once while its time and size stay."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

@@ -117,10 +117,14 @@ class RowMatrix:
             per_row += np.bincount(indices[data != 0], minlength=self.n_rows)
         for first, last in sweep.windows(per_row, self.dtype.itemsize + 4, int(self.window_bytes) >> 20):
             offsets = np.concatenate([[0], np.cumsum(per_row[first:last])])
-            values, genes, position = np.empty(offsets[-1], self.dtype), np.empty(offsets[-1], np.int32), offsets[:-1].copy()
+            values, genes, position = (
+                np.empty(offsets[-1], self.dtype),
+                np.empty(offsets[-1], np.int32),
+                offsets[:-1].copy(),
+            )
             for column, indices, indptr, data in self._column_chunks():
                 codes = np.arange(column, column + indptr.size - 1)
-                sweep.fill(indptr, indices, data, codes, first, last, position, values, genes)
+                sweep.fill(indptr, indices, data, codes, first, last, False, position, values, genes)
             for start in range(first, last, self.rows_per_block):
                 stop = min(start + self.rows_per_block, last)
                 pointer = offsets[start - first : stop - first + 1]

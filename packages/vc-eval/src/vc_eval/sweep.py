@@ -50,7 +50,7 @@ def scan(indptr, indices, data, rows, counts, totals, state):
 
 
 @numba.njit(nogil=True, cache=True)
-def fill(indptr, indices, data, code_n, start, stop, position, values, codes):
+def fill(indptr, indices, data, code_n, start, stop, ordered, position, values, codes):
     """Append the non-zero values of a block of CSR rows to the columns `start..stop`.
 
     Args:
@@ -60,6 +60,7 @@ def fill(indptr, indices, data, code_n, start, stop, position, values, codes):
         code_n: `[b]` group of each row, -1 to leave it out.
         start: First column of the window.
         stop: Column after the last one of the window.
+        ordered: Whether the columns of every row ascend.
         position: `[w]` where the next value of each column goes; advanced.
         values: Receives values.
         codes: Receives the group of each value.
@@ -68,7 +69,12 @@ def fill(indptr, indices, data, code_n, start, stop, position, values, codes):
         code = code_n[row]
         if code < 0:
             continue
-        for j in range(indptr[row], indptr[row + 1]):
+        a, b = indptr[row], indptr[row + 1]
+        if ordered:
+            found = np.searchsorted(indices[a:b], start)
+            b = a + np.searchsorted(indices[a:b], stop)
+            a += found
+        for j in range(a, b):
             column = indices[j]
             if column < start or column >= stop or data[j] == 0:
                 continue

@@ -14,7 +14,7 @@ from vc_eval import controls, de, vcc
 from vc_eval.cells import Side, read_side
 from vc_eval.errors import VcEvalError
 from vc_eval.inputs import read_pair
-from vc_eval.metrics.custom import Profiles, custom_scores
+from vc_eval.metrics.custom import CUSTOM, Profiles, custom_scores
 from vc_eval.rules import AGGREGATE, PER_PERTURBATION, RuleResult, Settings
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ score_pair.streams = score_pair_leaderboard.streams = True  # X may stay in its 
 def _score(pred: "anndata.AnnData", real: "anndata.AnnData", settings: Settings, rule: str) -> RuleResult:
     import pandas as pd
 
-    from vc_eval.cache import cached_side
+    from vc_eval.cache import cached_frame, cached_side
 
     if settings.options:
         raise VcEvalError(f"{rule}: unknown options {sorted(settings.options)!r}; this rule has none.")
@@ -71,13 +71,17 @@ def _score(pred: "anndata.AnnData", real: "anndata.AnnData", settings: Settings,
             real, real_labels, genes, name="real", settings=settings, context=context, half_n=half_n
         )
         pred_side = read_side(pred, pred_labels, genes, name="pred", settings=settings)
-        compared = {"": (pred_side, real_side)}
+        rows.append(_scored(context, pred_side, real_side, rule))
         if settings.controls:
-            compared |= controls.control_pairs(real_side, settings.seed)
-        for name, (prediction, truth) in compared.items():
-            own = {k: (v, v, v) for k, v in custom_scores(side_profiles(prediction, truth)).items()}
-            table = _rows(context, score_sides(prediction, truth, rule=rule) | own, truth.labels)
-            (others.setdefault(name, []) if name else rows).append(table)
+
+            def control_tables(context: str = context, real_side: Side = real_side) -> "pd.DataFrame":
+                pairs = controls.control_pairs(real_side, settings.seed)
+                return pd.concat([_scored(context, *pair, rule).assign(control=name) for name, pair in pairs.items()])
+
+            side_of = (real, real_labels, genes, context, half_n)
+            own_settings = dataclasses.replace(settings, cache=None) if CUSTOM else settings  # functions have no key
+            for name, table in cached_frame(side_of, own_settings, rule, control_tables).groupby("control", sort=False):
+                others.setdefault(name, []).append(table.drop(columns="control"))
         effects.append(effect_frame(context, real_side))
         scales[context or "all"] = {side.name: dataclasses.asdict(side.scale) for side in (real_side, pred_side)}
     per_perturbation = pd.concat(rows, ignore_index=True)[list(PER_PERTURBATION)]
@@ -100,6 +104,11 @@ def _score(pred: "anndata.AnnData", real: "anndata.AnnData", settings: Settings,
         controls={name: _control(tables, provenance) for name, tables in others.items()},
         effects=pd.concat(effects, ignore_index=True),
     )  # fmt: skip
+
+
+def _scored(context: str, pred: Side, real: Side, rule: str) -> "pd.DataFrame":
+    own = {k: (v, v, v) for k, v in custom_scores(side_profiles(pred, real)).items()}
+    return _rows(context, score_sides(pred, real, rule=rule) | own, real.labels)
 
 
 def _control(tables: list, provenance: dict) -> RuleResult:

@@ -69,7 +69,10 @@ class Counts:
             if self.column_g is None:
                 yield start, block
             else:
-                yield start, scipy.sparse.csr_array((block.data, self.gene_of[block.indices], block.indptr), block.shape)
+                yield (
+                    start,
+                    scipy.sparse.csr_array((block.data, self.gene_of[block.indices], block.indptr), block.shape),
+                )
 
 
 class Sums(NamedTuple):
@@ -174,9 +177,7 @@ class Jackknife:
     def result(self) -> np.ndarray:
         """`[p]`."""
         result = np.empty(self.sums.sizes.size)
-        kernels.jackknife_total(
-            self.sums.sizes, self.factor, self.share, self.first, self.second, self.moments, result
-        )
+        kernels.jackknife_total(self.sums.sizes, self.factor, self.share, self.first, self.second, self.moments, result)
         return result
 
 
@@ -193,9 +194,7 @@ class Ranks(NamedTuple):
     """The control they were ranked against."""
 
 
-def rank_groups(
-    counts: Counts, code_n: np.ndarray, sums: Sums, tested_g: np.ndarray, control: Columns | None
-) -> Ranks:
+def rank_groups(counts: Counts, code_n: np.ndarray, sums: Sums, tested_g: np.ndarray, control: Columns | None) -> Ranks:
     """Rank every group against the control in the tested genes, and take the jackknife on the way.
 
     Args:
@@ -228,7 +227,18 @@ def rank_groups(
                 rows = np.flatnonzero(code >= 0)
                 if rows.size:
                     part = _log_per_million(block, sums.totals[start : start + code.size], rows, window_g, last - first)
-                    sweep.fill(part.indptr, part.indices, part.data, code[rows], 0, last - first, position, values, owners)
+                    sweep.fill(
+                        part.indptr,
+                        part.indices,
+                        part.data,
+                        code[rows],
+                        0,
+                        last - first,
+                        False,
+                        position,
+                        values,
+                        owners,
+                    )
             unused = np.zeros((last - first, n_p + 1))
             sweep.rank(
                 values, owners, offsets, sizes, twice_u[first:last], ties[first:last], unused,
