@@ -1,5 +1,6 @@
 import json
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -223,3 +224,28 @@ def _watch(blocks, seen):
     for block in blocks:
         seen.append(block.shape[0])
         yield block
+
+
+def test_gzip_counts_read_in_parallel_are_those_of_h5py(foreign, tmp_path, monkeypatch):
+    monkeypatch.setattr(vc_data.source, "BLOCK_ELEMENTS", 1000)
+    path = tmp_path / "gzip.h5ad"
+    write_foreign(foreign, path, matrix="csr")
+    with h5py.File(path, "r+") as file:
+        for name in ("data", "indices"):
+            values = file[f"X/{name}"][:]
+            del file[f"X/{name}"]
+            file["X"].create_dataset(name, data=values, chunks=(700,), compression="gzip")
+    with h5py.File(path) as file:
+        chunk = file["X/indices"].id.get_chunk_info(1)
+    convert(path, tmp_path / "gzip.zarr")
+    write_foreign(foreign, tmp_path / "plain.h5ad", matrix="csr")
+    convert(tmp_path / "plain.h5ad", tmp_path / "plain.zarr")
+    one, two = (read_screen(tmp_path / f"{name}.zarr") for name in ("gzip", "plain"))
+    assert (one.X != two.X).nnz == 0 and (one.obs_names == two.obs_names).all()
+    content = bytearray(path.read_bytes())
+    for i in range(chunk.byte_offset + chunk.size // 2, chunk.byte_offset + chunk.size // 2 + 8):
+        content[i] ^= 0x55
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match="damaged"):
+        convert(path, tmp_path / "flipped.zarr")
+    assert not list(tmp_path.glob("*flipped*"))

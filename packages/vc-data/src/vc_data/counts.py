@@ -5,6 +5,7 @@ block what its files hold, so that a killed conversion goes on where it was.
 """
 
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,13 @@ class Spool:
         """
 
         def check(block, row, column):
-            check_counts(block, matrix, obs_names[row:], var_names[column:], hint=hint)
-            return block.astype(np.uint32)
+            # One comparison finds whether anything is no count; what it is, and where, is only then looked for.
+            with np.errstate(invalid="ignore"):
+                counts = block.data.astype(np.uint32)
+            if not np.array_equal(counts, block.data):
+                check_counts(block, matrix, obs_names[row:], var_names[column:], hint=hint)
+            block.data = counts
+            return block
 
         note = read_note(self._folder / "spool.json") or {"phase": "read", "next": 0, "n_rows": 0, "n_values": 0}
         self.max_g = np.array(note.get("max_g", self.max_g), np.int64)
@@ -67,28 +73,45 @@ class Spool:
         import scipy.sparse as sp
 
         order = np.asarray(order)
-        lengths = self.indptr[order + 1] - self.indptr[order]
-        indptr = np.concatenate([[0], np.cumsum(lengths)])
-        places = np.arange(indptr[-1]) + np.repeat(self.indptr[order] - indptr[:-1], lengths)
-        if not len(places):
+        starts, stops = self.indptr[order], self.indptr[order + 1]
+        indptr = np.concatenate([[0], np.cumsum(stops - starts)])
+        if not indptr[-1]:
             return sp.csr_matrix((len(order), self.shape[1]), dtype=np.uint32)
-        data = np.memmap(self._data_fpath, np.uint32, "r")[places]
-        indices = np.memmap(self._indices_fpath, np.int32, "r")[places]
-        return sp.csr_matrix((np.asarray(data), np.asarray(indices), indptr), shape=(len(order), self.shape[1]))
+        # Copying row by row moves whole stretches; an array of positions would be larger than what it fetches.
+        spans = list(zip(starts.tolist(), stops.tolist(), strict=True))
+        data, indices = (
+            np.concatenate([values[start:stop] for start, stop in spans])
+            for values in (
+                np.asarray(np.memmap(self._data_fpath, np.uint32, "r")),
+                np.asarray(np.memmap(self._indices_fpath, np.int32, "r")),
+            )
+        )
+        return sp.csr_matrix((data, indices, indptr), shape=(len(order), self.shape[1]))
 
     def _fill_rows(self, matrix, check, whole, note):
         row = note["next"]
+
+        def keep(block, upto: int) -> None:
+            self._measure(block, slice(None))
+            files.append(np.diff(block.indptr), block.indices, block.data)
+            self._note("read", upto, files.flush())
+
         with (
             _RowFiles(self._folder, note) as files,
+            # One block is written while the next is checked and those after it are inflated.
+            ThreadPoolExecutor(1) as writer,
             tqdm(total=self.shape[0], initial=row, desc="reading counts", unit="cell", disable=None) as bar,
         ):
+            writing = None
             for block in iter_rows(matrix, whole=whole, start=row):
                 block = check(block, row, 0)
-                self._measure(block, slice(None))
-                files.append(np.diff(block.indptr), block.indices, block.data)
                 row += block.shape[0]
-                self._note("read", row, files.flush())
+                if writing is not None:
+                    writing.result()
+                writing = writer.submit(keep, block, row)
                 bar.update(block.shape[0])
+            if writing is not None:
+                writing.result()
 
     def _fill_columns(self, matrix, check, whole, note) -> dict:
         """Write a CSC matrix into files of row ranges: all writing is in sequence, one range fits in memory."""
@@ -138,8 +161,8 @@ class Spool:
 
     def _measure(self, block, columns: slice) -> None:
         if block.nnz:
-            greatest = np.zeros(block.shape[1], np.int64)
-            np.maximum.at(greatest, block.indices, block.data.astype(np.int64))
+            greatest = np.zeros(block.shape[1], block.dtype)
+            np.maximum.at(greatest, block.indices, block.data)
             self.max_g[columns] = np.maximum(self.max_g[columns], greatest)
 
     def _note(self, phase: str, following: int, sizes: dict) -> dict:
@@ -159,11 +182,12 @@ class _RowFiles:
 
     def append(self, lengths: np.ndarray, indices: np.ndarray, counts: np.ndarray) -> None:
         """Add rows: [n] lengths, and [values] columns and counts, row after row."""
-        ends = np.cumsum(lengths)
-        sums = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-        totals = sums[ends] - sums[ends - lengths]
-        self._files["data.u4"].write(counts.astype(np.uint32).tobytes())
-        self._files["indices.i4"].write(indices.astype(np.int32).tobytes())
+        starts, filled = np.cumsum(lengths) - lengths, np.asarray(lengths) > 0
+        totals = np.zeros(len(lengths), np.int64)
+        if filled.any():
+            totals[filled] = np.add.reduceat(counts, starts[filled], dtype=np.int64)
+        self._files["data.u4"].write(np.ascontiguousarray(counts, np.uint32))
+        self._files["indices.i4"].write(np.ascontiguousarray(indices, np.int32))
         self._files["rows.i8"].write(np.column_stack([lengths, totals]).astype(np.int64).tobytes())
         self._n_rows += len(lengths)
         self._n_values += len(counts)

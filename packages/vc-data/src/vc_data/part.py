@@ -63,17 +63,24 @@ def publish(built: Path, target: Path) -> None:
 
 def read_note(path: Path) -> dict | None:
     """A note, or None where there is none."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
+    for place in (path, _following(path)):
+        # A following note is half written at most where the one before it is still there, or where it is the first.
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return json.loads(place.read_text())
+    return None
 
 
 def write_note(path: Path, note: dict) -> None:
-    """Write a note so that it is there whole or not at all."""
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.write_text(json.dumps(note))
-    temporary.replace(path)
+    """Write a note so that after a kill at any point there is this one or the one before."""
+    following = _following(path)
+    following.write_text(json.dumps(note))
+    # Removed first: a file system may write a file out to disk, and wait, before it lets it replace another.
+    path.unlink(missing_ok=True)
+    following.rename(path)
+
+
+def _following(path: Path) -> Path:
+    return path.with_name(f"{path.name}.new")
 
 
 def _lock(folder: Path, target: Path) -> int:

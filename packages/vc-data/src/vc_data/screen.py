@@ -7,6 +7,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -274,7 +275,7 @@ def _plain(table):
 def _write_matrix(folder: Path, rows, order: np.ndarray, n_genes: int, dtype: np.dtype, note: Path | None) -> None:
     """Write X as AnnData's CSR, a shard at a time; with a note, from where an earlier call was killed."""
     import zarr
-    from zarr.codecs import ZstdCodec
+    from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
     root = zarr.open_group(folder, mode="r+", use_consolidated=False)
     done = read_note(note) if note else None
@@ -284,14 +285,11 @@ def _write_matrix(folder: Path, rows, order: np.ndarray, n_genes: int, dtype: np
         group = root.create_group("X", overwrite=True)
         shape = [len(order), n_genes]
         group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": shape})
-        settings = {
-            "shape": (0,),
-            "chunks": (CHUNK,),
-            "shards": (SHARD,),
-            "compressors": ZstdCodec(level=1, checksum=True),
-        }
-        group.create_array("data", dtype=dtype, **settings)
-        group.create_array("indices", dtype=np.int32, **settings)
+        settings = {"shape": (0,), "chunks": (CHUNK,), "shards": (SHARD,)}
+        group.create_array("data", dtype=dtype, compressors=ZstdCodec(level=1, checksum=True), **settings)
+        # Rising positions differ in their low bytes: bytes of one rank together take half the room and a sixth of the time.
+        shuffled = BloscCodec(typesize=4, cname="zstd", clevel=1, shuffle="shuffle")
+        group.create_array("indices", dtype=np.int32, compressors=[shuffled, Crc32cCodec()], **settings)
         if note:
             lengths_fpath.write_bytes(b"")
             write_note(note, {"n_values": 0, "n_rows": 0})
@@ -307,13 +305,21 @@ def _write_matrix(folder: Path, rows, order: np.ndarray, n_genes: int, dtype: np
     n_values = done["n_values"] if done else 0
     columns = {name: _Column(group[name], n_values) for name in ("data", "indices")}
     step, noted = max(1, min(1024, BATCH_ELEMENTS >> 14)), start
-    with tqdm(total=len(order), initial=start, desc="writing screen", unit="cell", disable=None) as bar:
+    with (
+        ThreadPoolExecutor(1) as pool,
+        tqdm(total=len(order), initial=start, desc="writing screen", unit="cell", disable=None) as bar,
+    ):
+        following = pool.submit(rows, order[start : start + step])
         while start < len(order):
-            block = rows(order[start : start + step])
+            block = following.result()
             stop = start + block.shape[0]
             lengths[start:stop] = np.diff(block.indptr)
-            columns["data"].append(block.data[skip:].astype(dtype))
-            columns["indices"].append(block.indices[skip:].astype(np.int32))
+            step = max(1, min(16 * 1024, BATCH_ELEMENTS * stop // max(int(lengths.sum()), 1)))
+            if stop < len(order):
+                # Gathered while this block is compressed.
+                following = pool.submit(rows, order[stop : stop + step])
+            columns["data"].append(block.data[skip:].astype(dtype, copy=False))
+            columns["indices"].append(block.indices[skip:].astype(np.int32, copy=False))
             bar.update(stop - start)
             start, skip = stop, 0
             if note and columns["data"].n_written > n_values:
@@ -322,7 +328,6 @@ def _write_matrix(folder: Path, rows, order: np.ndarray, n_genes: int, dtype: np
                     file.write(lengths[noted:stop].tobytes())
                 write_note(note, {"n_values": n_values, "n_rows": stop})
                 noted = stop
-            step = max(1, min(16 * 1024, BATCH_ELEMENTS * start // max(int(lengths.sum()), 1)))
     for column in columns.values():
         column.close()
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

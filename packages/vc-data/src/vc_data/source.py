@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vc_data.errors import CountsError, SourceError, few
+from vc_data.inflate import begin_read, open_pool
 
 BLOCK_ELEMENTS = 1 << 22
 """Elements (dense) or stored values (sparse) per block: about 100 MB while a block is worked on."""
@@ -99,6 +100,8 @@ def open_source(path: str | Path) -> Iterator[Source]:
     Raises:
         SourceError: The path is missing, is no HDF5 file, is truncated or damaged (also later, while blocks are read).
     """
+    import zlib
+
     import h5py
 
     path = Path(path)
@@ -111,9 +114,9 @@ def open_source(path: str | Path) -> Iterator[Source]:
     try:
         with h5py.File(path, "r") as file:
             yield Source(path, file)
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, RuntimeError, zlib.error) as error:
         # h5py's own errors carry this word; anything else is not about the file's bytes.
-        if "synchronously" not in str(error):
+        if "synchronously" not in str(error) and not isinstance(error, zlib.error):
             raise
         if "alloc" in str(error):
             raise MemoryError(f"{path}: {str(error).splitlines()[0]}") from error
@@ -162,18 +165,27 @@ def _iter_compressed(matrix: Matrix, n_major: int, n_minor: int, whole: bool, st
         found = f"{len(indptr)} offsets up to {indptr[-1] if len(indptr) else 0:,} for {n_values:,} values"
         do = "The file is damaged: fetch it again."
         raise SourceError(matrix.path, f"{matrix.name}/indptr", f"{n_major + 1} rising offsets", found, do)
-    while start < n_major:
+    data, indices = matrix.node["data"], matrix.node["indices"]
+
+    def begin(pool, start: int):
         room = n_values if whole else BLOCK_ELEMENTS
         stop = max(start + 1, int(np.searchsorted(indptr, indptr[start] + room, side="right")) - 1)
-        span = slice(int(indptr[start]), int(indptr[stop]))
-        indices = matrix.node["indices"][span]
-        if len(indices) and (indices.min() < 0 or indices.max() >= n_minor):
-            do = "The file is damaged: fetch it again."
-            raise SourceError(
-                matrix.path, f"{matrix.name}/indices", f"positions in 0..{n_minor - 1}", f"{indices.max()}", do
-            )
-        yield start, stop, (matrix.node["data"][span], indices, indptr[start : stop + 1] - indptr[start])
-        start = stop
+        span = int(indptr[start]), int(indptr[stop])
+        return stop, begin_read(pool, data, *span), begin_read(pool, indices, *span)
+
+    with open_pool() as pool:
+        following = begin(pool, start) if start < n_major else None
+        while following:
+            stop, *reads = following
+            part_data, part_indices = (read() for read in reads)
+            if len(part_indices) and (part_indices.min() < 0 or part_indices.max() >= n_minor):
+                found, do = f"{part_indices.max()}", "The file is damaged: fetch it again."
+                expected = f"positions in 0..{n_minor - 1}"
+                raise SourceError(matrix.path, f"{matrix.name}/indices", expected, found, do)
+            # The next block is inflated while this one is worked on.
+            following = begin(pool, stop) if stop < n_major else None
+            yield start, stop, (part_data, part_indices, indptr[start : stop + 1] - indptr[start])
+            start = stop
 
 
 def _tidy(matrix: Matrix, block):

@@ -110,8 +110,11 @@ def select_cells(
         for line, perturbation, target, start, stop in screen.conditions:
             condition, own = Condition(s, line, perturbation, target, stop - start), np.arange(start, stop)
             if perturbation == "control":
-                allowed = np.union1d(*(pools[s][name].rows for name in POOLS))
-                own = allowed[(allowed >= start) & (allowed < stop)]
+                allowed = np.zeros(stop - start, bool)
+                for name in POOLS:
+                    of_pool = pools[s][name].rows
+                    allowed[of_pool[(of_pool >= start) & (of_pool < stop)] - start] = True
+                own = start + np.flatnonzero(allowed)
                 condition = condition._replace(n_cells=len(own))
                 if not with_controls or not len(own):
                     continue

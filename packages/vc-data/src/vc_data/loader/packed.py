@@ -15,6 +15,7 @@ condition is a random draw from it, so a set of cells is one contiguous read.
 import contextlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,16 +155,23 @@ def load_packed(path: Path, screen_path: Path) -> PackedScreen:
 
 
 def _sizes(path: Path) -> dict[str, int]:
-    files = (file for file in path.rglob("*") if file.is_file() and file.name != _STAMP)
-    return {file.relative_to(path).as_posix(): file.stat().st_size for file in files}
+    return {name: stat.st_size for name, stat in _iter_files(path) if name != _STAMP}
 
 
 def read_times(screen_path: Path) -> dict[str, list[int]]:
     """Size in bytes and time of change in ns of every file of a screen."""
     if not screen_path.is_dir():
         return {"": [screen_path.stat().st_size, screen_path.stat().st_mtime_ns]}
-    files = ((file.relative_to(screen_path).as_posix(), file.stat()) for file in screen_path.rglob("*"))
-    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in sorted(files)}
+    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in _iter_files(screen_path)}
+
+
+def _iter_files(folder: Path, prefix: str = "") -> Iterator[tuple[str, os.stat_result]]:
+    """Name within the folder and state of each file in it and below, in order of names; pathlib takes ten times as long."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from _iter_files(entry, f"{prefix}{entry.name}/")
+        else:
+            yield f"{prefix}{entry.name}", entry.stat()
 
 
 def write_stamp(path: Path, screen: dict) -> None:
