@@ -180,7 +180,7 @@ def read_labels(adata: "anndata.AnnData", column: str, control: str, name: str) 
         )
     labels = labels.astype(str).to_numpy(str)
     if not (labels == control).any():
-        found = sorted(set(labels))
+        found = sorted(set(labels.tolist()))
         raise VcEvalError(
             f"{where}: expected control cells labelled {control!r} in obs[{column!r}], found none among {len(found)} "
             f"labels such as {found[:5]!r}. Name the label with --control, or add the control cells."
@@ -245,7 +245,7 @@ def _same(pred: set, real: set, pred_data: "anndata.AnnData", real_data: "anndat
     if pred == real:
         return
     only = [
-        f"{len(extra)} only in {name} ({source_name(data)}), e.g. {sorted(extra)[:5]!r}"
+        f"{len(extra)} only in {name} ({source_name(data)}), e.g. {[str(x) for x in sorted(extra)[:5]]!r}"
         for extra, name, data in ((pred - real, "pred", pred_data), (real - pred, "real", real_data))
         if extra
     ]
