@@ -1,6 +1,6 @@
 """How long `anchored` takes to fit and to predict on a screen of 1,000 perturbations and 10,000 genes.
 
-OPENBLAS_NUM_THREADS=2 uv run python bench/model_speed.py
+OPENBLAS_NUM_THREADS=1 uv run python bench/model_speed.py
 """
 
 import argparse

@@ -22,11 +22,11 @@ def open_pool() -> Iterator[Executor]:
 
 
 def begin_read(pool: Executor, dataset, start: int, stop: int) -> Callable[[], np.ndarray]:
-    """Begin to read `dataset[start:stop]` of a one-dimensional h5py dataset.
+    """Begin to read `dataset[start:stop]` of a one-dimensional h5py dataset or zarr array.
 
     Args:
         pool: Where chunks are inflated (`open_pool`).
-        dataset: Chunks that are gzip and nothing else are read in parallel, all others by h5py when asked for.
+        dataset: Chunks that are gzip and nothing else are read in parallel, all others by their library when asked for.
         start: First value.
         stop: The value after the last.
 
@@ -52,7 +52,11 @@ def begin_read(pool: Executor, dataset, start: int, stop: int) -> Callable[[], n
 
 
 def _is_plain_gzip(dataset) -> bool:
-    """Whether every chunk is stored and has no filter but gzip."""
+    """Whether it lies in HDF5 (not in zarr), every chunk is stored and has no filter but gzip."""
+    import h5py
+
+    if not isinstance(dataset, h5py.Dataset):
+        return False
     if dataset.compression != "gzip" or dataset.shuffle or dataset.fletcher32 or dataset.scaleoffset is not None:
         return False
     return dataset.id.get_num_chunks() == -(-dataset.shape[0] // dataset.chunks[0])

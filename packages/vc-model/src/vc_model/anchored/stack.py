@@ -163,7 +163,8 @@ def fit_stack(
             continue
         moments = make_moments([oof.delta_mg[name][at] for name in anchors], table.check_pg[rows], weight_p[rows])
         draws_dj = stack_weights(moments, unit_m, prior_conditions, rng)
-        if fallback:
+        # A few strong interactions make a standard error so large that combinations would never leave their sum.
+        if fallback and kind not in COMBOS:
             order = sorted(
                 range(len(anchors)),
                 key=lambda j: (names[j] not in SIMPLE, SIMPLE.index(names[j]) if names[j] in SIMPLE else j),
