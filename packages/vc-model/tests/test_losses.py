@@ -68,7 +68,14 @@ def world():
 def test_every_loss_can_be_switched_on_and_learns(world, loss):
     residual = ResidualConfig(hidden=16, rank=8, directions=16, steps=60, losses=LossWeights(mse=0.5, **{loss: 0.5}))
     config = AnchoredConfig(
-        gp=None, members=0, direct=False, dose=False, n_folds=2, anchors=("mean_effect", "additive"), residual=residual
+        gp=None,
+        members=0,
+        direct=False,
+        dose=False,
+        n_folds=2,
+        anchors=("mean_effect", "additive"),
+        measured=(),
+        residual=residual,
     )
     fitted = Anchored(config).fit(world.train)
     without = Anchored(replace(config, residual=None)).fit(world.train)
