@@ -49,10 +49,12 @@ def table(scores) -> list[str]:
     models = [
         "anchored",
         "stacked",
-        *sorted(set(overall["model"]) - {"anchored", "stacked", "split_half", "split_half_sb"}),
+        *sorted(
+            set(overall["model"]) - {"anchored", "stacked", "split_half", "split_half_sb", "interpolated_duplicate"}
+        ),
     ]
     lines = ["| model | " + " | ".join(METRICS.values()) + " |", "|---" * (len(METRICS) + 1) + "|"]
-    for model in [*models, "split_half"]:
+    for model in [*models, "interpolated_duplicate", "split_half"]:
         own = overall[overall["model"] == model].set_index("metric")
         cells = [cell(own.loc[name], SCALE.get(name, 1)) if name in own.index else "" for name in METRICS]
         lines.append(f"| {'**anchored**' if model == 'anchored' else model} | " + " | ".join(cells) + " |")
