@@ -4,7 +4,6 @@ Checks and changes follow `cell-eval prep` in their order; what it lets pass sil
 limit, another gene list than the challenge's) is said. The archive of the same input has the same bytes.
 """
 
-import io
 import shutil
 import tarfile
 import tempfile
@@ -136,18 +135,35 @@ def write_archive(path: str | Path, cells: "anndata.AnnData") -> None:
         path: The file; replaced when whole.
         cells: From `prepare_submission`.
     """
+    write_members(path, {MEMBERS[0]: cells, MEMBERS[1]: WATERMARK.encode()})
+
+
+def write_members(path: str | Path, members: "dict[str, anndata.AnnData | bytes]") -> None:
+    """Write an uncompressed tar without users and times; cells become a zstd-compressed h5ad.
+
+    Args:
+        path: The file; replaced when whole.
+        members: Name -> content, in the order of the tar.
+    """
     import pyarrow
 
-    with tempfile.TemporaryDirectory(dir=Path(path).parent) as folder, write_whole(Path(path)) as temporary:
-        plain, packed = Path(folder) / "pred.h5ad", Path(folder) / MEMBERS[0]
-        cells.write_h5ad(plain)
-        with plain.open("rb") as source, pyarrow.CompressedOutputStream(str(packed), "zstd") as target:
-            shutil.copyfileobj(source, target, 1 << 24)
-        with tarfile.open(temporary, "w") as tar, packed.open("rb") as content:
-            for name, file, size in (
-                (MEMBERS[0], content, packed.stat().st_size),
-                (MEMBERS[1], io.BytesIO(WATERMARK.encode()), len(WATERMARK)),
-            ):
-                member = tarfile.TarInfo(name)
-                member.size = size
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(dir=path.parent) as folder,
+        write_whole(path) as temporary,
+        tarfile.open(temporary, "w") as tar,
+    ):
+        for name, content in members.items():
+            packed = Path(folder) / "member"
+            if isinstance(content, bytes):
+                packed.write_bytes(content)
+            else:
+                plain = Path(folder) / "pred.h5ad"
+                content.write_h5ad(plain)
+                with plain.open("rb") as source, pyarrow.CompressedOutputStream(str(packed), "zstd") as target:
+                    shutil.copyfileobj(source, target, 1 << 24)
+            member = tarfile.TarInfo(name)
+            member.size = packed.stat().st_size
+            with packed.open("rb") as file:
                 tar.addfile(member, file)

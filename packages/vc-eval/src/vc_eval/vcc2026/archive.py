@@ -6,7 +6,6 @@ more; an archive that has one is read all the same. The archive of the same inpu
 
 import csv
 import hashlib
-import io
 import json
 import shutil
 import tarfile
@@ -19,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse
 
-from vc_eval.contracts import write_whole
 from vc_eval.errors import ContractError
+from vc_eval.prep import write_members
 from vc_eval.vcc2026.submission import SubmissionRules, require_submission
 
 if TYPE_CHECKING:
@@ -108,7 +107,6 @@ def write_archive(
     """
     import anndata
     import pandas as pd
-    import pyarrow
 
     require_submission(adata, rules)
     matrix = scipy.sparse.csr_matrix(adata.X).astype(np.float32)
@@ -126,22 +124,7 @@ def write_archive(
         "cli_version": f"vc-eval {version('vc-eval')}", "contexts": sorted(rules.perturbations),
         "perts_fingerprint": fingerprint(names),
     } | ({"panel_id": panel_id} if panel_id else {})  # fmt: skip
-    text = json.dumps(meta, sort_keys=True).encode()
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder, write_whole(path) as temporary:
-        plain, packed = Path(folder) / "pred.h5ad", Path(folder) / MEMBERS[1]
-        cells.write_h5ad(plain)
-        with plain.open("rb") as source, pyarrow.CompressedOutputStream(str(packed), "zstd") as target:
-            shutil.copyfileobj(source, target, 1 << 24)
-        with tarfile.open(temporary, "w") as tar, packed.open("rb") as content:
-            for name, file, size in (
-                (MEMBERS[0], io.BytesIO(text), len(text)),
-                (MEMBERS[1], content, packed.stat().st_size),
-            ):
-                member = tarfile.TarInfo(name)  # no user, no time
-                member.size = size
-                tar.addfile(member, file)
+    write_members(path, {MEMBERS[0]: json.dumps(meta, sort_keys=True).encode(), MEMBERS[1]: cells})
     return meta
 
 
