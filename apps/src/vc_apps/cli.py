@@ -59,7 +59,9 @@ def guarded(job) -> int:
         return 130
     except (ValueError, OSError, RuntimeError) as error:
         if disk_is_full(error):
-            message = "no space left on the disk. Nothing was written; free some space or choose another --out."
+            message = (
+                "no space left on the disk or in the quota. Nothing was written; free some or choose another --out."
+            )
         elif isinstance(error, OSError) or type(error).__module__.startswith("vc_"):
             # The packages' own errors stand alone; those of the system name the file.
             message = str(error)
@@ -70,10 +72,13 @@ def guarded(job) -> int:
     return 0
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def disk_is_full(error: BaseException | None) -> bool:
-    """Whether `error`, or what caused it, is a full disk; HDF5 says so only in the text of a RuntimeError."""
+    """Whether `error`, or what caused it, is a full disk or quota; HDF5 says so only in the text of a RuntimeError."""
     while error is not None:
-        if getattr(error, "errno", None) == errno.ENOSPC or f"errno = {errno.ENOSPC}" in str(error):
+        if any(getattr(error, "errno", None) == full or f"errno = {full}," in str(error) for full in FULL):
             return True
         error = error.__cause__ or error.__context__
     return False
