@@ -8,8 +8,10 @@ import jax
 import numpy as np
 import pytest
 from vc_apps.cli import main
+from vc_apps.train import biojepa
 from vc_apps.train.feed import CellBatches, PairBatches
 from vc_apps.train.recipes import RECIPES
+from vc_apps.train.settings import BioJepa
 from vc_data.convert import ConvertOptions, convert
 from vc_data.screen import read_screen
 from vc_data.simulate import PRESETS, write_simulation
@@ -196,6 +198,21 @@ def test_pairs_are_training_cells_with_controls_of_their_batch(folder, model):
     assert not set(seen["perturbation"].astype(str)) & held_out
     evaluation = json.loads((folder / "splits.json").read_text())["controls"]["evaluation"]
     assert not set(seen.index) & set(evaluation) and seen["is_control"].any()
+
+
+def test_targets_that_nothing_is_known_of_share_one_vector(folder, capsys):
+    table, val, test = load_tables(folder / "screen.zarr", folder / "splits.json")
+
+    def rename(conditions):
+        actions = tuple(replace(a, targets=tuple(f"X{target}" for target in a.targets)) for a in conditions.actions)
+        return replace(conditions, actions=actions)
+
+    settings = BioJepa(screen=folder / "screen.zarr", splits=folder / "splits.json", out=folder / "x", preset="tiny")
+    strange = replace(table, conditions=rename(table.conditions))
+    _, fitted = biojepa._start(settings, strange, rename(val), rename(test))
+    assert "nothing is known of any target" in capsys.readouterr().err
+    action = fitted.bank.arrays(rename(test).actions)
+    assert action["pert_mask"].any() and not (action["has_seq"] | action["has_target"]).any()
 
 
 @pytest.mark.parametrize(

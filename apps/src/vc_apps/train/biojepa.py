@@ -123,8 +123,9 @@ def _start(settings: BioJepa, table, val, test):
         target_vectors=None if settings.targets is None else read_features(settings.targets),
     )
     if not (bank.has_seq_e | bank.has_target_e)[np.isin(bank.entities, sorted(targets))].any():
-        raise AppError(
-            "banks: expected a vector of at least one target of the screen, found none. Give banks by target name."
+        console.print(
+            "  nothing is known of any target (none is a measured gene, none is in a bank): all get one learnt vector, so "
+            "only mode and number of targets tell conditions apart. Give --features (of quickstart: --genesets)."
         )
     cells = load_control_cells(settings.screen, settings.splits, table.genes, recipe.control_cells)
     return recipe, FittedBioJepa(model, {}, (), table.contexts, cells, bank)

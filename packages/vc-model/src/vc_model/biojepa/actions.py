@@ -161,6 +161,8 @@ def _from_features(table: EffectTable, entities: tuple[str, ...], width: int) ->
     there_e = (vectors_ef != 0).any(axis=1)
     trained = {target for action in table.conditions.actions for target in action.targets}
     used_e = there_e & np.array([name in trained for name in entities], bool)
+    if not there_e.any():
+        return np.zeros((len(entities), width), np.float32), there_e
     size = np.sqrt((vectors_ef[used_e if used_e.any() else there_e] ** 2).sum(axis=1).mean() / width)
     padded_ew = np.zeros((len(entities), width), np.float32)
     padded_ew[:, : keep.sum()] = vectors_ef / max(size, 1e-6)

@@ -159,7 +159,8 @@ STAGE_CONFIGS: dict[str, StageConfig] = {
 def param_counts(cfg: BioJepaConfig) -> dict[str, int]:
     """Trainable parameters of every part, without the Fourier frequencies and the teacher.
 
-    The repaired model has a few more: a token for unmeasured genes, a dose gate, and a decoder with a row per gene.
+    The repaired model has more: a token for unmeasured genes, a direction of expression, a dose gate, a bilinear term of gene
+    and action, and a decoder with a row per gene.
     """
     d, f, g, a, m = cfg.width, cfg.hidden, cfg.n_genes, cfg.action_width, cfg.mode_width
     attention = 5 * (d * d + d)
@@ -172,9 +173,16 @@ def param_counts(cfg: BioJepaConfig) -> dict[str, int]:
         composer += (4 * a * a + 2 * a) + (2 * a * a + a)
     repaired = not cfg.faithful
     return {
-        "encoder": encoder + repaired * d,
+        "encoder": encoder + repaired * 2 * d,
         "maskpred": cfg.n_mask_layers * block + d + d * d + d,
-        "predictor": (a * d + d) + d + (d * d + d) + g * d + cfg.n_layers * block_ac + d + 2 * (d * d + d),
+        "predictor": (a * d + d)
+        + d
+        + (d * d + d)
+        + g * d
+        + cfg.n_layers * block_ac
+        + d
+        + 2 * (d * d + d)
+        + repaired * (g * d + 2 * d * d),
         "composer": composer + cfg.learnable_tau + 2 * repaired,
         "decoder": d + 1 + repaired * g * d,
     }

@@ -3,10 +3,12 @@
     s = w_s x                                            linear pathway
     f = [sin 2 pi w_f x b, cos 2 pi w_f x b]             Fourier pathway -> (gamma, beta) by a small MLP, zero at first
     published   h = e s (1 + gamma) + beta,      masked: h = token
-    repaired    h = e + e s (1 + gamma) + beta,  masked: h = e + token,  unmeasured: h = e + another token
+    repaired    h = e + e s (1 + gamma) + beta + s v,  masked: h = e + token,  unmeasured: h = e + another token
     h += W total;  z = RMSNorm(blocks(h))
 
-Published, a gene that is not expressed or masked loses its identity, so all of them share one latent (Q1, Q2).
+Published, a gene that is not expressed or masked loses its identity, so all of them share one latent (Q1, Q2), and
+expression is told by the size of a token alone. Repaired, it also has a direction of its own, v, the same for all genes:
+a change of expression is a change of the latent that one readout sees.
 
 Letters: b cells, g genes, d latent width.
 """
@@ -21,6 +23,7 @@ from vc_model.biojepa.layers import Blocks, Linear, rms_norm
 from vc_model.sharding import constrain
 
 EMBEDDING_STD = 0.02
+VALUE_STD = 0.1
 
 
 class CellStateEncoder(nnx.Module):
@@ -39,6 +42,7 @@ class CellStateEncoder(nnx.Module):
         self.mask_token = nnx.Param(EMBEDDING_STD * jax.random.normal(rngs.params(), (d,)))
         if not cfg.faithful:
             self.unmeasured_token = nnx.Param(EMBEDDING_STD * jax.random.normal(rngs.params(), (d,)))
+            self.value_direction = nnx.Param(VALUE_STD * jax.random.normal(rngs.params(), (d,)))
         # Published, the depth (about 8 times unit weights) drowns gene identity (0.02) in every token at the start.
         self.total = Linear(1, d, zero=not cfg.faithful, rngs=rngs)
         self.blocks = Blocks(cfg, cfg.n_layers, rngs=rngs)
@@ -73,9 +77,11 @@ class CellStateEncoder(nnx.Module):
         if masked is not None:
             x = jnp.where(masked, 0, x)
         gamma, beta = jnp.split(self.film_out(jax.nn.gelu(self.film_in(self.features(x)), approximate=False)), 2, -1)
-        scaled = e * (self.linear_scale.get_value() * x).astype(compute)[..., None] * (1 + gamma) + beta
+        value = (self.linear_scale.get_value() * x).astype(compute)[..., None]
+        scaled = e * value * (1 + gamma) + beta
         if self.cfg.faithful:
             return scaled if masked is None else jnp.where(masked[..., None], self._token(self.mask_token), scaled)
+        scaled = scaled + value * self._token(self.value_direction)
         h = scaled if masked is None else jnp.where(masked[..., None], self._token(self.mask_token), scaled)
         if measured is not None:
             h = jnp.where(measured[..., None], h, self._token(self.unmeasured_token))

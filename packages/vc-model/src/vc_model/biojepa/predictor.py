@@ -2,10 +2,11 @@
 
     act = W (GELU (RMSNorm (W a)))
     published   s = concat(z, Q), 2G tokens;  mu = W s[G:] + b
-    repaired    s = z + Q, G tokens;          mu = z + (W s + b), nothing where there is no action
+    repaired    s = z + Q, G tokens;          mu = z + (W s + b) + W_2 (U * sum_p W_1 act_p), nothing without an action
 
 Published, a gene's prediction reaches its own control value only through the attention state (Q9). Repaired, it starts
-from it: an untrained model predicts no change, and no action is no change.
+from it: an untrained model predicts no change, and no action is no change. The last term, bilinear in gene (a row of U per
+gene) and action, gives every gene an answer of its own to every action, the same in all cells, and adds up over actions.
 
 Letters: b cells, g genes, p slots, d latent width, a action width.
 """
@@ -36,6 +37,10 @@ class ACPredictor(nnx.Module):
         self.norm_scale = nnx.Param(jnp.ones(d))
         self.mean = Linear(d, d, zero=not cfg.faithful, rngs=rngs)
         self.logvar = Linear(d, d, rngs=rngs)
+        if not cfg.faithful:
+            self.gene_factor = nnx.Param(jax.random.normal(rngs.params(), (cfg.n_genes, d)))
+            self.action_factor_kernel = nnx.Param(fan_in_normal(rngs.params(), (d, d), d))
+            self.effect_kernel = nnx.Param(jnp.zeros((d, d)))
 
     def __call__(
         self, z: Float[Array, "b g d"], action: Float[Array, "b p a"], mask: Bool[Array, "b p"]
@@ -62,8 +67,14 @@ class ACPredictor(nnx.Module):
         s = rms_norm(s[:, -n_genes:], self.norm_scale.get_value())
         mu, logvar = self.mean(s).astype(jnp.float32), self.logvar(s).astype(jnp.float32)
         if not self.cfg.faithful:
-            mu = z + mu * mask.any(axis=1)[:, None, None]
+            mu = z + mu * mask.any(axis=1)[:, None, None] + self._effect(act, mask)
         return mu.astype(jnp.float32), jnp.clip(logvar, *LOGVAR_RANGE)
+
+    def _effect(self, act: Float[Array, "b p d"], mask: Bool[Array, "b p"]) -> Float[Array, "b g d"]:
+        """The part of the change that is bilinear in gene and action."""
+        action = (act @ self.action_factor_kernel.get_value().astype(act.dtype) * mask[..., None]).sum(axis=1)
+        factor = self.gene_factor.get_value().astype(act.dtype) * action[:, None]
+        return (factor @ self.effect_kernel.get_value().astype(act.dtype)).astype(jnp.float32)
 
 
 class ExpressionDecoder(nnx.Module):
