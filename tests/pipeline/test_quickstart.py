@@ -96,7 +96,7 @@ def test_the_same_seed_gives_the_same_bytes(run, tmp_path):
 
 def test_a_real_screen_runs(real_data, tmp_path):
     fpath = real_data / "mcfaline2023_gbm_crispri_500g.h5ad"
-    flags = ["--repeats", "2", "--bootstrap", "200"]
+    flags = ["--repeats", "1", "--bootstrap", "200"]
     assert main(["quickstart", "--data", str(fpath), *flags, "--out", str(tmp_path / "run")]) == 0
     scores, _ = read_scores(tmp_path / "run")
     assert set(scores["dataset"]) == {fpath.stem}
@@ -105,10 +105,13 @@ def test_a_real_screen_runs(real_data, tmp_path):
 
 def test_one_perturbation_in_several_contexts_is_split_by_context(real_data, tmp_path):
     fpath = real_data / "kang2018_pbmc_ifnb.h5ad"
-    flags = ["--repeats", "1", "--bootstrap", "200"]
+    flags = ["--repeats", "2", "--bootstrap", "200"]
     assert main(["quickstart", "--data", str(fpath), *flags, "--out", str(tmp_path / "run")]) == 0
-    split = json.loads((tmp_path / "run" / "splits" / "split-0.json").read_text())
-    assert split["recipe"] == "by_cell_line"
+    splits = [json.loads((tmp_path / "run" / "splits" / f"split-{i}.json").read_text()) for i in range(2)]
+    assert {split["recipe"] for split in splits} == {"by_cell_line"}
+    tested = [{c["cell_line"] for c in split["conditions"] if c["part"] == "test"} for split in splits]
+    assert len(tested[0] | tested[1]) == 2, "each repeat holds another cell line out"
+    assert tested[0] | tested[1] <= set(read_scores(tmp_path / "run")[0]["group"])
 
 
 def test_help_names_every_setting(capsys):

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
@@ -99,13 +100,19 @@ def test_every_dependency_has_a_floor(member):
     assert [r for r in [*facts["dependencies"], *extras] if ">=" not in r] == []
 
 
+@cache
+def distributions_of_modules() -> dict[str, list[str]]:
+    """Read once: it opens the list of files of every distribution."""
+    return dict(packages_distributions())
+
+
 @pytest.mark.parametrize("member", MEMBERS, ids=member_id)
 def test_every_import_is_declared(member):
     """What arrives through another package's dependencies may leave with them."""
     facts = project(member)
     extras = [requirement for extra in facts.get("optional-dependencies", {}).values() for requirement in extra]
     declared = {distribution(r) for r in [*facts["dependencies"], *extras]} | {facts["name"]}
-    provides = packages_distributions()
+    provides = distributions_of_modules()
     undeclared = {}
     for path in member.glob("src/**/*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
