@@ -7,3 +7,6 @@ import sys
 # compiled, every process of the tests would do that again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Tests compile much and compute little, and so do the processes that they start.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")

@@ -29,7 +29,7 @@ PUBLISHED = [
 
 def instantiated(part, cfg):
     """Trainable parameters of the real module; nothing is allocated."""
-    tree = jax.eval_shape(lambda: init_part(part, cfg, 0))
+    tree = init_part(part, cfg, 0)
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return sum(math.prod(leaf.shape) for path, leaf in leaves if path[-1].key != NOT_COUNTED)
 

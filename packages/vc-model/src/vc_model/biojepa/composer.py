@@ -14,11 +14,12 @@ from typing import TypedDict
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from vc_model.biojepa.config import MODALITIES, BioJepaConfig
-from vc_model.biojepa.layers import Linear
+from vc_model.biojepa.layers import Draw, Linear
 
 
 class ActionBatch(TypedDict):
@@ -40,31 +41,31 @@ ACTION_KEYS = tuple(ActionBatch.__annotations__)
 class ActionComposer(nnx.Module):
     """Projects, fuses and modulates; `embed_paths` gives the two vectors that alignment compares."""
 
-    def __init__(self, cfg: BioJepaConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, cfg: BioJepaConfig, *, draw: Draw) -> None:
         self.cfg = cfg
         a, m = cfg.action_width, cfg.mode_width
         self.seq = nnx.Dict(
             {
-                name: Linear(width, a, uniform=True, rngs=rngs)
+                name: Linear(width, a, uniform=True, draw=draw)
                 for name, width in zip(MODALITIES, cfg.modality_widths, strict=True)
             }
         )
-        self.target = Linear(cfg.target_width, a, uniform=True, rngs=rngs)
+        self.target = Linear(cfg.target_width, a, uniform=True, draw=draw)
         if cfg.fusion == "concat_mlp":
-            self.fuse_in = Linear(2 * a, 2 * a, uniform=True, rngs=rngs)
-            self.fuse_out = Linear(2 * a, a, uniform=True, rngs=rngs)
-        self.unknown = nnx.Param(0.02 * jax.random.normal(rngs.params(), (a,)))
-        self.mode_vectors = nnx.Param(jax.random.normal(rngs.params(), (cfg.n_modes, m)))
-        self.scale, self.shift = (Linear(m, a, zero=True, rngs=rngs) for _ in range(2))
+            self.fuse_in = Linear(2 * a, 2 * a, uniform=True, draw=draw)
+            self.fuse_out = Linear(2 * a, a, uniform=True, draw=draw)
+        self.unknown = nnx.Param(draw.normal(a, std=0.02))
+        self.mode_vectors = nnx.Param(draw.normal(cfg.n_modes, m))
+        self.scale, self.shift = (Linear(m, a, zero=True, draw=draw) for _ in range(2))
         if cfg.faithful:
             for film in (self.scale, self.shift):
-                film.kernel.set_value(0.02 * jax.random.normal(rngs.params(), (m, a)))
+                film.kernel.set_value(draw.normal(m, a, std=0.02))
         else:
             # How strongly a dose acts: sigmoid(first + softplus(second) log1p(dose)).
-            self.dose_gate = nnx.Param(jnp.array([2.0, 0.0]))
-        self.pool = AttentionPool(cfg, rngs=rngs)
+            self.dose_gate = nnx.Param(np.array([2, 0], np.float32))
+        self.pool = AttentionPool(cfg, draw=draw)
         if cfg.learnable_tau:
-            self.log_tau = nnx.Param(jnp.log(jnp.float32(cfg.tau)))
+            self.log_tau = nnx.Param(np.log(np.float32(cfg.tau)))
 
     def __call__(self, action: ActionBatch, *, key: Array | None = None) -> Float[Array, "b p a"]:
         """Action tokens.
@@ -132,11 +133,11 @@ class ActionComposer(nnx.Module):
 class AttentionPool(nnx.Module):
     """One learned query attends over slots (softmax, several heads): [b, p, a] -> [b, a]."""
 
-    def __init__(self, cfg: BioJepaConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, cfg: BioJepaConfig, *, draw: Draw) -> None:
         self.n_heads = cfg.pool_heads
         a = cfg.action_width
-        self.query = nnx.Param(0.02 * jax.random.normal(rngs.params(), (a,)))
-        self.q, self.k, self.v, self.out = (Linear(a, a, uniform=True, rngs=rngs) for _ in range(4))
+        self.query = nnx.Param(draw.normal(a, std=0.02))
+        self.q, self.k, self.v, self.out = (Linear(a, a, uniform=True, draw=draw) for _ in range(4))
 
     def __call__(self, x: Float[Array, "b p a"], mask: Bool[Array, "b p"]) -> Float[Array, "b a"]:
         """Pool the slots of `mask`; where there are none, the result is the bias of the output."""

@@ -15,11 +15,12 @@ Letters: b cells, g genes, d latent width.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from vc_model.biojepa.config import BioJepaConfig
-from vc_model.biojepa.layers import Blocks, Linear, rms_norm
+from vc_model.biojepa.layers import Blocks, Draw, Linear, rms_norm
 from vc_model.sharding import constrain
 
 EMBEDDING_STD = 0.02
@@ -29,24 +30,24 @@ VALUE_STD = 0.1
 class CellStateEncoder(nnx.Module):
     """[b, g] expression -> [b, g, d] latents; student and teacher are two copies of this."""
 
-    def __init__(self, cfg: BioJepaConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, cfg: BioJepaConfig, *, draw: Draw) -> None:
         self.cfg = cfg
         d = cfg.width
-        self.gene_embedding = nnx.Param(EMBEDDING_STD * jax.random.normal(rngs.params(), (cfg.n_genes, d)))
-        self.linear_scale = nnx.Param(jnp.array(cfg.film_multiple))
-        self.fourier_scale = nnx.Param(jnp.array(0.1))
+        self.gene_embedding = nnx.Param(draw.normal(cfg.n_genes, d, std=EMBEDDING_STD))
+        self.linear_scale = nnx.Param(np.float32(cfg.film_multiple))
+        self.fourier_scale = nnx.Param(np.float32(0.1))
         # Declared frozen, yet trained in the published run (Q11).
-        self.fourier = nnx.Param(cfg.fourier_scale * jax.random.normal(rngs.params(), (d // 2,)))
-        self.film_in = Linear(d, d, rngs=rngs)
-        self.film_out = Linear(d, 2 * d, zero=True, rngs=rngs)
-        self.mask_token = nnx.Param(EMBEDDING_STD * jax.random.normal(rngs.params(), (d,)))
+        self.fourier = nnx.Param(draw.normal(d // 2, std=cfg.fourier_scale))
+        self.film_in = Linear(d, d, draw=draw)
+        self.film_out = Linear(d, 2 * d, zero=True, draw=draw)
+        self.mask_token = nnx.Param(draw.normal(d, std=EMBEDDING_STD))
         if not cfg.faithful:
-            self.unmeasured_token = nnx.Param(EMBEDDING_STD * jax.random.normal(rngs.params(), (d,)))
-            self.value_direction = nnx.Param(VALUE_STD * jax.random.normal(rngs.params(), (d,)))
+            self.unmeasured_token = nnx.Param(draw.normal(d, std=EMBEDDING_STD))
+            self.value_direction = nnx.Param(draw.normal(d, std=VALUE_STD))
         # Published, the depth (about 8 times unit weights) drowns gene identity (0.02) in every token at the start.
-        self.total = Linear(1, d, zero=not cfg.faithful, rngs=rngs)
-        self.blocks = Blocks(cfg, cfg.n_layers, rngs=rngs)
-        self.norm_scale = nnx.Param(jnp.ones(d))
+        self.total = Linear(1, d, zero=not cfg.faithful, draw=draw)
+        self.blocks = Blocks(cfg, cfg.n_layers, draw=draw)
+        self.norm_scale = nnx.Param(np.ones(d, np.float32))
 
     def __call__(
         self,
@@ -102,10 +103,10 @@ class CellStateEncoder(nnx.Module):
 class MaskedPredictor(nnx.Module):
     """Student latents -> prediction of the teacher's, [b, g, d] both."""
 
-    def __init__(self, cfg: BioJepaConfig, *, rngs: nnx.Rngs) -> None:
-        self.blocks = Blocks(cfg, cfg.n_mask_layers, rngs=rngs)
-        self.norm_scale = nnx.Param(jnp.ones(cfg.width))
-        self.out = Linear(cfg.width, cfg.width, rngs=rngs)
+    def __init__(self, cfg: BioJepaConfig, *, draw: Draw) -> None:
+        self.blocks = Blocks(cfg, cfg.n_mask_layers, draw=draw)
+        self.norm_scale = nnx.Param(np.ones(cfg.width, np.float32))
+        self.out = Linear(cfg.width, cfg.width, draw=draw)
 
     def __call__(self, z: Float[Array, "b g d"]) -> Float[Array, "b g d"]:
         """Predict all positions."""

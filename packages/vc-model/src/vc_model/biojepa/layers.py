@@ -8,12 +8,14 @@ A cell enters a token's update only through S and n, h (k^2 + k) numbers however
 over devices these are all that is exchanged. Projections that read the same input are stored as one matrix.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
+from scipy.special import ndtr, ndtri
 
 from vc_model.biojepa.config import BioJepaConfig
 from vc_model.sharding import constrain
@@ -30,15 +32,15 @@ class Blocks(nnx.Module):
     Every parameter has a leading layer axis.
     """
 
-    def __init__(self, cfg: BioJepaConfig, n_layers: int, *, cross: bool = False, rngs: nnx.Rngs) -> None:
+    def __init__(self, cfg: BioJepaConfig, n_layers: int, *, cross: bool = False, draw: "Draw") -> None:
         self.cfg, self.cross = cfg, cross
         d, f = cfg.width, cfg.hidden
 
         def matrix(n_in: int, n_out: int) -> nnx.Param:
-            return nnx.Param(fan_in_normal(rngs.params(), (n_layers, n_in, n_out), n_in))
+            return nnx.Param(draw.fan_in_normal((n_layers, n_in, n_out), n_in))
 
         def vector(width: int, value: float) -> nnx.Param:
-            return nnx.Param(jnp.full((n_layers, width), float(value)))
+            return nnx.Param(np.full((n_layers, width), value, np.float32))
 
         if cross:
             self.cross_norm_scale = vector(d, 1)
@@ -46,13 +48,13 @@ class Blocks(nnx.Module):
             self.cross_kv_kernel, self.cross_kv_bias = matrix(d, 2 * d), vector(2 * d, 0)
             # Published, the gate of cross-attention exists but is not applied (Q3). Applied, it is how a gene reads the
             # action in its own way, so it must differ between genes from the start.
-            gate = nnx.Param(jnp.zeros((n_layers, d, d))) if cfg.faithful else matrix(d, d)
+            gate = nnx.Param(zeros(n_layers, d, d)) if cfg.faithful else matrix(d, d)
             self.cross_g_kernel, self.cross_g_bias = gate, vector(d, GATE_BIAS if cfg.faithful else 0)
             self.cross_out_kernel, self.cross_out_bias = matrix(d, d), vector(d, 0)
         self.norm1_scale = vector(d, 1)
-        qkv = fan_in_normal(rngs.params(), (n_layers, d, 3 * d), d)
-        self.qkvg_kernel = nnx.Param(jnp.concatenate([qkv, jnp.zeros((n_layers, d, d))], axis=-1))
-        self.qkvg_bias = nnx.Param(jnp.zeros((n_layers, 4 * d)).at[:, 3 * d :].set(GATE_BIAS))
+        qkv = draw.fan_in_normal((n_layers, d, 3 * d), d)
+        self.qkvg_kernel = nnx.Param(np.concatenate([qkv, zeros(n_layers, d, d)], axis=-1))
+        self.qkvg_bias = nnx.Param(np.repeat([[0] * 3 * d + [GATE_BIAS] * d], n_layers, axis=0).astype(np.float32))
         self.out_kernel, self.out_bias = matrix(d, d), vector(d, 0)
         self.norm2_scale = vector(d, 1)
         self.up_kernel, self.down_kernel = matrix(d, 2 * f), matrix(f, d)
@@ -159,24 +161,48 @@ def heads(u: Float[Array, "b t d"], n_heads: int) -> Float[Array, "b t h k"]:
     return u.reshape(*u.shape[:2], n_heads, -1)
 
 
-def fan_in_normal(key: Array, shape: tuple[int, ...], fan_in: int) -> Array:
-    """Normal of standard deviation 1 / sqrt(fan_in), cut at two of them."""
-    return jax.random.truncated_normal(key, -2, 2, shape) / jnp.sqrt(fan_in)
+def zeros(*shape: int) -> np.ndarray:
+    """Float32 zeros."""
+    return np.zeros(shape, np.float32)
 
 
-def fan_in_uniform(key: Array, shape: tuple[int, ...], fan_in: int) -> Array:
-    """Uniform in +- 1 / sqrt(fan_in), what torch gives a Linear."""
-    return jax.random.uniform(key, shape, minval=-1, maxval=1) / jnp.sqrt(fan_in)
+class Draw:
+    """Initial values, drawn by numpy: hundreds of small shapes are not worth a compiled program each.
+
+    Args:
+        seed: Numbers that name the stream, or None for zeros, where only shapes are wanted.
+    """
+
+    def __init__(self, seed: Sequence[int] | None) -> None:
+        self._rng = None if seed is None else np.random.default_rng(seed)
+
+    def normal(self, *shape: int, std: float = 1.0) -> np.ndarray:
+        """Normal of a standard deviation."""
+        if self._rng is None:
+            return zeros(*shape)
+        return self._rng.standard_normal(shape, np.float32) * np.float32(std)
+
+    def fan_in_normal(self, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
+        """Normal of standard deviation 1 / sqrt(fan_in), cut at two of them."""
+        if self._rng is None:
+            return zeros(*shape)
+        below, above = ndtr([-2.0, 2.0])
+        return (ndtri(self._rng.uniform(below, above, shape)) / np.sqrt(fan_in)).astype(np.float32)
+
+    def fan_in_uniform(self, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
+        """Uniform in +- 1 / sqrt(fan_in), what torch gives a Linear."""
+        if self._rng is None:
+            return zeros(*shape)
+        return (self._rng.uniform(-1, 1, shape) / np.sqrt(fan_in)).astype(np.float32)
 
 
 class Linear(nnx.Module):
     """X W + b; `uniform` draws weights and bias as torch does, otherwise fan-in normal and zero."""
 
-    def __init__(self, n_in: int, n_out: int, *, uniform: bool = False, zero: bool = False, rngs: nnx.Rngs) -> None:
-        draw = fan_in_uniform if uniform else fan_in_normal
-        kernel = jnp.zeros((n_in, n_out)) if zero else draw(rngs.params(), (n_in, n_out), n_in)
-        self.kernel = nnx.Param(kernel)
-        self.bias = nnx.Param(fan_in_uniform(rngs.params(), (n_out,), n_in) if uniform else jnp.zeros(n_out))
+    def __init__(self, n_in: int, n_out: int, *, uniform: bool = False, zero: bool = False, draw: Draw) -> None:
+        kernel = draw.fan_in_uniform if uniform else draw.fan_in_normal
+        self.kernel = nnx.Param(zeros(n_in, n_out) if zero else kernel((n_in, n_out), n_in))
+        self.bias = nnx.Param(draw.fan_in_uniform((n_out,), n_in) if uniform else zeros(n_out))
 
     def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:
         """Apply."""

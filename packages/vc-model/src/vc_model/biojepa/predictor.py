@@ -13,11 +13,12 @@ Letters: b cells, g genes, p slots, d latent width, a action width.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from vc_model.biojepa.config import BioJepaConfig
-from vc_model.biojepa.layers import Blocks, Linear, fan_in_normal, rms_norm
+from vc_model.biojepa.layers import Blocks, Draw, Linear, rms_norm, zeros
 from vc_model.sharding import constrain
 
 LOGVAR_RANGE = (-10.0, 2.0)
@@ -26,21 +27,21 @@ LOGVAR_RANGE = (-10.0, 2.0)
 class ACPredictor(nnx.Module):
     """Action-conditioned predictor: mean and log variance of every latent of the perturbed cell."""
 
-    def __init__(self, cfg: BioJepaConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, cfg: BioJepaConfig, *, draw: Draw) -> None:
         self.cfg = cfg
         a, d = cfg.action_width, cfg.width
-        self.action_in = Linear(a, d, rngs=rngs)
-        self.action_norm_scale = nnx.Param(jnp.ones(d))
-        self.action_out = Linear(d, d, rngs=rngs)
-        self.query = nnx.Param(fan_in_normal(rngs.params(), (cfg.n_genes, d), d))
-        self.blocks = Blocks(cfg, cfg.n_layers, cross=True, rngs=rngs)
-        self.norm_scale = nnx.Param(jnp.ones(d))
-        self.mean = Linear(d, d, zero=not cfg.faithful, rngs=rngs)
-        self.logvar = Linear(d, d, rngs=rngs)
+        self.action_in = Linear(a, d, draw=draw)
+        self.action_norm_scale = nnx.Param(np.ones(d, np.float32))
+        self.action_out = Linear(d, d, draw=draw)
+        self.query = nnx.Param(draw.fan_in_normal((cfg.n_genes, d), d))
+        self.blocks = Blocks(cfg, cfg.n_layers, cross=True, draw=draw)
+        self.norm_scale = nnx.Param(np.ones(d, np.float32))
+        self.mean = Linear(d, d, zero=not cfg.faithful, draw=draw)
+        self.logvar = Linear(d, d, draw=draw)
         if not cfg.faithful:
-            self.gene_factor = nnx.Param(jax.random.normal(rngs.params(), (cfg.n_genes, d)))
-            self.action_factor_kernel = nnx.Param(fan_in_normal(rngs.params(), (d, d), d))
-            self.effect_kernel = nnx.Param(jnp.zeros((d, d)))
+            self.gene_factor = nnx.Param(draw.normal(cfg.n_genes, d))
+            self.action_factor_kernel = nnx.Param(draw.fan_in_normal((d, d), d))
+            self.effect_kernel = nnx.Param(zeros(d, d))
 
     def __call__(
         self, z: Float[Array, "b g d"], action: Float[Array, "b p a"], mask: Bool[Array, "b p"]
@@ -80,11 +81,11 @@ class ACPredictor(nnx.Module):
 class ExpressionDecoder(nnx.Module):
     """Effect on expression from latents before and after: one readout for all genes, repaired with a row per gene."""
 
-    def __init__(self, cfg: BioJepaConfig, *, rngs: nnx.Rngs) -> None:
-        self.out = Linear(cfg.width, 1, rngs=rngs)
+    def __init__(self, cfg: BioJepaConfig, *, draw: Draw) -> None:
+        self.out = Linear(cfg.width, 1, draw=draw)
         self.cfg = cfg
         if not cfg.faithful:
-            self.gene_kernel = nnx.Param(jnp.zeros((cfg.n_genes, cfg.width)))
+            self.gene_kernel = nnx.Param(zeros(cfg.n_genes, cfg.width))
 
     def __call__(self, z: Float[Array, "b g d"]) -> Float[Array, "b g"]:
         """Expression of every gene, up to what is common to all cells."""

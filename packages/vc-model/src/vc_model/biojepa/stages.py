@@ -31,6 +31,7 @@ from vc_model.biojepa import losses
 from vc_model.biojepa.composer import ActionComposer
 from vc_model.biojepa.config import BioJepaConfig, Part, Stage
 from vc_model.biojepa.encoder import CellStateEncoder, MaskedPredictor, cell_vector
+from vc_model.biojepa.layers import Draw
 from vc_model.biojepa.predictor import ACPredictor, ExpressionDecoder
 
 Tree = dict[str, Any]
@@ -50,9 +51,7 @@ NOT_COUNTED = "fourier"
 
 def init_part(part: Part, cfg: BioJepaConfig, seed: int) -> Tree:
     """Fresh parameters of one part as a nested dict of float32 arrays; the same part and seed give the same bytes."""
-    key = jax.random.fold_in(jax.random.key(seed), list(MODULES).index(part))
-    module = MODULES[part](cfg, rngs=nnx.Rngs(key))
-    return nnx.to_pure_dict(nnx.state(module))
+    return nnx.to_pure_dict(nnx.state(MODULES[part](cfg, draw=Draw((seed, list(MODULES).index(part))))))
 
 
 def bind(part: Part, cfg: BioJepaConfig, params: Tree) -> nnx.Module:
@@ -65,7 +64,7 @@ def bind(part: Part, cfg: BioJepaConfig, params: Tree) -> nnx.Module:
 
 @lru_cache(maxsize=64)
 def _abstract(part: Part, cfg: BioJepaConfig) -> tuple[nnx.GraphDef, nnx.State]:
-    return nnx.split(nnx.eval_shape(lambda: MODULES[part](cfg, rngs=nnx.Rngs(0))))
+    return nnx.split(nnx.eval_shape(lambda: MODULES[part](cfg, draw=Draw(None))))
 
 
 def init_stage(stage: Stage, cfg: BioJepaConfig, seed: int, previous: Tree) -> tuple[Tree, Tree]:
