@@ -110,8 +110,10 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, kind):
     mounted = (
         kind == "small disk" and shutil.which("mount") and subprocess.run(mount, capture_output=True).returncode == 0
     )
-    # Where nothing may be mounted, files that may not grow stand for a disk that is full.
-    limit = "" if mounted else "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
+    # Where nothing may be mounted, files that may not grow stand for a disk that is full. Under such a limit Python leaves
+    # cut .pyc files, which break every later process, so it is told to write none.
+    limit = "import resource, sys; sys.dont_write_bytecode = True; "
+    limit = "" if mounted else limit + "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
     try:
         process = _vc(["--preset", "tiny", "--out", str(disk / "run")], before=limit)
         _, err = process.communicate(timeout=300)

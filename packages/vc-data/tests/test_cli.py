@@ -249,7 +249,9 @@ def test_split_refusals(screen_path, toy, tmp_path, capsys):
 
 
 CONVERT = "import sys; from vc_data.cli import main; sys.exit(main(sys.argv[1:]))"
-LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); " + CONVERT
+# Without bytecode: under such a limit Python leaves cut .pyc files, which break every later process.
+LIMIT = "import resource, sys; sys.dont_write_bytecode = True; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); "
+LIMITED = LIMIT + CONVERT
 
 
 @pytest.mark.parametrize("matrix", ["csr", "csc"])
