@@ -223,6 +223,7 @@ def score(prediction, conditions: Conditions, genes: tuple[str, ...], truths) ->
         )
         values |= {f"coverage_{level}": inside[:, level] for level in range(inside.shape[1])}
         values["predicted_error"] = calibration.predicted_error(sd_pg, keep_pg)
+        values["noise"] = calibration.predicted_error(np.sqrt(truth.noise_var_pg), keep_pg) ** 2
         frames.append(pd.DataFrame({"cell_line": truth.cell_line, "perturbation": truth.perturbations, **values}))
     return pd.concat(frames)
 
@@ -376,7 +377,7 @@ def page(source: str, scores: pd.DataFrame, facts: dict) -> str:
     text += [
         "",
         "Coverage error: mean over central intervals of 10 to 90 % of |share inside - level|. "
-        f"Spearman correlation of predicted and realised error of `{MODEL}`: {number(rank_correlation(scores, final))}.",
+        f"Spearman correlation of predicted and realised error of `{MODEL}`: {number(rank_correlations(scores, final)[0])}.",
         "",
         f"## {MODEL} against each baseline",
         "",
@@ -412,17 +413,26 @@ def page(source: str, scores: pd.DataFrame, facts: dict) -> str:
     return "\n".join(text) + "\n"
 
 
-def calibrated(scores: pd.DataFrame, model: str) -> tuple[float, float]:
-    """Coverage error and rank correlation of predicted and true error."""
-    covered = scores.loc[scores["model"] == model, [f"coverage_{level}" for level in range(9)]].mean().to_numpy()
-    return calibration.coverage_error(covered), rank_correlation(scores, model)
+def calibrated(scores: pd.DataFrame, model: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Coverage error with its 95 % interval, and rank correlations of the true error (see `rank_correlations`)."""
+    own = scores[scores["model"] == model].groupby(KEYS)[[f"coverage_{level}" for level in range(9)]].mean()
+    cluster, names = pd.factorize(own.index.get_level_values("perturbation"), sort=True)
+    means = cluster_means(own.to_numpy(), cluster, cluster_weights(len(names), N_BOOT, 0))
+    found = calibration.coverage_error(means.point)
+    lower, upper = np.quantile(calibration.coverage_error(means.draws), [0.025, 0.975]) if len(names) > 1 else (0, 1)
+    return (float(found), float(lower), float(upper)), rank_correlations(scores, model)
 
 
-def rank_correlation(scores: pd.DataFrame, model: str) -> float:
-    """Mean over splits of how well predicted errors rank the realised ones."""
-    own = scores[scores["model"] == model].groupby(["split", "cell_line", "perturbation"]).mean(numeric_only=True)
+def rank_correlations(scores: pd.DataFrame, model: str) -> tuple[float, float, float]:
+    """Mean over splits of how well the realised errors are ranked by predicted ones, alone and with noise, and by noise."""
+    own = scores[scores["model"] == model].groupby(KEYS).mean(numeric_only=True)
+    square = own["predicted_error"] ** 2
+    return tuple(_mean_rank(own.assign(said=said)) for said in (square, square + own["noise"], own["noise"]))
+
+
+def _mean_rank(own: pd.DataFrame) -> float:
     found = [
-        calibration.error_rank_correlation(part["predicted_error"].to_numpy(), np.sqrt(part["mse_delta"].to_numpy()))
+        calibration.error_rank_correlation(part["said"].to_numpy(), part["mse_delta"].to_numpy())
         for _, part in own.groupby("split")
     ]
     return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")

@@ -83,12 +83,21 @@ def wins(scores: pd.DataFrame, model: str, other: str) -> pd.Series:
     return (wide[model] < wide[other]).astype(float)
 
 
+def perfect_wins(scores: pd.DataFrame) -> pd.Series:
+    """1 for each held-out condition whose measured effect is larger than its noise, so that the truth beats no change.
+
+    The squared error of the truth is the noise of measuring, that of no change the square of the measured effect.
+    """
+    own = scores[scores["model"] == "no_change"].groupby(KEYS)[["mse_delta", "noise"]].mean().dropna()
+    return (own["noise"] < own["mse_delta"]).astype(float)
+
+
 def judge(
     scores: pd.DataFrame,
     validation: pd.DataFrame,
     names: Names,
-    coverage_error: float,
-    rank: float,
+    coverage: tuple[float, float, float],
+    ranks: tuple[float, float, float],
     compare: Callable,
     resampled: Callable,
     shuffled: bool,
@@ -99,8 +108,8 @@ def judge(
         scores: One row per held-out condition and model.
         validation: Mean of `best_on_validation` over splits.
         names: What the models are called.
-        coverage_error: Of the model.
-        rank: Correlation of predicted and true error.
+        coverage: Coverage error of the model, and its 95 % interval.
+        ranks: Correlation of the error with what the model predicts, with that and the noise of measuring, with the noise.
         compare: `quality.compare`.
         resampled: `quality.resampled`.
         shuffled: Whether there was anything to shuffle: two conditions of one line and number of targets.
@@ -112,6 +121,9 @@ def judge(
         gain, lower, upper, n = compare(scores, metric, best[metric], model)
         text = f"against {best[metric]} {_gain(gain, lower, upper, scale)}"
         verdicts.append(Verdict(f"{label} not worse", None if n == 0 else upper >= 0, text))
+        for ceiling, called in ((names.half, "half the cells"), (names.truth, "the true effect")):
+            *found, n_known = compare(scores, metric, best[metric], ceiling)
+            text += f"; {called} {_gain(*found, scale)}" if n_known else ""
         verdicts.append(Verdict(f"{label} better", None if n == 0 else lower > 0, text))
     pairs = scores[scores["perturbation"].str.contains("+", regex=False)]
     groups = [("pairs not worse than additive", pairs)]
@@ -130,17 +142,24 @@ def judge(
     rate, text = _rate(wins(scores, model, best["mse_delta"]), resampled)
     verdicts.append(Verdict("beats the best baseline in 50 %", rate >= BEAT_BASELINE, f"{text} of conditions"))
     rate, text = _rate(wins(scores, model, "no_change"), resampled)
-    # A half of the cells is noisier than a model, so its rate is no ceiling; the true effect is one.
+    # A half of the cells is noisier than a model, so its rate is no ceiling; a perfect prediction's is one.
     _, half = _rate(wins(scores, names.half, "no_change"), resampled)
-    _, true = _rate(wins(scores, names.truth, "no_change"), resampled)
-    text += f"; the true effect {true}" if names.truth in set(scores["model"]) else "; ceiling not determinable"
-    verdicts.append(Verdict("beats no_change in 80 %", rate >= BEAT_NOTHING, f"{text} (half the cells: {half})"))
-    verdicts.append(Verdict("coverage error at most 0.05", coverage_error <= COVERAGE, f"{coverage_error:.3f}"))
+    top, perfect = _rate(perfect_wins(scores), resampled)
+    text += f"; a perfect prediction {perfect}, half the cells {half}"
+    if names.truth in set(scores["model"]):
+        text += f", the true effect {_rate(wins(scores, names.truth, 'no_change'), resampled)[1]}"
+    asked = min(BEAT_NOTHING, top) if np.isfinite(top) else BEAT_NOTHING
+    verdicts.append(Verdict("beats no_change in 80 %", rate >= asked, text))
+    error, lower, upper = coverage
+    verdicts.append(
+        Verdict("coverage error at most 0.05", error <= COVERAGE, f"{error:.3f} [{lower:.3f}, {upper:.3f}]")
+    )
+    alone, total, own_noise = ranks
     verdicts.append(
         Verdict(
             "predicted error ranks the true one, at least 0.2",
-            rank >= RANK if np.isfinite(rank) else None,
-            f"{rank:.2f}",
+            alone >= RANK if np.isfinite(alone) else None,
+            f"{alone:.2f}; with the noise of measuring added, as intervals have it, {total:.2f} (noise alone {own_noise:.2f})",
         )
     )
     gain, lower, upper, n = compare(scores, "pearson_delta", names.nameless, names.null)
