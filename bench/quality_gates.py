@@ -83,11 +83,8 @@ def wins(scores: pd.DataFrame, model: str, other: str) -> pd.Series:
     return (wide[model] < wide[other]).astype(float)
 
 
-def perfect_wins(scores: pd.DataFrame) -> pd.Series:
-    """1 for each held-out condition whose measured effect is larger than its noise, so that the truth beats no change.
-
-    The squared error of the truth is the noise of measuring, that of no change the square of the measured effect.
-    """
+def above_noise(scores: pd.DataFrame) -> pd.Series:
+    """1 for each held-out condition whose measured effect is larger than the noise of measuring it, else 0."""
     own = scores[scores["model"] == "no_change"].groupby(KEYS)[["mse_delta", "noise"]].mean().dropna()
     return (own["noise"] < own["mse_delta"]).astype(float)
 
@@ -142,14 +139,13 @@ def judge(
     rate, text = _rate(wins(scores, model, best["mse_delta"]), resampled)
     verdicts.append(Verdict("beats the best baseline in 50 %", rate >= BEAT_BASELINE, f"{text} of conditions"))
     rate, text = _rate(wins(scores, model, "no_change"), resampled)
-    # A half of the cells is noisier than a model, so its rate is no ceiling; a perfect prediction's is one.
+    # Neither is a ceiling: half the cells are noisier than a model, and where genes share noise an effect may be real
+    # without being larger than its noise. The simulator's true effect is one.
     _, half = _rate(wins(scores, names.half, "no_change"), resampled)
-    top, perfect = _rate(perfect_wins(scores), resampled)
-    text += f"; a perfect prediction {perfect}, half the cells {half}"
+    text += f"; effect larger than its noise {_rate(above_noise(scores), resampled)[1]}, half the cells win {half}"
     if names.truth in set(scores["model"]):
         text += f", the true effect {_rate(wins(scores, names.truth, 'no_change'), resampled)[1]}"
-    asked = min(BEAT_NOTHING, top) if np.isfinite(top) else BEAT_NOTHING
-    verdicts.append(Verdict("beats no_change in 80 %", rate >= asked, text))
+    verdicts.append(Verdict("beats no_change in 80 %", rate >= BEAT_NOTHING, text))
     error, lower, upper = coverage
     verdicts.append(
         Verdict("coverage error at most 0.05", error <= COVERAGE, f"{error:.3f} [{lower:.3f}, {upper:.3f}]")
