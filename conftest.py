@@ -10,3 +10,7 @@ sys.dont_write_bytecode = False
 
 # Tests compile much and compute little, and so do the processes that they start.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+# Two test processes on two cores: threads of the linear algebra below them only wait for each other (a fit took four
+# times as long).
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
