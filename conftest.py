@@ -8,7 +8,8 @@ import sys
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# Tests compile much and compute little, and so do the processes that they start.
+# Tests compile much and compute little, and so do the processes that they start (but for the whole job of
+# tests/pipeline/test_quickstart.py, which runs as users run it).
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 # Two test processes on two cores: threads of the linear algebra below them only wait for each other (a fit took four

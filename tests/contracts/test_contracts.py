@@ -139,7 +139,7 @@ def test_refuses_a_cut_h5ad(contract, reader, corpus, tmp_path):
 
 @pytest.mark.parametrize(("contract", "reader"), ANNDATA_READERS, ids=case_id)
 def test_damage_is_refused_or_harmless_but_never_a_foreign_error(contract, reader, corpus, tmp_path):
-    """Cut every chunk in half, flip a bit of every third one; flip bits of the metadata.
+    """Cut every chunk in half and flip a bit of it; flip bits of the metadata.
 
     A flip in an array without checksum can give another valid file; a cut chunk of X cannot.
     """
@@ -170,16 +170,15 @@ def test_damage_is_refused_or_harmless_but_never_a_foreign_error(contract, reade
 
     metadata = path / "zarr.json"
     damage(metadata, metadata.read_bytes()[: metadata.stat().st_size // 2])
-    for _ in range(6):
+    for _ in range(12):
         damage(metadata, flip(metadata.read_bytes()))
     chunks = [part for part in sorted(path.rglob("*")) if part.is_file() and part.name != "zarr.json"]
     assert chunks
-    for number, part in enumerate(chunks):
+    for part in chunks:
         blob = part.read_bytes()
         if damage(part, blob[: len(blob) // 2]) and part.relative_to(path).parts[0] == "X":
             read_cut_x.append(str(part.relative_to(path)))
-        if number % 3 == 0:
-            damage(part, flip(blob))
+        damage(part, flip(blob))
     assert not foreign, "foreign errors:\n" + "\n".join(foreign)
     assert not read_cut_x, f"read although cut in half: {read_cut_x}"
 

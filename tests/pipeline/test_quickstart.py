@@ -1,6 +1,7 @@
 """The main job, end to end, as a newcomer runs it."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -13,12 +14,15 @@ from vc_data.columns import Columns
 from vc_eval.contracts import read_predictions, read_scores
 from vc_model.baselines import BASELINES
 
+SETTINGS = ("JAX_DISABLE_MOST_OPTIMIZATIONS", "OPENBLAS_NUM_THREADS")
+"""What the root conftest.py sets, so that tests take less time."""
 FLAGS = ["--preset", "tiny", "--repeats", "1", "--bootstrap", "200"]
 
 
 def _vc(*args: str) -> None:
-    """As a user runs it: a process of its own, so that threads and imports are those of the command."""
-    subprocess.run([sys.executable, "-m", "vc_apps.cli", "quickstart", *args], check=True)
+    """As a user runs it: a process of its own, so that threads, compilation and imports are those of the command."""
+    environment = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    subprocess.run([sys.executable, "-m", "vc_apps.cli", "quickstart", *args], check=True, env=environment)
 
 
 @pytest.fixture(scope="module")
