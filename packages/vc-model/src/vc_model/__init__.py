@@ -8,6 +8,9 @@ Reads screen-v1, splits-v1 and features-v1, writes predictions-v1 and checkpoint
     vc_model.checkpoint                  save and load any fitted model
 """
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
-__version__ = version("vc-model")
+try:
+    __version__ = version("vc-model")
+except PackageNotFoundError:  # run from its source folder, not installed
+    __version__ = "0"

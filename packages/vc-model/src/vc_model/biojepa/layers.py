@@ -117,7 +117,7 @@ def linear_attention(
     v: Float[Array, "b s h k"],
     mask: Array | None = None,
 ) -> Float[Array, "b t h k"]:
-    """The formula at the top of the file; state and normaliser in float32.
+    """The formula at the top of the file; factors in the type of q (float32 on CPU), state and normaliser summed in float32.
 
     Args:
         q: Queries.
@@ -125,12 +125,15 @@ def linear_attention(
         v: Values.
         mask: [b, s] bool, keys that count; all by default.
     """
-    phi_q, phi_k, v32 = (u.astype(jnp.float32) for u in (feature_map(q), feature_map(k), v))
+    f32 = jnp.float32
+    # XLA has no product of bfloat16 that sums in float32 for CPUs.
+    factor = f32 if jax.default_backend() == "cpu" else q.dtype
+    phi_q, phi_k, v = (u.astype(factor) for u in (feature_map(q.astype(f32)), feature_map(k.astype(f32)), v))
     if mask is not None:
         phi_k = phi_k * mask[:, :, None, None]
-    state = jnp.einsum("bshk,bshj->bhkj", phi_k, v32)
-    top = jnp.einsum("bthk,bhkj->bthj", phi_q, state)
-    bottom = jnp.einsum("bthk,bhk->bth", phi_q, phi_k.sum(axis=1))
+    state = jnp.einsum("bshk,bshj->bhkj", phi_k, v, preferred_element_type=f32)
+    top = jnp.einsum("bthk,bhkj->bthj", phi_q, state.astype(factor), preferred_element_type=f32)
+    bottom = jnp.einsum("bthk,bhk->bth", phi_q.astype(f32), phi_k.sum(axis=1, dtype=f32))
     return (top / (bottom + EPS)[..., None]).astype(q.dtype)
 
 
