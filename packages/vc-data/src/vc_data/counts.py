@@ -73,19 +73,19 @@ class Spool:
         import scipy.sparse as sp
 
         order = np.asarray(order)
-        starts, stops = self.indptr[order], self.indptr[order + 1]
-        indptr = np.concatenate([[0], np.cumsum(stops - starts)])
+        starts = self.indptr[order]
+        indptr = np.concatenate([[0], np.cumsum(self.indptr[order + 1] - starts)])
         if not indptr[-1]:
             return sp.csr_matrix((len(order), self.shape[1]), dtype=np.uint32)
-        # Copying row by row moves whole stretches; an array of positions would be larger than what it fetches.
-        spans = list(zip(starts.tolist(), stops.tolist(), strict=True))
-        data, indices = (
-            np.concatenate([values[start:stop] for start, stop in spans])
-            for values in (
-                np.asarray(np.memmap(self._data_fpath, np.uint32, "r")),
-                np.asarray(np.memmap(self._indices_fpath, np.int32, "r")),
-            )
-        )
+        data, indices = np.empty(indptr[-1], np.uint32), np.empty(indptr[-1], np.int32)
+        # Read, not mapped: pages of a mapped file count as memory of this process, up to the whole spool.
+        for values, path in ((data, self._data_fpath), (indices, self._indices_fpath)):
+            room = memoryview(values).cast("B")
+            with path.open("rb", buffering=0) as file:
+                for start, first, last in zip(starts.tolist(), indptr[:-1].tolist(), indptr[1:].tolist(), strict=True):
+                    file.seek(4 * start)
+                    if file.readinto(room[4 * first : 4 * last]) != 4 * (last - first):
+                        raise OSError(f"{path} ended early: convert again")
         return sp.csr_matrix((data, indices, indptr), shape=(len(order), self.shape[1]))
 
     def _fill_rows(self, matrix, check, whole, note):

@@ -288,7 +288,7 @@ def _write_matrix(folder: Path, rows, order: np.ndarray, n_genes: int, dtype: np
         settings = {"shape": (0,), "chunks": (CHUNK,), "shards": (SHARD,)}
         group.create_array("data", dtype=dtype, compressors=ZstdCodec(level=1, checksum=True), **settings)
         # Rising positions differ in their low bytes: bytes of one rank together take half the room and a sixth of the time.
-        shuffled = BloscCodec(typesize=4, cname="zstd", clevel=1, shuffle="shuffle")
+        shuffled = BloscCodec(typesize=4, cname="zstd", clevel=3, shuffle="shuffle")
         group.create_array("indices", dtype=np.int32, compressors=[shuffled, Crc32cCodec()], **settings)
         if note:
             lengths_fpath.write_bytes(b"")
