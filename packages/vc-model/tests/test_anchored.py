@@ -5,6 +5,7 @@ import pytest
 from vc_model.anchored import Anchored, AnchoredConfig, ResidualConfig, make_stacked
 from vc_model.anchored.gate import fit_gate
 from vc_model.anchored.gp import GPConfig
+from vc_model.anchored.residual import _fit, train_residuals
 from vc_model.anchored.stack import fall_back, make_moments, stack_weights
 from vc_model.baselines import EFFECTS
 from vc_model.denoise import denoise
@@ -80,6 +81,23 @@ def test_the_interaction_is_found_and_beats_the_stack(pairs):
     after = mse(fitted.predict(world.test).delta_pg[combos], world.truth_qg[combos])
     assert fitted.gate_b2[BINS.index("combo_measured"), 1] > 0
     assert after < 0.6 * before
+
+
+def test_residuals_of_equal_shapes_are_compiled_once_and_keep_their_seeds():
+    table = make_world(n_train=20, n_test=2, n_genes=30, features="good").train
+    n = len(table)
+    rows, held = np.arange(n), [(np.zeros(n, dtype=bool), np.zeros(n, dtype=bool))]
+
+    def train(seed):
+        config = ResidualConfig(hidden=8, rank=4, directions=8, steps=20, seed=seed)
+        found = train_residuals(table, table.conditions, np.ones(n, int), rows, table.delta_pg, np.ones(n), held, config)
+        return found[0].weights
+
+    first, compiled = train(seed=0), _fit._cache_size()
+    other, again = train(seed=1), train(seed=0)
+    assert _fit._cache_size() == compiled
+    assert any((first[path] != other[path]).any() for path in first)
+    assert all((first[path] == again[path]).all() for path in first)
 
 
 def test_singles_have_exactly_no_interaction(pairs):

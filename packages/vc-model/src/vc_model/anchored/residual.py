@@ -9,7 +9,7 @@ cross-fitting folds and the final fit are trained at once, as one vectorised ful
 exponential moving average of the weights is kept.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -327,8 +327,25 @@ def _train(
     extra: dict[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
     """Averaged weights of k fits, path -> [k, ...]."""
+    params = nnx.split(_build(shape, config))[1]
+    # The seed is in the initial weights already; without it, fits of other seeds need no compiling.
+    trained = _fit(shape, replace(config, seed=0), params, batch, target_kmd, weight_km, extra)
+    return {path: np.asarray(value) for path, value in _paths(trained).items()}
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _fit(
+    shape: tuple[int, int, int],
+    config: ResidualConfig,
+    params: nnx.State,
+    batch: Batch,
+    target_kmd: jax.Array,
+    weight_km: jax.Array,
+    extra: dict[str, jax.Array],
+) -> nnx.State:
+    """Averaged weights of k fits that start from the same ones; compiled once for each shape and choice."""
     choices = config.losses
-    graph, params = nnx.split(_build(shape, config))
+    graph = nnx.split(nnx.eval_shape(lambda: _build(shape, config)))[0]
     warmup = max(1, config.steps // 20)
     schedule = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, max(config.steps, warmup + 1))
     optimiser = optax.adamw(schedule, weight_decay=config.weight_decay)
@@ -367,5 +384,4 @@ def _train(
         # The average starts from zero; dividing by its total weight removes that bias, as Adam does.
         return jax.tree.map(lambda a: a / (1 - decay), average)
 
-    trained = jax.jit(jax.vmap(fit))(jnp.asarray(batch.x), target_kmd, weight_km, extra)
-    return {path: np.asarray(value) for path, value in _paths(trained).items()}
+    return jax.vmap(fit)(batch.x, target_kmd, weight_km, extra)
