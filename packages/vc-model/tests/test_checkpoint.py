@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import fields, is_dataclass
 
 import numpy as np
 import pytest
@@ -61,6 +62,22 @@ def test_every_baseline_survives_a_round_trip(world, tmp_path):
     for name, model in fit_models(world.train, [name for name in MODELS if name != "anchored"]).items():
         save_checkpoint(tmp_path / name, model)
         assert_same(load_checkpoint(tmp_path / name).predict(world.test), model.predict(world.test))
+
+
+def test_arrays_lie_in_memory_as_they_did_because_the_last_bit_of_a_product_depends_on_it(world, tmp_path):
+    model = fit_models(world.train, ["knn"])["knn"]
+    save_checkpoint(tmp_path / "knn", model)
+    before, after = arrays_of(model), arrays_of(load_checkpoint(tmp_path / "knn"))
+    assert [array.strides for array in before] == [array.strides for array in after]
+    assert any(array.flags.fnc for array in before), "one of them has to lie by columns"
+
+
+def arrays_of(part):
+    if isinstance(part, np.ndarray):
+        return [part]
+    if is_dataclass(part):
+        part = tuple(getattr(part, field.name) for field in fields(part))
+    return [array for one in part for array in arrays_of(one)] if isinstance(part, tuple | list) else []
 
 
 def test_an_array_that_many_parts_share_is_stored_once(saved):

@@ -214,8 +214,10 @@ class _Writer:
             if value.size == 0:
                 return {"empty": [list(value.shape), str(value.dtype)]}
             key = f"a{len(self.arrays):04d}"
-            self.arrays[key] = value
-            return {"array": key}
+            # A product rounds differently where its matrix lies in memory column by column; a store keeps rows.
+            columns = value.flags.f_contiguous and not value.flags.c_contiguous
+            self.arrays[key] = value.T if columns else value
+            return {"transposed" if columns else "array": key}
         if type(value).__name__ in _CLASSES:
             fields = {field.name: self.encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
             self.objects.append({"class": type(value).__name__, "fields": fields})
@@ -246,4 +248,6 @@ class _Reader:
             return {key: self.decode(part) for key, part in content.items()}
         if kind == "empty":
             return np.zeros(*content)
+        if kind == "transposed":
+            return self.arrays[content].T
         return self.arrays[content] if kind == "array" else self.objects[content]
