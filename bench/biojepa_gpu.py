@@ -32,10 +32,12 @@ SLOTS = 2
 OURS = [
     ("inference, concat", 32, False),
     ("inference, no concat", 32, False),
-    ("pretrain step", 32, False),
-    ("AC step", 32, True),
-    ("AC step", 16, False),
     ("pretrain step", 64, True),
+    ("AC step", 32, True),
+    ("AC step", 64, True),
+    ("pretrain step", 128, True),
+    ("pretrain step", 32, False),
+    ("AC step", 16, False),
     ("inference, concat", 8, False),
     ("inference, concat", 64, False),
 ]
@@ -407,6 +409,7 @@ def make_torch(cfg, work: str, data: dict[str, np.ndarray], device: str, compile
 
     spec = importlib.util.spec_from_file_location("torch_twin", TWIN)
     twin = importlib.util.module_from_spec(spec)
+    sys.modules["torch_twin"] = twin  # torch.compile looks its functions' modules up
     spec.loader.exec_module(twin)
 
     def make(part):

@@ -24,7 +24,23 @@ def test_linear_attention_is_its_explicit_kernel_matrix():
 
     kernel = np.einsum("bthk,bshk->bhts", phi(q), phi(k)) * mask[:, None, None]
     expected = np.einsum("bhts,bshj->bthj", kernel / (kernel.sum(-1, keepdims=True) + 1e-6), v)
-    np.testing.assert_allclose(layers.linear_attention(q, k, v, jnp.asarray(mask)), expected, atol=1e-5)
+    q, k, v, expected = (u.reshape(*u.shape[:2], -1) for u in (q, k, v, expected))
+    np.testing.assert_allclose(layers.linear_attention(q, k, v, 3, jnp.asarray(mask)), expected, atol=1e-5)
+
+
+def test_the_two_ways_to_read_the_state_agree_with_their_gradients():
+    """By head on CPUs, by width on accelerators, which this test cannot reach through `linear_attention`."""
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.random((2, n, 12)).astype(np.float32) for n in (5, 7, 7))
+    weight = rng.normal(size=(2, 5, 12)).astype(np.float32)
+
+    def run(read):
+        return jax.value_and_grad(lambda q, k, v: (read(q, k, v, 3) * weight).sum(), argnums=(0, 1, 2))(q, k, v)
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        *map(run, (layers.read_by_head, layers.read_by_width)),
+    )
 
 
 def test_permuting_genes_permutes_latents(repaired, parts, make_batch, quick_jit):
