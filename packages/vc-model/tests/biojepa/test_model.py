@@ -175,7 +175,7 @@ def test_a_batch_of_eight_cells_is_overfit(repaired, make_batch, quick_jit):
             updates, state = optimiser.update(gradient, state, params)
             return (optax.apply_updates(params, updates), state), metrics["loss_sim"]
 
-        return jax.lax.scan(step, (params, optimiser.init(params)), None, length=STEPS)[1]
+        return jax.lax.scan(step, (params, optimiser.init(params)), None, length=2 * STEPS)[1]
 
     sim = fit(params)
     assert float(sim[-1]) < 0.2 * float(sim[0])
