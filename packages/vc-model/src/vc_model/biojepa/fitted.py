@@ -2,9 +2,12 @@
 
 The effect of an action on a line is the mean, over control cells of that line, of the decoder's change from the cell's own
 latents to those that the predictor gives for the action. An action without targets is not asked about: its effect is 0.
+
+`retrieve` asks the other way round: which action made an effect. Published, it starts from the mean control profile as if
+that were a cell and describes candidates by their sequence alone; repaired, it compares the effects that `predict` gives (Q10).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -23,7 +26,7 @@ from vc_model.folds import BINS, OutOfFold
 from vc_model.predictor import Prediction, make_prediction
 from vc_model.pseudobulk import ControlCells
 from vc_model.spread import Spread, fit_spread
-from vc_model.table import Conditions, Contexts, EffectTable
+from vc_model.table import Action, Conditions, Contexts, EffectTable
 
 NEEDED = ("encoder", "teacher", "composer", "predictor", "decoder")
 
@@ -75,18 +78,62 @@ class FittedBioJepa:
     def delta(self, conditions: Conditions) -> np.ndarray:
         """[q, g] float32 effects."""
         delta_qg = np.zeros((len(conditions), len(self.contexts.genes)), np.float32)
-        parts = jax.tree.map(jnp.asarray, {part: self.parts[part] for part in NEEDED})
-        sizes = conditions.sizes
         with tqdm(total=len(conditions), desc=self.name, leave=False, disable=None) as bar:
             for line in dict.fromkeys(conditions.cell_line.tolist()):
-                x_ng, total_n = self.cells.of(line)
-                z_ngd = _encode(self.config, parts, x_ng, total_n)
-                for row in np.flatnonzero(conditions.cell_line == line):
-                    bar.update()
-                    if sizes[row] == 0:
-                        continue
-                    delta_qg[row] = _change(self.config, parts, z_ngd, self.bank.arrays([conditions.actions[row]]))
+                rows = np.flatnonzero(conditions.cell_line == line)
+                actions = [conditions.actions[row] for row in rows]
+                delta_qg[rows] = self._effects(*self.cells.of(line), actions, bar=bar)
         return delta_qg
+
+    def retrieve(self, line: str, delta_g: np.ndarray, candidates: Sequence[Action]) -> np.ndarray:
+        """How well each candidate explains an effect that was observed; sort by it, highest first.
+
+        Args:
+            line: Cell line of the observation.
+            delta_g: Observed effect, in the unit of predictions.
+            candidates: What may have been done, e.g. one action per guide or target.
+
+        Returns:
+            [n] float32 cosine of predicted and observed effect; NaN where the published model, which knows candidates by
+            sequence only, has no sequence, and for a predicted or observed effect of zero.
+
+        Raises:
+            TableError: If there are no control cells of the line.
+        """
+        x_ng, total_n = self.cells.of(line)
+        if self.config.faithful:
+            x_ng, total_n = x_ng.mean(axis=0, keepdims=True), total_n.mean(keepdims=True)
+            there_n = np.array([self.bank.arrays([action])["has_seq"].any() for action in candidates], bool)
+        else:
+            there_n = np.ones(len(candidates), bool)
+        effect_ng = self._effects(x_ng, total_n, candidates, sequence_only=self.config.faithful)
+        with np.errstate(invalid="ignore"):
+            size_n = np.linalg.norm(effect_ng, axis=1) * np.linalg.norm(delta_g)
+            return np.where(there_n, effect_ng @ delta_g / size_n, np.nan).astype(np.float32)
+
+    def _effects(
+        self,
+        x_ng: np.ndarray,
+        total_n: np.ndarray,
+        actions: Sequence[Action],
+        *,
+        sequence_only: bool = False,
+        bar: tqdm | None = None,
+    ) -> np.ndarray:
+        """[q, g] mean effect of each action on these control cells."""
+        parts = jax.tree.map(jnp.asarray, {part: self.parts[part] for part in NEEDED})
+        z_ngd = _encode(self.config, parts, x_ng, total_n)
+        effect_qg = np.zeros((len(actions), x_ng.shape[1]), np.float32)
+        for row, action in enumerate(actions):
+            if bar is not None:
+                bar.update()
+            if not action.targets:
+                continue
+            arrays = self.bank.arrays([action])
+            if sequence_only:
+                arrays["has_target"] = np.zeros_like(arrays["has_target"])
+            effect_qg[row] = _change(self.config, parts, z_ngd, arrays)
+        return effect_qg
 
     def encode_contexts(self) -> np.ndarray:
         """[c, d] float32 context vector of every line: the mean over control cells of the encoder's cell vectors.
