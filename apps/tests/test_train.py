@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from vc_apps.cli import main
+from vc_apps.models import train_and_predict_biojepa
 from vc_apps.train import biojepa
 from vc_apps.train.feed import CellBatches, PairBatches
 from vc_apps.train.recipes import RECIPES
@@ -142,7 +143,19 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(model, folder, monkeypatc
         assert vc(folder, "train biojepa", "-o", out, *args) == 130
     assert "pretrain: stopped after 1 of 3 steps" in capsys.readouterr().err and not out.exists()
     assert vc(folder, "train biojepa", "-o", out, *args) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"wrote {out}/: biojepa after pretrain, align, ac, decode. Next: vc predict")
     jax.tree.map(np.testing.assert_array_equal, load_checkpoint(out).parts, load_checkpoint(model).parts)
+
+
+def test_inside_quickstart_no_folder_of_an_inner_step_is_named(folder, capsys):
+    out = folder / "inner" / "biojepa.h5ad"
+    out.parent.mkdir()
+    screen, splits = folder / "screen.zarr", folder / "splits.json"
+    train_and_predict_biojepa(screen, splits, None, folder / "inner" / "model", out, seed=0, steps=2)
+    said = capsys.readouterr()
+    assert said.out == "" and "inner" not in said.err and "pretrain" in said.err
+    assert read_predictions(out).model == "biojepa"
 
 
 def test_a_model_without_decoder_does_not_predict(stages, folder, capsys):

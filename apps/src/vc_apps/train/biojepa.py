@@ -70,9 +70,7 @@ def train_biojepa(settings: BioJepa) -> str:
         config={name: str(value) for name, value in dataclasses.asdict(settings).items()},
     )
     _keep_metrics(work, settings.out, stages)
-    print(
-        f"wrote {settings.out}/: {fitted.name} after {', '.join(fitted.stages)}. {_next(settings, fitted, len(test))}"
-    )
+    return f"wrote {settings.out}/: {fitted.name} after {', '.join(fitted.stages)}. {_next(settings, fitted, len(test))}"
 
 
 def _check(settings: BioJepa) -> None:
@@ -171,7 +169,7 @@ def _run_stage(stage: str, settings: BioJepa, recipe, fitted, table, folder: Pat
         log_every=settings.log_every,
         save_every=settings.save_every,
     )
-    console.print(f"[bold]{stage}[/bold] {steps} steps of {config.batch}, saves in {folder}")
+    console.print(f"[bold]{stage}[/bold] {steps} steps of {config.batch}")
     state = train(
         TrainStage(stage, make_loss(stage, cfg), keep_frozen if config.ema is None else follow),
         params,
