@@ -134,7 +134,7 @@ def _run_stage(stage: str, settings: BioJepa, recipe, fitted, table, folder: Pat
     import jax
     import numpy as np
     from vc_model.biojepa.stages import decay_mask, ema_update, init_stage, make_loss
-    from vc_model.train.log import make_tracker, read_metrics
+    from vc_model.train.log import open_tracker, read_metrics
     from vc_model.train.loop import METRICS, TrainConfig, train
     from vc_model.train.optimiser import OptimiserConfig
     from vc_model.train.sharding import MeshConfig
@@ -170,18 +170,20 @@ def _run_stage(stage: str, settings: BioJepa, recipe, fitted, table, folder: Pat
         save_every=settings.save_every,
     )
     console.print(f"[bold]{stage}[/bold] {steps} steps of {config.batch}")
-    state = train(
-        TrainStage(stage, make_loss(stage, cfg), keep_frozen if config.ema is None else follow),
-        params,
-        frozen,
-        batches,
-        run,
-        folder,
-        n_genes=cfg.n_genes,
-        decay=decay_mask(params, cfg),
-        should_stop=should_stop,
-        tracker=make_tracker(settings.tracker, run=f"{settings.out.name}-{stage}", config=dataclasses.asdict(settings)),
-    )
+    name = f"{settings.out.name}-{stage}"
+    with open_tracker(settings.tracker, run=name, config=dataclasses.asdict(settings)) as tracker:
+        state = train(
+            TrainStage(stage, make_loss(stage, cfg), keep_frozen if config.ema is None else follow),
+            params,
+            frozen,
+            batches,
+            run,
+            folder,
+            n_genes=cfg.n_genes,
+            decay=decay_mask(params, cfg),
+            should_stop=should_stop,
+            tracker=tracker,
+        )
     trained: dict[str, Any] = dict(state.params) | ({"teacher": state.frozen["teacher"]} if stage == "pretrain" else {})
     parts = fitted.parts | jax.tree.map(np.asarray, trained)
     rows = read_metrics(folder / METRICS)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from vc_model.errors import CheckpointError, TrainingError
 from vc_model.train.interrupt import InterruptedRun
-from vc_model.train.log import MetricsLog, make_tracker, read_metrics
+from vc_model.train.log import MetricsLog, open_tracker, read_metrics
 from vc_model.train.loop import TrainConfig, train
 from vc_model.train.optimiser import OptimiserConfig
 from vc_model.train.testing import ToyBatches, make_toy_params, make_toy_stage
@@ -175,8 +175,61 @@ def test_a_log_forgets_what_was_lost_and_a_cut_line(tmp_path):
         read_metrics(path)
 
 
-def test_a_tracker_is_imported_only_when_asked_for():
-    assert make_tracker(None, run="r", config={}) is None
-    with pytest.raises(TrainingError, match="expected 'wandb' or none, found 'other'"):
-        make_tracker("other", run="r", config={})
+class FakeWandb:
+    """What matters of wandb: a run left open is given out again, and it drops steps that are not newer than its last."""
+
+    def __init__(self):
+        self.runs, self.open = [], None
+
+    def init(self, name, config):
+        if self.open is None:
+            self.open = FakeRun(self, name, config)
+            self.runs.append(self.open)
+        return self.open
+
+
+class FakeRun:
+    def __init__(self, module, name, config):
+        self.module, self.name, self.config, self.rows = module, name, config, []
+
+    def log(self, values, step):
+        if not self.rows or step > self.rows[-1][0]:
+            self.rows.append((step, dict(values)))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.module.open = None
+
+
+def test_a_tracker_sees_every_line_of_every_stage(tmp_path, monkeypatch):
+    wandb = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    for name in ("one", "two"):
+        with open_tracker("wandb", run=name, config={"out": tmp_path / name, "seed": 3}) as tracker:
+            run(tmp_path / name, tracker=tracker)
+    assert [(seen.name, seen.config["out"]) for seen in wandb.runs] == [
+        (name, str(tmp_path / name)) for name in ("one", "two")
+    ]
+    for seen in wandb.runs:
+        rows = read_metrics(tmp_path / seen.name / "metrics.jsonl")
+        assert [{"step": step, **values} for step, values in seen.rows] == rows and len(rows) == 6
+    assert wandb.open is None
+
+
+def test_a_tracker_is_imported_only_when_asked_for(monkeypatch):
+    with open_tracker(None, run="r", config={}) as tracker:
+        assert tracker is None
+    with (
+        pytest.raises(TrainingError, match="expected 'wandb' or none, found 'other'"),
+        open_tracker("other", run="r", config={}),
+    ):
+        pass
     assert "wandb" not in sys.modules
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with (
+        pytest.raises(TrainingError, match=r"wandb is not installed. Run `uv pip install"),
+        open_tracker("wandb", run="r", config={}),
+    ):
+        pass

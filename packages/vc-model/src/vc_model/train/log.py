@@ -5,9 +5,12 @@ The file is the record; a tracker is an optional reader of it.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
+
+import jax
 
 from vc_model.errors import TrainingError
 
@@ -69,19 +72,24 @@ def read_metrics(path: Path) -> list[dict]:
     return rows
 
 
-def make_tracker(name: str | None, *, run: str, config: Mapping[str, object]) -> Tracker | None:
-    """A tracker by name, imported only when asked for.
+@contextmanager
+def open_tracker(name: str | None, *, run: str, config: Mapping[str, object]) -> Iterator[Tracker | None]:
+    """A tracker by name, imported only when asked for, with a run of its own that ends with the block.
 
     Args:
         name: `wandb`, or None for none.
         run: Name of the run.
         config: What the run was asked for.
 
+    Yields:
+        The tracker, or None without one and in all processes but the first.
+
     Raises:
         TrainingError: If it is unknown or not installed.
     """
     if name is None:
-        return None
+        yield None
+        return
     if name != "wandb":
         raise TrainingError(f"tracker: expected 'wandb' or none, found {name!r}.")
     try:
@@ -90,4 +98,9 @@ def make_tracker(name: str | None, *, run: str, config: Mapping[str, object]) ->
         raise TrainingError(
             "tracker: wandb is not installed. Run `uv pip install 'vc-model[tracking]'`, or leave it out."
         ) from error
-    return wandb.init(name=run, config=dict(config))
+    if jax.process_index() > 0:
+        yield None
+        return
+    # A run that is left open is what the next `init` gives back, and steps of the next stage are dropped as too old.
+    with wandb.init(name=run, config={key: str(value) for key, value in config.items()}) as tracker:
+        yield tracker
