@@ -54,6 +54,11 @@ class ProfileTruth:
         """The same: two wells are too few for a test."""
         return self.top_by_delta
 
+    @property
+    def weight_pg(self) -> np.ndarray:
+        """Undefined without cells."""
+        return np.full(self.excluded_pg.shape, np.nan)
+
 
 def is_known(source: str) -> bool:
     """Whether the file is read here."""

@@ -252,6 +252,13 @@ def test_combinations_against_the_sum_of_singles():
     np.testing.assert_allclose(better["combo_additive_mse"], (extra**2).mean(axis=1))
 
 
+def test_pairs_are_told_apart_by_how_many_of_their_genes_training_perturbed():
+    scores = {"combo_mse": np.arange(5.0)}
+    pairs = [("a", "b"), ("a", "x"), ("x", "y"), ("b", "a"), ("x", "b")]
+    strata = combination.by_unseen(scores, pairs, {"a", "b"})
+    assert {k: part["combo_mse"].tolist() for k, part in strata.items()} == {0: [0, 3], 1: [1, 4], 2: [2]}
+
+
 def test_retrieval_ranks_by_hand():
     bank = np.array([[1.0, 0], [1, 1], [0, 1], [-1, 0]])
     query = np.array([[1.0, 0.1], [0.2, 1]])

@@ -64,9 +64,12 @@ def test_beat_rates(table, baselines):
         value(table, "no_change", "beat_pearson/mean_effect") + value(table, "mean_effect", "beat_pearson/no_change")
         <= 1
     )
+    assert value(table, "oracle", "beat_wmse/no_change") == 1
+    assert value(table, "truth", "wmse") == pytest.approx(0, abs=1e-9)
     for name in baselines:  # nothing beats itself, so there is no such row
         assert table[(table["model"] == name) & (table["metric"] == f"beat/{name}")].empty
-        assert value(table, "split_half", f"beat/{name}") >= 0
+        for family in ("beat", "beat_pearson", "beat_wmse"):
+            assert 0.5 < value(table, "split_half", f"{family}/{name}") <= 1
 
 
 def test_undefined_values_are_excluded_and_counted(table, scored):

@@ -11,7 +11,7 @@ import numpy as np
 
 from vc_eval import de, vcc
 from vc_eval.evaluate import profile_scores
-from vc_eval.metrics import beat, expression
+from vc_eval.metrics import beat, expression, weighted
 from vc_eval.metrics.trust import interpolated_duplicate
 from vc_eval.prediction import Predicted
 from vc_eval.truth import Effects, LineTruth, measure
@@ -37,7 +37,7 @@ def halves_and_duplicate(
 
     Args:
         truth: The cell line.
-        models: Predictions to beat: gives `beat/<name>` and `beat_pearson/<name>` of the half data.
+        models: Predictions to beat: gives `beat/<name>` and its kin of the half data.
         seed: Root seed.
         n_repeats: Random halves for profile metrics.
         n_des: How many of them also for DES and for the duplicate.
@@ -101,6 +101,8 @@ def _compare(
         r = expression.pearson(rival_pg, second.delta_pg, keep_pg)
         values[f"beat/{name}"] = beat.wins_by_mse(values["mse_delta"], mse)
         values[f"beat_pearson/{name}"] = beat.wins_by_pearson(values["pearson_delta"], r)
+        wmse = weighted.wmse(model.profile_pg[usable], second.profile_pg, truth.weight_pg)
+        values[f"beat_wmse/{name}"] = beat.wins_by_mse(values["wmse"], wmse)
     duplicate: dict[str, np.ndarray] = {}
     if with_des:
         tables = [

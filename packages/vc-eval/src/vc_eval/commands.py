@@ -377,7 +377,7 @@ def list_metrics(command: "cli.List") -> None:
     """`vc-eval list`: every metric."""
     from vc_eval.metrics import REGISTRY, beat
 
-    metrics = [*REGISTRY.values(), beat.mse_metric("BASELINE"), beat.pearson_metric("BASELINE")]
+    metrics = [*REGISTRY.values(), *(make("BASELINE") for make, _, _ in beat.FAMILIES.values())]
     families = {metric.name.split("/")[0] for metric in metrics}
     for metric in sorted(metrics, key=lambda m: m.name):
         family = metric.name.split("/")[0]

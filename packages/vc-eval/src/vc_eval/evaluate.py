@@ -3,7 +3,7 @@
 import numpy as np
 
 from vc_eval import vcc
-from vc_eval.metrics import custom, discrimination, expression
+from vc_eval.metrics import custom, discrimination, expression, weighted
 from vc_eval.prediction import Predicted
 from vc_eval.truth import Effects, LineTruth, top_genes
 
@@ -31,6 +31,7 @@ def profile_scores(predicted: Predicted, truth: LineTruth, effects: Effects | No
             delta_pg - truth.train_delta_g, measured_pg - truth.train_delta_g, keep_pg
         ),
         "mse_delta": expression.mean_squared_error(delta_pg, measured_pg, keep_pg),
+        "wmse": weighted.wmse(predicted.profile_pg, effects.profile_pg, truth.weight_pg),
         "r2_top50_delta": expression.r2(_take(delta_pg, top), _take(measured_pg, top)),
         "r2_top50_test_delta": expression.r2(_take(delta_pg, truth.top_by_test), _take(measured_pg, truth.top_by_test)),
         "r2_top50_abs": expression.r2(_take(predicted.profile_pg, top), _take(effects.profile_pg, top)),

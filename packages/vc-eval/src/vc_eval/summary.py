@@ -29,7 +29,7 @@ SPLIT_HALF_SB = "split_half_sb"
 """Split-half correlations extrapolated to whole data by Spearman-Brown; correlations only."""
 REFERENCES = (SPLIT_HALF, SPLIT_HALF_SB, DUPLICATE, SHUFFLED)
 """Rows of a table that are neither a model nor a baseline."""
-BEATS = ("beat/", "beat_pearson/")
+BEATS = tuple(f"{family}/" for family in beat.FAMILIES)
 CHALLENGE_RULES = ("vcc2025", "vcc2025-leaderboard")
 CHALLENGE_MEMBERS = ("des", "pds", "mae")
 COVERAGES = tuple(f"calibration/coverage_{level}" for level in LEVELS)
@@ -224,13 +224,10 @@ def _beats(
     values: np.ndarray,
     baselines: list[str],
 ) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
-    """`beat/` and `beat_pearson/` of every model against every baseline; those of the half data come from the ceiling."""
+    """`beat/` and its kin of every model against every baseline; those of the half data come from the ceiling."""
     added: dict[str, np.ndarray] = {}
     given = []
-    for family, metric, wins in (
-        ("beat", "mse_delta", beat.wins_by_mse),
-        ("beat_pearson", "pearson_delta", beat.wins_by_pearson),
-    ):
+    for family, (_, metric, wins) in beat.FAMILIES.items():
         if metric not in metrics:
             continue
         base = values[:, :, metrics.index(metric)]

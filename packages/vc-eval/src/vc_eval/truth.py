@@ -17,6 +17,7 @@ import scipy.sparse
 from vc_eval import de
 from vc_eval.contracts import Splits
 from vc_eval.errors import VcEvalError
+from vc_eval.metrics import weighted
 
 if TYPE_CHECKING:
     import anndata
@@ -89,6 +90,12 @@ class LineTruth:
     def table(self) -> de.DeTable:
         """DE of the real cells against the evaluation controls."""
         return de.test_groups(self.cells, self.group_n, len(self.perturbations), self.control)
+
+    @cached_property
+    def weight_pg(self) -> np.ndarray:
+        """`[p, g]` weights of `wmse`: how much a gene responds to this condition more than to the others of the line."""
+        mean_pg, square_pg, sizes = de.group_moments(self.cells, self.group_n, len(self.perturbations))
+        return weighted.weights(weighted.welch_t(mean_pg, square_pg, sizes))
 
     @cached_property
     def top_by_delta(self) -> np.ndarray:

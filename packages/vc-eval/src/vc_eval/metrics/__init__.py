@@ -40,8 +40,6 @@ def get_metric(name: str) -> Metric:
         KeyError: Unknown name.
     """
     family, _, baseline = name.partition("/")
-    if family == "beat":
-        return beat.mse_metric(baseline)
-    if family == "beat_pearson":
-        return beat.pearson_metric(baseline)
+    if family in beat.FAMILIES:
+        return beat.FAMILIES[family][0](baseline)
     return REGISTRY[name]

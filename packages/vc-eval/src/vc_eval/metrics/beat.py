@@ -30,6 +30,16 @@ def pearson_metric(baseline: str) -> Metric:
     )  # fmt: skip
 
 
+def wmse_metric(baseline: str) -> Metric:
+    """The metric `beat_wmse/<baseline>`."""
+    return Metric(
+        name=f"beat_wmse/{baseline}", title=f"Beats {baseline} by weighted error", direction="higher", best=1.0, chance="0.5",
+        unit="share of conditions",
+        definition=f"Share of conditions where the weighted squared error (wmse) is below that of {baseline}; ties are losses.",
+        reference="metrics.md D8, E3",
+    )  # fmt: skip
+
+
 def wins_by_mse(model_p: np.ndarray, baseline_p: np.ndarray) -> np.ndarray:
     """`[p]` 1.0 where the model's squared error is strictly smaller."""
     return (np.asarray(model_p) < np.asarray(baseline_p)).astype(np.float64)
@@ -38,3 +48,11 @@ def wins_by_mse(model_p: np.ndarray, baseline_p: np.ndarray) -> np.ndarray:
 def wins_by_pearson(model_p: np.ndarray, baseline_p: np.ndarray) -> np.ndarray:
     """`[p]` 1.0 where the model's Pearson correlation is strictly greater; NaN counts as 0."""
     return (np.nan_to_num(model_p, nan=0.0) > np.nan_to_num(baseline_p, nan=0.0)).astype(np.float64)
+
+
+FAMILIES = {
+    "beat": (mse_metric, "mse_delta", wins_by_mse),
+    "beat_pearson": (pearson_metric, "pearson_delta", wins_by_pearson),
+    "beat_wmse": (wmse_metric, "wmse", wins_by_mse),
+}
+"""Family -> (maker of its metrics, the metric that decides, who wins by it)."""

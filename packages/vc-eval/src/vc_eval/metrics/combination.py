@@ -5,6 +5,8 @@ model's own singles stands beside it. Singles measured against one control share
 control halves.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 
 from vc_eval.metrics import expression
@@ -77,6 +79,20 @@ def combination_scores(
             predicted_first_pg + predicted_second_pg, measured_pg, keep_pg
         )
     return scores
+
+
+def by_unseen(
+    scores: dict[str, np.ndarray], pairs: list[tuple[str, str]], trained: Collection[str]
+) -> dict[int, dict[str, np.ndarray]]:
+    """The scores of pairs of which 0, 1 and 2 genes were never perturbed in training; strata without pairs are empty.
+
+    Args:
+        scores: `{metric: [p]}`.
+        pairs: `[p]` the two targets of each pair.
+        trained: Targets that training holds, alone or in combinations.
+    """
+    unseen_p = np.array([sum(target not in trained for target in set(pair)) for pair in pairs], dtype=int)
+    return {k: {name: value_p[unseen_p == k] for name, value_p in scores.items()} for k in range(3)}
 
 
 def interaction_size(
