@@ -75,6 +75,31 @@ def test_the_challenge_file_holds_cells_as_the_challenge_wants_them(run):
     np.testing.assert_allclose(mean_g, np.asarray(profile.X[row]).ravel()[expressed], atol=0.02)
 
 
+def test_predictions_become_counts_that_the_challenge_of_2026_takes(run, tmp_path):
+    from vc_eval.truth import log1p_cp10k
+    from vc_eval.vcc2026.submission import SubmissionRules, check_submission
+
+    prediction = run / "predictions" / "split-0" / "anchored.h5ad"
+    files = [str(run / "screen.zarr"), str(run / "splits" / "split-0.json"), str(prediction)]
+    out = tmp_path / "cells.h5ad"
+    assert main(["submit", *files, "-o", str(out), "--cells", "60"]) == 0
+    cells, profile = ad.read_h5ad(out), read_predictions(prediction)
+    wanted = profile.obs[~profile.obs["is_control"]]
+    perturbations = {str(line): list(part["perturbation"]) for line, part in wanted.groupby("cell_line", observed=True)}
+    rules = SubmissionRules(genes=list(profile.var_names), perturbations=perturbations, cells_per_perturbation=60)
+    assert check_submission(cells, rules) == []
+    first = wanted.iloc[0]
+    own = cells[(cells.obs["target_gene"] == first["perturbation"]) & (cells.obs["context"] == first["cell_line"])]
+    values = log1p_cp10k(own.X, np.asarray(own.X.sum(axis=1)).ravel()).toarray()
+    expressed = (values > 0).mean(axis=0) > 0.3
+    gap = values.mean(axis=0) - np.asarray(profile[wanted.index[0]].X).ravel()
+    assert expressed.sum() > 20 and abs(gap[expressed].mean()) < 0.03 and np.abs(gap[expressed]).max() < 0.4
+    before = out.read_bytes()
+    assert main(["submit", *files, "-o", str(out), "--cells", "60"]) == 2, "an existing file is kept"
+    assert main(["submit", *files, "-o", str(out), "--cells", "60", "--overwrite"]) == 0
+    assert out.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["cells.h5ad"]
+
+
 def test_the_report_shows_every_model_and_loads_nothing(run):
     page = (run / "report.html").read_text()
     assert all(name in page for name in ("anchored", "split_half", *BASELINES))

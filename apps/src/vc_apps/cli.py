@@ -10,11 +10,11 @@ from typing import Annotated
 
 import tyro
 
-from vc_apps.settings import Quickstart
+from vc_apps.settings import Quickstart, Submit
 from vc_apps.train.settings import Anchored, Predict, Train
 
 
-def run(command: Quickstart | Train | Predict) -> None:
+def run(command: Quickstart | Train | Predict | Submit) -> None:
     """Carry out a parsed command."""
     if isinstance(command, Quickstart):
         from vc_apps.quickstart import quickstart
@@ -24,6 +24,10 @@ def run(command: Quickstart | Train | Predict) -> None:
         from vc_apps.train.predict import predict
 
         predict(command)
+    elif isinstance(command, Submit):
+        from vc_apps.submission import submit
+
+        submit(command)
     elif isinstance(command.recipe, Anchored):
         from vc_apps.train.anchored import train_anchored
 
@@ -40,7 +44,7 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         0 when everything was written, 2 for a refused input or a failed write, 130 after Ctrl-C.
     """
-    commands = {"quickstart": Quickstart, "train": Train, "predict": Predict}
+    commands = {"quickstart": Quickstart, "train": Train, "predict": Predict, "submit": Submit}
     command = tyro.extras.subcommand_cli_from_dict(
         {name: Annotated[kind, tyro.conf.arg(name="")] for name, kind in commands.items()},
         args=args,

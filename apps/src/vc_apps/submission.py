@@ -1,36 +1,144 @@
 """Predictions as the cells that the Virtual Cell Challenge's own tools accept."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from vc_apps.outputs import check_space
+from vc_apps.outputs import AppError, check_space
+from vc_apps.settings import Submit
+
+if TYPE_CHECKING:
+    import numpy as np
+    import scipy.sparse as sp
 
 CONTROL_LABEL = "non-targeting"
-CELLS_PER_CONDITION = 100
+CELLS = {"vcc2025": 100, "vcc2026": 400}
+"""Cells of each condition, unless the caller says otherwise; 400 is the rule of 2026."""
+
+
+class Block(NamedTuple):
+    """Cells of one condition."""
+
+    label: str
+    cell_line: str
+    cells_ng: "sp.csr_array"
+    """log1p_cp10k."""
+    total_n: "np.ndarray"
+    """Counts of the control cell behind each, over all genes that the source measured."""
+
+
+def submit(command: Submit) -> None:
+    """`vc submit`: predictions of a split as a challenge's file, and what to do with it next.
+
+    Raises:
+        AppError: If the target is no .h5ad file, or exists.
+        VcEvalError: If an input is refused.
+    """
+    if command.out.suffix != ".h5ad":
+        raise AppError(f"--out {command.out}: expected a name that ends in .h5ad.")
+    if command.out.exists() and not command.overwrite:
+        raise AppError(f"--out {command.out}: exists. Give another name, or --overwrite to replace it.")
+    if command.cells is not None and command.cells < 1:
+        raise AppError(f"--cells {command.cells}: expected 1 or more.")
+    n_conditions, n_cells = write_challenge_file(
+        command.screen, command.splits, command.predictions, command.out,
+        rule=command.rule, seed=command.seed, cells=command.cells,
+    )  # fmt: skip
+    following = {
+        "vcc2025": f"cell-eval prep -i {command.out} -g gene_names.csv -c celltype",
+        "vcc2026": f"vc-eval prep --rule vcc2026 --pred {command.out} --genes gene_names.csv "
+        "--perturbations pert_counts.csv --out mine.vcc",
+    }
+    print(f"wrote {command.out}: {n_cells:,} cells of {n_conditions} conditions. Next: {following[command.rule]}")
 
 
 def write_challenge_file(
-    screen_fpath: Path, splits_fpath: Path, prediction_fpath: Path, out_fpath: Path, *, seed: int
-) -> None:
-    """Write predicted profiles as cells, in the form that `cell-eval prep` reads.
+    screen_fpath: Path,
+    splits_fpath: Path,
+    prediction_fpath: Path,
+    out_fpath: Path,
+    *,
+    seed: int,
+    rule: Literal["vcc2025", "vcc2026"] = "vcc2025",
+    cells: int | None = None,
+) -> tuple[int, int]:
+    """Write predicted profiles as cells, one condition after the other; the file appears whole or not at all.
 
-    The challenge wants X float32 CSR in log1p space, obs `target_gene` with `non-targeting` for controls, and genes by
-    name. The cell line goes to obs `celltype` (`cell-eval prep -c celltype`). Cells are drawn by the same rule that the
-    scorer uses: input controls, scaled gene by gene to the predicted mean; the controls are those input controls.
+    Cells are drawn by the same rule that the scorer uses: input controls, scaled gene by gene to the predicted mean.
+
+    - `vcc2025`: log1p values with those input controls as `non-targeting`, the cell line in obs `celltype`: what
+      `cell-eval prep -c celltype` reads.
+    - `vcc2026`: whole counts without controls, the cell line in obs `context`: what `vc-eval prep` and `vcc prep` read.
+      A cell has about the depth of the control cell behind it. A fraction of a count becomes a count with that
+      probability, so means are kept.
 
     Args:
         screen_fpath: screen-v1, the source of the input controls.
         splits_fpath: splits-v1, which names them.
         prediction_fpath: predictions-v1, profiles in log1p_cp10k.
-        out_fpath: The .h5ad to write.
+        out_fpath: The .h5ad to write; an older one is replaced.
         seed: Root seed of the draws.
+        rule: Whose form.
+        cells: Cells of each condition; default `CELLS`.
+
+    Returns:
+        (conditions, cells) written.
 
     References:
-        Virtual Cell Challenge 2025 submission rules, as `cell-eval prep` checks them.
+        Virtual Cell Challenge submission rules, as `cell-eval prep` (2025) and `vcc prep` (2026) check them.
     """
     import anndata as ad
+    import h5py
     import numpy as np
     import pandas as pd
     import scipy.sparse as sp
+
+    genes, blocks = _blocks(screen_fpath, splits_fpath, prediction_fpath, seed=seed, cells=cells or CELLS[rule])
+    labels, lines, conditions = [], [], 0
+    temporary = out_fpath.with_name(f".{out_fpath.name}.tmp-{os.getpid()}")
+    try:
+        with h5py.File(temporary, "w") as file:
+            for key in ("obs", "var"):
+                file.create_group(key)
+            file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+            for block in blocks:
+                control = block.label == CONTROL_LABEL
+                if control and rule == "vcc2026":
+                    continue
+                cells_ng = block.cells_ng
+                if rule == "vcc2026":
+                    cells_ng = _counts(cells_ng, block.total_n, seed=seed, condition=f"{block.cell_line}|{block.label}")
+                x_ng = sp.csr_matrix(cells_ng, dtype=np.float32)
+                check_space(out_fpath.parent, x_ng.data.nbytes + x_ng.indices.nbytes)
+                if "X" in file:
+                    ad.io.sparse_dataset(file["X"]).append(x_ng)
+                else:
+                    x_ng.indptr = x_ng.indptr.astype(np.int64)  # all cells together may pass 2^31 values
+                    ad.io.write_elem(file, "X", x_ng, dataset_kwargs={"compression": "gzip"})
+                labels += [block.label] * x_ng.shape[0]
+                lines += [block.cell_line] * x_ng.shape[0]
+                conditions += not control
+            if not conditions:
+                raise AppError(f"{prediction_fpath}: expected predicted conditions, found controls only.")
+            column = {"vcc2025": "celltype", "vcc2026": "context"}[rule]
+            obs = pd.DataFrame(
+                {"target_gene": pd.Categorical(labels), column: pd.Categorical(lines)},
+                index=pd.Index([str(row) for row in range(len(labels))]),
+            )
+            ad.io.write_elem(file, "obs", obs)
+            ad.io.write_elem(file, "var", pd.DataFrame(index=genes))
+        temporary.replace(out_fpath)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return conditions, len(labels)
+
+
+def _blocks(
+    screen_fpath: Path, splits_fpath: Path, prediction_fpath: Path, *, seed: int, cells: int
+) -> "tuple[np.ndarray, Iterator[Block]]":
+    """Gene names, and per cell line the input controls, then the cells of every predicted condition."""
+    import numpy as np
     from vc_eval import emission
     from vc_eval.contracts import read_predictions, read_screen, read_splits
     from vc_eval.truth import log1p_cp10k
@@ -38,26 +146,43 @@ def write_challenge_file(
     screen = read_screen(screen_fpath)
     splits = read_splits(splits_fpath, screen)
     predicted = read_predictions(prediction_fpath)
+    found = (str(predicted.uns["unit"]), str(predicted.uns["space"]))
+    if found != ("profile", "log1p_cp10k"):
+        raise AppError(f"{prediction_fpath}: expected profiles in log1p_cp10k, found {' in '.join(found)}.")
     genes = predicted.var_names
-    cells = screen[np.sort(screen.obs_names.get_indexer(splits.controls["input"])), genes]
-    control_ng = log1p_cp10k(cells.X, cells.obs["total_counts"].to_numpy())
-    control_line = cells.obs["cell_line"].astype(str).to_numpy()
-    blocks, labels, lines = [], [], []
-    for line in sorted(set(predicted.obs["cell_line"].astype(str))):
-        own_ng = control_ng[control_line == line]
-        blocks.append(own_ng)
-        labels += [CONTROL_LABEL] * own_ng.shape[0]
-        lines += [line] * own_ng.shape[0]
-        for row in np.flatnonzero((predicted.obs["cell_line"].astype(str) == line) & ~predicted.obs["is_control"]):
-            name = str(predicted.obs["perturbation"].iloc[row])
-            drawn = emission.draw_cells(own_ng.shape[0], CELLS_PER_CONDITION, seed=seed, condition=f"{line}|{name}")
-            blocks.append(emission.emit_cells(own_ng, drawn, np.asarray(predicted.X[row]).ravel()))
-            labels += [name] * CELLS_PER_CONDITION
-            lines += [line] * CELLS_PER_CONDITION
-    x_ng = sp.csr_matrix(sp.vstack(blocks), dtype=np.float32)
-    obs = pd.DataFrame(
-        {"target_gene": pd.Categorical(labels), "celltype": pd.Categorical(lines)},
-        index=pd.Index([str(row) for row in range(x_ng.shape[0])]),
-    )
-    check_space(out_fpath.parent, x_ng.data.nbytes + x_ng.indices.nbytes)
-    ad.AnnData(x_ng, obs=obs, var=pd.DataFrame(index=genes)).write_h5ad(out_fpath, compression="gzip")
+    controls = screen[np.sort(screen.obs_names.get_indexer(splits.controls["input"])), genes]
+    totals = controls.obs["total_counts"].to_numpy()
+    control_ng = log1p_cp10k(controls.X, totals)
+    control_line = controls.obs["cell_line"].astype(str).to_numpy()
+    predicted_line = predicted.obs["cell_line"].astype(str)
+
+    def blocks() -> Iterator[Block]:
+        for line in sorted(set(predicted_line)):
+            own = control_line == line
+            own_ng, own_totals = control_ng[own], totals[own]
+            yield Block(CONTROL_LABEL, line, own_ng, own_totals)
+            for row in np.flatnonzero((predicted_line == line) & ~predicted.obs["is_control"]):
+                name = str(predicted.obs["perturbation"].iloc[row])
+                drawn = emission.draw_cells(own_ng.shape[0], cells, seed=seed, condition=f"{line}|{name}")
+                profile_g = np.asarray(predicted.X[row]).ravel()
+                yield Block(name, line, emission.emit_cells(own_ng, drawn, profile_g), own_totals[drawn])
+
+    return genes, blocks()
+
+
+def _counts(cells_ng: "sp.csr_array", total_n: "np.ndarray", *, seed: int, condition: str) -> "sp.csr_array":
+    """log1p_cp10k as whole counts at the depth of the control cells, fractions rounded at random so that means are kept."""
+    import hashlib
+
+    import numpy as np
+    import scipy.sparse as sp
+    from vc_eval.truth import TARGET_SUM
+
+    stream = int.from_bytes(hashlib.sha256(f"counts|{condition}".encode()).digest()[:8], "big")
+    rng = np.random.default_rng([seed, stream])
+    depth = np.repeat(np.asarray(total_n, np.float64) / TARGET_SUM, np.diff(cells_ng.indptr))
+    expected = np.expm1(cells_ng.data.astype(np.float64)) * depth
+    counts = np.floor(expected + rng.random(expected.size))
+    result = sp.csr_array((counts.astype(np.float32), cells_ng.indices, cells_ng.indptr), shape=cells_ng.shape)
+    result.eliminate_zeros()
+    return result
