@@ -7,6 +7,7 @@ import gc
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,10 @@ import pytest
 from corpus.base import HEADER_FAULTS
 from test_contracts import is_refusal
 from vc_model.checkpoint import load_checkpoint, save_checkpoint
+from vc_model.errors import TableError
 from vc_model.models import make_model
-from vc_model.testing import make_world
 
 READER = "vc_model.checkpoint:load_checkpoint"
-
-
-@pytest.fixture(scope="module")
-def world():
-    return make_world(n_train=24, n_test=6, n_genes=20, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +86,36 @@ def test_a_fresh_one_is_read_and_predicts_the_same(checkpoint, world):
     np.testing.assert_array_equal(
         load_checkpoint(checkpoint).predict(world.test).delta_pg, fitted.predict(world.test).delta_pg
     )
+
+
+def test_a_biojepa_is_read_and_predicts_the_same(biojepa, world, tmp_path):
+    save_checkpoint(tmp_path / "biojepa", biojepa)
+    config = json.loads((tmp_path / "biojepa" / "config.json").read_text())
+    found, expected = load_checkpoint(tmp_path / "biojepa").predict(world.test), biojepa.predict(world.test)
+    assert config["model"] == "biojepa" and np.abs(expected.delta_pg).max() > 0
+    np.testing.assert_array_equal(found.delta_pg, expected.delta_pg)
+    np.testing.assert_array_equal(found.var_pg, expected.var_pg)
+
+
+def test_a_biojepa_after_its_first_stage_is_read_and_refuses_to_predict(biojepa, world, tmp_path):
+    parts = {name: biojepa.parts[name] for name in ("encoder", "teacher", "maskpred")}
+    pretrained = replace(biojepa, parts=parts, stages=("pretrain",), spread=None)
+    save_checkpoint(tmp_path / "pretrained", pretrained)
+    found = load_checkpoint(tmp_path / "pretrained")
+    np.testing.assert_array_equal(found.encode_contexts(), biojepa.encode_contexts())
+    with pytest.raises(TableError, match="all four stages trained"):
+        found.predict(world.test)
+
+
+@pytest.mark.parametrize("name", ["array_not_in_params", "array_not_in_config", "shape_that_differs", "other_genes"])
+def test_refuses_a_damaged_biojepa(name, biojepa, tmp_path):
+    path = tmp_path / "biojepa"
+    save_checkpoint(path, biojepa)
+    damage, words = BROKEN[name]
+    damage(path)
+    with pytest.raises(Exception, match="|".join(words)) as refusal:
+        load_checkpoint(path)
+    assert is_refusal(refusal.value, READER) and str(path) in str(refusal.value)
 
 
 def test_a_fresh_one_holds_the_items_of_the_page(checkpoint):

@@ -107,6 +107,20 @@ def test_predictions_of_vc_model_are_the_same_to_vc_eval(tmp_path):
     assert found.obs["perturbation"].tolist() == adata.obs["perturbation"].tolist()
 
 
+def test_predictions_of_a_biojepa_are_read_by_vc_eval(biojepa, world, tmp_path):
+    from vc_eval.contracts import read_predictions
+    from vc_model.contracts import write_predictions
+    from vc_model.output import make_prediction_file
+
+    write_predictions(tmp_path / "p.h5ad", make_prediction_file(biojepa, world.test))
+    found = read_predictions(tmp_path / "p.h5ad")
+    expected, asked = biojepa.predict(world.test), ~found.obs["is_control"].to_numpy()
+    assert found.uns["model"] == "biojepa"
+    assert found.obs["perturbation"][asked].tolist() == list(world.test.perturbation)
+    np.testing.assert_array_equal(found.X[asked], expected.mean_pg)
+    np.testing.assert_array_equal(found.layers["sd"][asked], np.sqrt(expected.var_pg))
+
+
 def test_scores_of_vc_eval_hold_the_columns_of_the_page(tmp_path):
     from vc_eval.contracts import read_scores, write_scores
 
