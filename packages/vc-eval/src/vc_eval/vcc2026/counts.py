@@ -102,15 +102,22 @@ def sum_groups(counts: Counts, code_n: np.ndarray, n_groups: int) -> Sums:
         VcEvalError: If a value is negative, not finite or not a whole number, or a cell holds more than 1,000,000.
     """
     rows = counts.rows
-    totals, stored_g = np.zeros(rows.n_rows), np.zeros(rows.n_columns, np.int64)
+    totals = np.zeros(rows.n_rows)
     sums_pg, cpm_pg = (np.zeros((n_groups, rows.n_columns)) for _ in range(2))
-    state = np.zeros(3)
     limit = float(rows.dtype.type(INTEGRAL))
     with Pool(counts.n_threads) as pool:
+        states_k, stored_kg = np.zeros((pool.n, 3)), np.zeros((pool.n, rows.n_columns), np.int64)
         for start, block in counts.blocks("sums"):
             code, here = code_n[start : start + block.shape[0]], totals[start : start + block.shape[0]]
             arrays = (block.indptr, block.indices, block.data)
-            kernels.look(*arrays, code, state, here, stored_g)
+
+            def look(n: int, k: int, arrays: tuple = arrays, code: np.ndarray = code, here: np.ndarray = here) -> None:
+                part = slice(code.size * k // n, code.size * (k + 1) // n)
+                pointers = arrays[0][part.start : part.stop + 1]
+                kernels.look(pointers, *arrays[1:], code[part], states_k[k], here[part], stored_kg[k])
+
+            pool.share(look)
+            state = np.array([states_k[:, 0].min(), states_k[:, 1].sum(), states_k[:, 2].max()])
             if state[0] < 0 or state[1] or (state[2] > limit and not counts.fractional):
                 _refuse(counts, block, start, code, state, limit)
             if (here > MAX_COUNTS_PER_CELL).any():
@@ -120,7 +127,7 @@ def sum_groups(counts: Counts, code_n: np.ndarray, n_groups: int) -> Sums:
                 )
             pool.share(lambda n, k, a=arrays, t=here, c=code: kernels.group_sums(*a, t, c, n, k, sums_pg, cpm_pg))
     sizes = np.bincount(code_n[code_n >= 0], minlength=n_groups)
-    return Sums(totals, stored_g, sums_pg, cpm_pg / sizes[:, None], sizes)
+    return Sums(totals, stored_kg.sum(axis=0), sums_pg, cpm_pg / sizes[:, None], sizes)
 
 
 def _refuse(
@@ -226,7 +233,8 @@ def rank_groups(counts: Counts, code_n: np.ndarray, sums: Sums, tested_g: np.nda
                 code = code_n[start : start + block.shape[0]]
                 rows = np.flatnonzero(code >= 0)
                 if rows.size:
-                    part = _log_per_million(block, sums.totals[start : start + code.size], rows, window_g, last - first)
+                    totals = sums.totals[start : start + code.size]
+                    part = _log_per_million(block, totals, rows, window_g, last - first, pool)
                     sweep.fill(
                         part.indptr,
                         part.indices,
@@ -257,8 +265,9 @@ def rank_groups(counts: Counts, code_n: np.ndarray, sums: Sums, tested_g: np.nda
 
 
 def _log_per_million(
-    block: scipy.sparse.csr_array, totals: np.ndarray, rows: np.ndarray, position_g: np.ndarray, n_genes: int
-) -> scipy.sparse.csr_array:
+    block: scipy.sparse.csr_array, totals: np.ndarray, rows: np.ndarray, position_g: np.ndarray, n_genes: int,
+    pool: "Pool",
+) -> scipy.sparse.csr_array:  # fmt: skip
     """float64 log1p of counts per million of the listed rows in the genes with a position.
 
     The logarithm leaves ranks alone, except that it may round two neighbouring values to one. It is taken because the
@@ -270,13 +279,20 @@ def _log_per_million(
     n_stored = int(ends[-1])
     indptr = np.append(0, ends).astype(np.int32)
     indices, data = np.empty(n_stored, np.int32), np.empty(n_stored)
-    kernels.scale_kept(block.indptr, block.indices, block.data, totals, rows, position_g, indptr, indices, data)
-    np.log1p(data, out=data)
+
+    def scale(n: int, k: int) -> None:
+        part = slice(rows.size * k // n, rows.size * (k + 1) // n)
+        own, out = rows[part], indptr[part.start : part.stop + 1]
+        kernels.scale_kept(block.indptr, block.indices, block.data, totals, own, position_g, out, indices, data)
+        values = data[out[0] : out[-1]]
+        np.log1p(values, out=values)
+
+    pool.share(scale)
     return scipy.sparse.csr_array((data, indices, indptr), shape=(rows.size, n_genes))
 
 
 class Pool:
-    """Threads that share each block of rows: task k of n takes the groups k, k + n, k + 2n ..."""
+    """Threads that share each block of rows: task k of n takes the groups k, k + n, k + 2n ..., or a run of rows."""
 
     def __init__(self, n_threads: int | None) -> None:
         self.n = n_threads or default_threads()
