@@ -193,6 +193,16 @@ def test_normalised_values_are_refused_and_the_layer_with_counts_is_named(foreig
         run(foreign, tmp_path, layer="umis")
 
 
+def test_a_file_without_counts_is_told_so_before_it_is_asked_for_controls(foreign, tmp_path):
+    adata = foreign[foreign.obs["target_gene"] != "non-targeting"].copy()
+    with pytest.raises(ControlError, match="--control"):
+        run(adata, tmp_path)
+    adata.X = adata.X.astype(np.float32) - 0.5
+    with pytest.raises(CountsError, match="a negative value") as caught:
+        run(adata, tmp_path)
+    assert "z-scores" in str(caught.value) and "--control" not in str(caught.value)
+
+
 def test_is_control_that_contradicts_the_labels_is_refused(foreign, tmp_path):
     adata = foreign.copy()
     adata.obs["is_control"] = (adata.obs["target_gene"] == "non-targeting") & (adata.obs["gem_group"] == "b1")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from vc_data.columns import Columns
 from vc_data.convert import ConvertOptions, convert
+from vc_data.errors import CountsError
 from vc_data.genes import read_panel, strip_version
 from vc_data.screen import describe_screen, read_screen
 from vc_data.split import by_perturbation
@@ -77,9 +78,10 @@ def test_challenge_panel_with_tables(shared, tmp_path):
 
 
 def test_tables_that_are_no_counts_are_refused(shared, tmp_path):
-    for name in ("l1000_ht115_350compounds_level3", "mcfarland2020_navitoclax_logfc"):
-        with pytest.raises(ValueError, match=name):
+    for name in ("l1000_ht115_350compounds_level3", "mcfarland2020_navitoclax_logfc", "l1000_drugbank_consensus_zscores"):
+        with pytest.raises(CountsError, match="raw counts") as caught:
             convert(shared / "bulk_and_de" / f"{name}.h5ad", tmp_path / "s.zarr")
+        assert name in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from vc_data.cells import add_totals, check_enough, read_cells
 from vc_data.columns import Columns, check_given, fill_columns, guess_columns
 from vc_data.contract import check_target, sha256_tree
-from vc_data.counts import Spool, find_problem, merge_columns
-from vc_data.errors import ColumnError, GeneError, OutputError, SourceError, VcDataError, few
+from vc_data.counts import Spool, find_problem, merge_columns, refuse_values
+from vc_data.errors import ColumnError, ControlError, GeneError, OutputError, SourceError, VcDataError, few
 from vc_data.filters import Filters, apply_filters
 from vc_data.genes import GeneNames, align_genes, identify_genes, is_ensembl, read_panel, unique_names
 from vc_data.part import open_part, read_note, write_note
@@ -127,10 +127,15 @@ def convert(in_path: str | Path, out_path: str | Path, options: ConvertOptions |
                 options = dataclasses.replace(options, columns=dataclasses.replace(options.columns, guide="none"))
             check_given(source.obs, var_table, options.columns, in_path)
             source.obs, repairs = _repair(dataset, source.obs, in_path)
-        columns, statements = guess_columns(source.obs, var_table, options.columns, path=in_path)
-        statements = [*repairs, *statements]
-        guides = untouched[columns.guide] if columns.guide else None
-        obs, dropped = read_cells(source, genes, columns, options, statements, guides)
+        try:
+            columns, statements = guess_columns(source.obs, var_table, options.columns, path=in_path)
+            statements = [*repairs, *statements]
+            guides = untouched[columns.guide] if columns.guide else None
+            obs, dropped = read_cells(source, genes, columns, options, statements, guides)
+        except (ColumnError, ControlError):
+            # A flag mends these, but nothing mends a file without counts: that is said first.
+            refuse_values(source.sample(name), matrix, hint=lambda: _find_counts(source, name))
+            raise
         merge, merged_genes = _merge_duplicates(genes, options.duplicates, in_path)
         var, alignment, target = _align(merged_genes, options, in_path)
         statements += [f"counts: {name!r} ({matrix.kind})", *genes.statements, *alignment.pop("lines")]

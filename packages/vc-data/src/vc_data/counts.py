@@ -239,6 +239,21 @@ def check_counts(block, matrix: Matrix, obs_names, var_names, *, hint=lambda: ""
     raise CountsError(matrix.path, matrix.name, "raw counts (whole numbers, 0 or more)", found, do)
 
 
+def refuse_values(values: np.ndarray, matrix: Matrix, *, hint=lambda: "") -> None:
+    """As `check_counts`, on values whose cells and genes are not known.
+
+    Raises:
+        CountsError: With the first offending value.
+    """
+    problem = find_problem(values)
+    if problem is not None:
+        place, what = problem
+        do = f"{describe_values(values)} {hint()}".strip()
+        raise CountsError(
+            matrix.path, matrix.name, "raw counts (whole numbers, 0 or more)", f"{what} {values[place]!s}", do
+        )
+
+
 def find_problem(data: np.ndarray) -> tuple[int, str] | None:
     """Position and kind of the first stored value that is no count, or None."""
     data = np.asarray(data)
