@@ -1,6 +1,7 @@
 """Settings of every test process."""
 
 import os
+import signal
 import sys
 
 # Half of a short `vc` run is compiling the sources of its libraries. Where the surroundings forbid Python to keep what it
@@ -15,3 +16,7 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # Two test processes on two cores: threads of the linear algebra below them only wait for each other (a fit took four
 # times as long).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# A shell starts what it puts into the background deaf to Ctrl-C, and so would be all that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

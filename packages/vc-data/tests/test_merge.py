@@ -100,6 +100,13 @@ def test_merges_that_make_no_sense(folder, tmp_path, capsys):
         adata = make_foreign()
         adata.obs = adata.obs.rename(columns={"target_gene": "perturbation"})
         convert(write_foreign(adata, tmp_path / f"{key}.h5ad"), tmp_path / f"{key}.zarr")
+    copy = make_foreign()
+    copy.obs = copy.obs.rename(columns={"target_gene": "perturbation"})
+    for key in ("mine", "theirs"):
+        source = write_foreign(copy, tmp_path / f"{key}.h5ad")
+        convert(source, tmp_path / f"{key}.zarr", ConvertOptions(dataset=key))
+    with pytest.raises(LeakError, match="same name and total count"):
+        merge_screens([tmp_path / "mine.zarr", tmp_path / "theirs.zarr"], tmp_path / "m.zarr")
     with pytest.raises(LeakError, match="'gears_norman'"):
         merge_screens([tmp_path / "norman19_k562.zarr", tmp_path / "gears_norman.zarr"], tmp_path / "m.zarr")
     other = make_foreign(seed=2)

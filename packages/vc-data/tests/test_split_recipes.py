@@ -37,6 +37,7 @@ def make_screen(labels, *, lines=("A",), cells=20, dataset="mine", dose=None):
     obs = pd.DataFrame(rows, columns=["cell_line", "perturbation", "batch", "is_control"])
     obs["target"] = obs["perturbation"].str.split("@").str[0]
     obs["dataset"] = dataset
+    obs["total_counts"] = np.random.default_rng(sum(dataset.encode())).integers(1000, 9000, len(obs)).astype(np.float32)
     doses = obs["perturbation"].str.split("@").str[1].astype(float)
     obs["dose"] = (doses if dose is None else dose(obs)).astype(np.float32)
     obs.index = [f"c{i}" for i in range(len(obs))]
@@ -113,6 +114,17 @@ def test_two_copies_of_one_study_are_refused():
     one, copy = (make_screen(GENES, dataset=key) for key in ("norman19_k562", "scperturb_norman19_k562"))
     with pytest.raises(LeakError, match=r"'norman19_k562'.*Leave one"):
         check_corpus([(one, by_perturbation(one)), (copy, by_perturbation(copy))])
+
+
+def test_the_same_cells_under_another_name_are_refused():
+    one, copy = make_screen(GENES), make_screen(GENES)
+    copy.obs["dataset"] = "theirs"
+    copy.obs.loc[copy.obs.index[::20], "total_counts"] += 1  # filtered a little differently
+    split = by_perturbation(one, seed=0)
+    with pytest.raises(LeakError, match="same name and total count"):
+        check_corpus([(one, split), (copy, split)], ["a.zarr", "b.zarr"])
+    copy.obs.index = "x" + copy.obs.index
+    assert check_corpus([(one, split), (copy, split)])
 
 
 # ------------------------------------------------------------------ cell lines

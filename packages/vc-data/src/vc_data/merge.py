@@ -90,7 +90,7 @@ def merge_screens(
     import scipy.sparse as sp
 
     from vc_data.screen import write_screen
-    from vc_data.split.leakage import check_studies
+    from vc_data.split.leakage import check_cells, check_studies
 
     options = options or MergeOptions()
     paths, out_path = [Path(path) for path in paths], check_target(out_path, overwrite=options.overwrite)
@@ -101,6 +101,7 @@ def merge_screens(
     with contextlib.ExitStack() as stack:
         members = [stack.enter_context(open_member(path)) for path in paths]
         check_studies([(member.path.name, list(member.measured)) for member in members])
+        check_cells([(member.path.name, member.obs) for member in members])
         statements: list[str] = []
         var, alignments = common_panel(members, options, statements)
         measured = {

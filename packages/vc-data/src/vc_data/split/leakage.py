@@ -4,6 +4,7 @@ One target is one fold, in all cell lines, data sets and modes: a gene knocked d
 is the same gene. A combination is held out on its own; its members may train alone.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 from vc_data.errors import VcDataError, few
@@ -78,6 +79,7 @@ def check_corpus(parts: Sequence[tuple[object, object]], names: Sequence[str] | 
     check_studies(
         [(name, screen.obs["dataset"].astype(str).unique()) for name, (screen, _) in zip(names, parts, strict=True)]
     )
+    check_cells([(name, screen.obs) for name, (screen, _) in zip(names, parts, strict=True)])
     table, statements = [], []
     for name, (screen, splits) in zip(names, parts, strict=True):
         rows = with_targets(screen, splits)
@@ -106,6 +108,29 @@ def check_studies(members: Sequence[tuple[str, Iterable[str]]]) -> None:
         files = [name for key, name in owners if key in (first, second)]
         found = f"{first!r} and {second!r}, both with cells of {study!r} (in {', '.join(dict.fromkeys(files))})"
         raise LeakError("corpus", "obs['dataset']", "each study once", found, "Leave one of them out.")
+
+
+def check_cells(members: Sequence[tuple[str, object]]) -> None:
+    """Refuse screens that hold the same cells under other names of the data set.
+
+    Barcodes repeat between experiments, total counts of equal barcodes do not.
+
+    Args:
+        members: (file name, obs of a screen-v1).
+
+    Raises:
+        LeakError: Two screens of which at least half the cells of the smaller have a namesake in the other, nine in
+            ten of them with the same total count.
+    """
+    for (first, one), (second, other) in itertools.combinations(members, 2):
+        names = one.index.intersection(other.index)
+        if 2 * len(names) < min(len(one), len(other)) or len(names) == 0:
+            continue
+        totals = [obs.loc[names, "total_counts"].to_numpy() for obs in (one, other)]
+        same = int((totals[0] == totals[1]).sum())
+        if same >= 0.9 * len(names):
+            found = f"{same:,} cells with the same name and total count in {first} and {second}, e.g. {names[0]!r}"
+            raise LeakError("corpus", "obs", "each cell once", found, "Leave one of them out.")
 
 
 def with_targets(screen, splits) -> list[dict]:
