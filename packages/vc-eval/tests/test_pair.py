@@ -406,6 +406,17 @@ def test_counts_are_scaled_and_said(files, tmp_path, capsys):
     assert re.search(r"note: counts, pred: whole counts, scaled to \d+", capsys.readouterr().out)
 
 
+def test_sides_of_different_depths_are_scored_as_given_and_it_is_said(files, tmp_path, capsys):
+    flat = anndata.read_h5ad(files / "real.h5ad")
+    options = ["--real", str(files / "real.h5ad"), "--out", str(tmp_path / "out"), "--quiet"]
+    main(["run", *options, "--pred", str(files / "real.h5ad")])
+    assert "different depths" not in capsys.readouterr().out
+    flat.X = np.log1p(3 * np.expm1(flat.X.toarray() if scipy.sparse.issparse(flat.X) else flat.X))
+    flat.write_h5ad(tmp_path / "deep.h5ad")
+    main(["run", *options, "--pred", str(tmp_path / "deep.h5ad")])
+    assert re.search(r"note: deep: a control cell holds about [\d,]+ counts.*different depths", capsys.readouterr().out)
+
+
 def test_mean_profiles_are_sent_to_the_other_route(tmp_path, world):
     path = tmp_path / "profiles.zarr"
     world[2]["oracle"].write_zarr(path)

@@ -151,8 +151,11 @@ def _load_plugin(path: Path) -> None:
         raise VcEvalError(f"--plugin {str(path)!r}: {type(error).__name__}: {error}.") from error
 
 
+OTHER_DEPTH = 1.25  # control cells of one experiment differ by less
+
+
 def _scale_notes(results: "dict[str, RuleResult]") -> list[str]:
-    """One line for every side that was not taken as it was."""
+    """One line for every side that was not taken as it was, and for sides that do not go together."""
     notes = []
     for model, result in results.items():
         for context, sides in result.provenance.get("scale", {}).items():
@@ -162,6 +165,12 @@ def _scale_notes(results: "dict[str, RuleResult]") -> list[str]:
                     notes.append(
                         f"note: {where}: whole counts, scaled to {scale['target_sum']:g} per cell (their median) and log1p."
                     )
+            depths = [scale["control_depth"] for scale in sides.values() if "control_depth" in scale]
+            if len(depths) == 2 and max(depths) > OTHER_DEPTH * min(depths):
+                notes.append(
+                    f"note: {model}: a control cell holds about {depths[1]:,.0f} counts, one of the real file "
+                    f"{depths[0]:,.0f}: the two were scaled to different depths, which counts as error. Scale both alike."
+                )
         if result.provenance.get("genes_reordered"):
             notes.append(f"note: {model}: genes in another order than the real file's; matched by name.")
     return list(dict.fromkeys(notes))

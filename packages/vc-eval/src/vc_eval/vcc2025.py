@@ -83,7 +83,7 @@ def _score(pred: "anndata.AnnData", real: "anndata.AnnData", settings: Settings,
             for name, table in cached_frame(side_of, own_settings, rule, control_tables).groupby("control", sort=False):
                 others.setdefault(name, []).append(table.drop(columns="control"))
         effects.append(effect_frame(context, real_side))
-        scales[context or "all"] = {side.name: dataclasses.asdict(side.scale) for side in (real_side, pred_side)}
+        scales[context or "all"] = {side.name: _scale(side) for side in (real_side, pred_side)}
     per_perturbation = pd.concat(rows, ignore_index=True)[list(PER_PERTURBATION)]
     provenance = {
         "rule": rule,
@@ -104,6 +104,11 @@ def _score(pred: "anndata.AnnData", real: "anndata.AnnData", settings: Settings,
         controls={name: _control(tables, provenance) for name, tables in others.items()},
         effects=pd.concat(effects, ignore_index=True),
     )  # fmt: skip
+
+
+def _scale(side: Side) -> dict:
+    """How values were scaled, and about how many counts a control cell holds after it (summed exponentials of means)."""
+    return dataclasses.asdict(side.scale) | {"control_depth": float(np.expm1(side.mean_lg[-1]).sum(dtype=np.float64))}
 
 
 def _scored(context: str, pred: Side, real: Side, rule: str) -> "pd.DataFrame":
