@@ -2,6 +2,10 @@
 
 import contextlib
 import json
+import os
+import socket
+import subprocess
+import sys
 from dataclasses import replace
 
 import jax
@@ -158,6 +162,44 @@ def test_inside_quickstart_no_folder_of_an_inner_step_is_named(folder, capsys):
     assert read_predictions(out).model == "biojepa"
 
 
+def vc_processes(folder, command, *args):
+    """Two processes of one job, and what each printed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    kind, recipe = command.split()
+    files = [str(folder / name) for name in ("screen.zarr", "splits.json")]
+    job = ["--coordinator", address, "--processes", "2"]
+    command = [sys.executable, "-m", "vc_apps.cli", kind, recipe, *files, *map(str, args), *job]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    started = [subprocess.Popen([*command, "--process", str(at)], **pipes) for at in (0, 1)]
+    with started[0], started[1]:
+        said = [process.communicate(timeout=300) for process in started]
+    assert [process.returncode for process in started] == [0, 0], said
+    return said
+
+
+def test_two_processes_train_what_one_does(stages, folder):
+    """Alignment, whose batches do not depend on how many processes share them; parameters lie on both."""
+    out = folder / "by-two"
+    said = vc_processes(folder, "train biojepa-align", "-o", out, *FEW, "--start", stages["pretrain"], "--fsdp", "2")
+    # The library of collectives says a line of its own.
+    first, second = (text.splitlines()[-1] for text, _ in said)
+    assert first.startswith(f"wrote {out}/: biojepa after pretrain, align.")
+    assert second == f"process 1 of 2 is done; process 0 writes {out}/"
+    assert "align 3 steps" in said[0][1] and "align" not in said[1][1]
+    two, one = (
+        json.loads((path / "metrics" / "align.jsonl").read_text().splitlines()[-1]) for path in (out, stages["align"])
+    )
+    for name in ("loss", "grad_norm", "tau"):
+        assert two[name] == pytest.approx(one[name], rel=1e-4), name
+    # Adam magnifies the rounding of gradients near zero, so weights agree less well than the loss.
+    shapes, expected = (jax.tree.map(np.shape, load_checkpoint(path).parts) for path in (out, stages["align"]))
+    assert shapes == expected
+    assert not out.with_name("by-two.train").exists()
+
+
 def test_a_model_without_decoder_does_not_predict(stages, folder, capsys):
     args = [str(stages["ac"]), str(folder / "screen.zarr"), str(folder / "splits.json"), "-o", "p.zarr"]
     assert main(["predict", *args]) == 2
@@ -236,6 +278,8 @@ def test_targets_that_nothing_is_known_of_share_one_vector(folder, capsys):
         ("train biojepa-align", ["--start", "MODEL"], "needs --sequences"),
         ("train biojepa", ["--batch", "0"], "batch"),
         ("train biojepa", ["--data", "64"], "product is the number of devices"),
+        ("train biojepa", ["--processes", "2"], "a HOST:PORT exactly where there are several"),
+        ("train biojepa", ["--process", "1"], "a process in 0..processes - 1"),
         ("train biojepa", ["--tracker", "paper"], "expected 'wandb' or none"),
         ("train biojepa", ["--sequences", "SCREEN"], "features"),
     ],

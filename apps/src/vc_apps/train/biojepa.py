@@ -25,7 +25,7 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def train_biojepa(settings: BioJepa) -> str:
-    """Run the stages that the command names and write the checkpoint.
+    """Run the stages that the command names and write the checkpoint; of several processes, the first one writes.
 
     Returns:
         A line that says what was written and what to do next.
@@ -36,6 +36,7 @@ def train_biojepa(settings: BioJepa) -> str:
         InterruptedRun: After Ctrl-C; the work so far is saved.
     """
     _check(settings)
+    _join(settings)
     from vc_model.biojepa.fitted import with_spread
     from vc_model.checkpoint import save_checkpoint
     from vc_model.contracts import hash_path
@@ -61,6 +62,8 @@ def train_biojepa(settings: BioJepa) -> str:
             shown |= {f"{stage}/{name}": value for name, value in last.items()}
         if "decode" in stages:
             fitted = with_spread(fitted, table)
+    if settings.process > 0:
+        return f"process {settings.process} of {settings.processes} is done; process 0 writes {settings.out}/"
     banks = (settings.screen, settings.splits, settings.features, settings.sequences, settings.targets)
     save_checkpoint(
         settings.out,
@@ -79,12 +82,34 @@ def _check(settings: BioJepa) -> None:
         path = getattr(settings, name, None)
         if path is not None and not path.exists():
             raise AppError(f"--{name} {path}: no such file. Check the path.")
+    if not 0 <= settings.process < settings.processes or (settings.processes > 1) != (settings.coordinator is not None):
+        raise AppError(
+            f"--processes {settings.processes} --process {settings.process} --coordinator {settings.coordinator}: expected "
+            "a process in 0..processes - 1, and a HOST:PORT exactly where there are several."
+        )
     if isinstance(settings, Align | ActionConditioned | Decode) and settings.start is None:
         raise AppError(
             "--start: expected the checkpoint of the stage before, found none. Give it, or use `vc train biojepa`."
         )
     if settings.out.exists() and not (settings.out / "meta.json").is_file():
         raise AppError(f"{settings.out}: exists and is no checkpoint. Give another --out.")
+
+
+def _join(settings: BioJepa) -> None:
+    """Become one of several processes, before jax looks at any device."""
+    console.quiet = settings.process > 0
+    if settings.processes == 1:
+        return
+    import jax
+
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        jax.distributed.initialize(settings.coordinator, settings.processes, settings.process)
+    except (RuntimeError, ValueError) as error:
+        raise AppError(
+            f"--coordinator {settings.coordinator}: process {settings.process} could not join ({error}). Start all "
+            f"{settings.processes} processes with the same address, a free port of the machine of process 0."
+        ) from error
 
 
 def _start(settings: BioJepa, table, val, test):
@@ -132,12 +157,11 @@ def _start(settings: BioJepa, table, val, test):
 def _run_stage(stage: str, settings: BioJepa, recipe, fitted, table, folder: Path, should_stop):
     """Train one stage; returns the model with the stage's parts, and the last line of its metrics."""
     import jax
-    import numpy as np
     from vc_model.biojepa.stages import decay_mask, ema_update, init_stage, make_loss
     from vc_model.train.log import open_tracker, read_metrics
     from vc_model.train.loop import METRICS, TrainConfig, train
     from vc_model.train.optimiser import OptimiserConfig
-    from vc_model.train.sharding import MeshConfig
+    from vc_model.train.sharding import MeshConfig, fetch
     from vc_model.train.state import Stage as TrainStage
     from vc_model.train.state import keep_frozen
 
@@ -185,8 +209,9 @@ def _run_stage(stage: str, settings: BioJepa, recipe, fitted, table, folder: Pat
             tracker=tracker,
         )
     trained: dict[str, Any] = dict(state.params) | ({"teacher": state.frozen["teacher"]} if stage == "pretrain" else {})
-    parts = fitted.parts | jax.tree.map(np.asarray, trained)
-    rows = read_metrics(folder / METRICS)
+    parts = fitted.parts | fetch(trained)
+    # Process 0 keeps the metrics, and may have put them away already when another one comes here.
+    rows = read_metrics(folder / METRICS) if jax.process_index() == 0 else []
     last = {name: value for name, value in rows[-1].items() if name != "step"} if rows else {}
     return dataclasses.replace(fitted, parts=parts, stages=(*fitted.stages, stage)), last
 

@@ -44,6 +44,8 @@ class BioJepa(Source):
       vc train biojepa screen.zarr splits.json -o model --features features.zarr
       vc train biojepa screen.zarr splits.json -o model --preset tiny --ac-steps 50
       vc train biojepa screen.zarr splits.json -o model --preset v0.6 --faithful --sequences guides.zarr --targets esm2.zarr
+      vc train biojepa screen.zarr splits.json -o model --data 4 --gene 2
+      vc train biojepa screen.zarr splits.json -o model --data 16 --coordinator node0:9000 --processes 2 --process 1
     """
 
     preset: Literal["tiny", "small", "v0.6"] = "small"
@@ -71,6 +73,12 @@ class BioJepa(Source):
     """Devices that share a batch and the parameters."""
     gene: int = 1
     """Devices that share the genes of each cell."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, in a job of several processes; all run the same command and see the same files."""
+    processes: int = 1
+    """Processes of the job; their devices together are those of data x fsdp x gene."""
+    process: int = 0
+    """Which of them this one is; process 0 writes the checkpoint."""
     save_every: int = 200
     """Updates between saves."""
     log_every: int = 20

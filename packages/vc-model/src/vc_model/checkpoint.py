@@ -98,7 +98,7 @@ def save_checkpoint(
     }
     with whole(path) as temporary:
         temporary.mkdir()
-        with ocp.StandardCheckpointer() as checkpointer:
+        with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
             checkpointer.save(temporary.resolve() / "params", writer.arrays)
         (temporary / "config.json").write_text(json.dumps(content))
         (temporary / "meta.json").write_text(json.dumps(meta, indent=1))
@@ -164,7 +164,7 @@ def _restore(path: Path, expected: dict[str, np.ndarray]) -> dict[str, np.ndarra
     import orbax.checkpoint as ocp
 
     folder = path.resolve() / "params"
-    with ocp.StandardCheckpointer() as checkpointer:
+    with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
         stored = _guard(folder, lambda: checkpointer.metadata(folder).item_metadata.tree)
         found = {key: (tuple(leaf.shape), str(np.dtype(leaf.dtype))) for key, leaf in stored.items()}
         wanted = {key: (array.shape, str(array.dtype)) for key, array in expected.items()}
@@ -175,6 +175,15 @@ def _restore(path: Path, expected: dict[str, np.ndarray]) -> dict[str, np.ndarra
                 f"{[(key, found.get(key), wanted.get(key)) for key in wrong[:3]]}. Fit the model again."
             )
         return _guard(folder, lambda: checkpointer.restore(folder, expected))
+
+
+def _alone():
+    """What makes orbax wait for no other process: a checkpoint is of host arrays, read and written by whoever wants to."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    own = jax.process_index()
+    return ocp.options.MultiprocessingOptions(primary_host=own, active_processes={own})
 
 
 def _guard(folder: Path, read: Callable[[], Any]) -> Any:

@@ -100,7 +100,8 @@ def train(
         folder: For saves and metrics; what lies there must be of the same stage, seed and steps.
         n_genes: Length of the gene axis.
         decay: Tree of bool like `params`, true where weights decay; everything by default.
-        should_stop: Asked after every step; true saves and stops.
+        should_stop: Asked after every step; true saves and stops (in all processes, at the next logged step, where there are
+            several).
         tracker: Also gets the metrics.
 
     Returns:
@@ -159,8 +160,10 @@ class _Run:
                 # The loss is looked at one step late, so that the device never waits for the host.
                 self._check_finite(pending)
                 pending = (done, metrics)
-                last, stop = done == config.steps, should_stop()
-                if done % config.log_every == 0 or last:
+                last = done == config.steps
+                shown = done % config.log_every == 0 or last
+                stop = _agree(should_stop(), shown)
+                if shown:
                     self._check_finite(pending)
                     now = time.perf_counter()
                     values = {name: float(value) for name, value in metrics.items()}
@@ -209,6 +212,17 @@ class _Run:
             f"{self.stage.name}: step {step}: expected a finite loss and gradient, found {found}; {where}. Lower the "
             "learning rate, or look for broken values in the data."
         )
+
+
+def _agree(stop: bool, shown: bool) -> bool:
+    """Whether to stop here. Several processes stop at the same step, so they ask each other, and only where they wait anyway."""
+    if jax.process_count() == 1:
+        return stop
+    if not shown:
+        return False
+    from jax.experimental import multihost_utils
+
+    return bool(np.any(multihost_utils.process_allgather(np.array(stop))))
 
 
 def _check_settings(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:

@@ -133,6 +133,15 @@ def put_batch(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, Any]:
     return jax.tree_util.tree_map_with_path(put, dict(batch))
 
 
+def fetch(tree: Any) -> Any:
+    """Arrays of a mesh as numpy arrays, whole in every process."""
+    if jax.process_count() == 1:
+        return jax.tree.map(np.asarray, tree)
+    from jax.experimental import multihost_utils
+
+    return jax.tree.map(np.asarray, multihost_utils.process_allgather(tree, tiled=True))
+
+
 def count_cells(batch: Mapping[str, Any]) -> int:
     """Cells in a batch, over all processes."""
     return next(
