@@ -121,6 +121,17 @@ def test_predictions_of_a_biojepa_are_read_by_vc_eval(biojepa, world, tmp_path):
     np.testing.assert_array_equal(found.layers["sd"][asked], np.sqrt(expected.var_pg))
 
 
+def test_lines_described_by_vc_model_are_the_same_to_vc_interp(biojepa, tmp_path):
+    from vc_interp.latents import read_latents
+    from vc_model.contracts import write_context_vectors
+
+    vectors = dict(zip(biojepa.cells.lines, biojepa.encode_contexts(), strict=True))
+    write_context_vectors(tmp_path / "l.zarr", vectors, model=biojepa.name, site="encoder/cell_vector")
+    found = read_latents(tmp_path / "l.zarr")
+    assert (found.rows, found.model, found.site) == (biojepa.cells.lines, "biojepa", "encoder/cell_vector")
+    np.testing.assert_array_equal(found.of_kind("condition")[0], biojepa.encode_contexts())
+
+
 def test_scores_of_vc_eval_hold_the_columns_of_the_page(tmp_path):
     from vc_eval.contracts import read_scores, write_scores
 

@@ -3,15 +3,21 @@ import subprocess
 import sys
 
 import anndata
+import jax
 import numpy as np
 import pandas as pd
 import pytest
+from vc_model.biojepa.actions import make_action_bank
+from vc_model.biojepa.config import BioJepaConfig
+from vc_model.biojepa.fitted import FittedBioJepa
+from vc_model.biojepa.stages import init_stage
+from vc_model.checkpoint import save_checkpoint
 from vc_model.cli import main
-from vc_model.contracts import read_context_vectors, read_predictions
+from vc_model.contracts import read_context_vectors, read_predictions, write_context_vectors
 from vc_model.errors import ContractError
 from vc_model.models import make_model
 from vc_model.output import make_prediction_file
-from vc_model.pseudobulk import load_tables
+from vc_model.pseudobulk import load_control_cells, load_tables
 
 
 def run(*arguments):
@@ -110,6 +116,28 @@ def test_cell_lines_may_be_described_by_latents(tiny, tmp_path, capsys):
         with pytest.raises(SystemExit):
             run(*arguments)
         assert message in capsys.readouterr().err
+
+
+def test_an_encoder_of_this_package_describes_cell_lines(tiny, tmp_path, capsys):
+    screen, splits, _ = tiny()
+    train, _, _ = load_tables(screen, splits)
+    config = BioJepaConfig.tiny(n_genes=len(train.genes), n_layers=1)
+    params, frozen = init_stage("pretrain", config, 0, {})
+    cells = load_control_cells(screen, splits, train.genes, 8)
+    bank = make_action_bank(train, [], seq_width=24, target_width=64, modality_widths=(24, 16, 20))
+    parts = jax.tree.map(np.asarray, params | frozen)
+    fitted = FittedBioJepa(config, parts, ("pretrain",), train.contexts, cells, bank)
+    save_checkpoint(tmp_path / "encoder", fitted)
+    run("encode", tmp_path / "encoder", screen, splits, tmp_path / "lines.zarr")
+    assert f"on {len(cells.lines)} cell lines" in capsys.readouterr().out
+    vectors = read_context_vectors(tmp_path / "lines.zarr")
+    np.testing.assert_array_equal(np.stack([vectors[line] for line in cells.lines]), fitted.encode_contexts())
+    run("fit", screen, splits, tmp_path / "model", "--model", "stacked", "--contexts", tmp_path / "lines.zarr")
+    with pytest.raises(SystemExit):
+        run("encode", tmp_path / "model", screen, splits, tmp_path / "no.zarr")
+    assert "expected a BioJEPA" in capsys.readouterr().err
+    with pytest.raises(ContractError, match="finite"):
+        write_context_vectors(tmp_path / "no.zarr", {"A": np.array([np.nan])}, model="m", site="x")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The command line: `vc-model fit | predict | list`."""
+"""The command line: `vc-model fit | predict | encode | list`."""
 
 import errno
 import os
@@ -12,6 +12,8 @@ EXAMPLES = """examples:
   vc-model fit screen.zarr splits.json model --features bank.zarr
   vc-model fit screen.zarr splits.json ridge --model feature_ridge
   vc-model predict model screen.zarr splits.json predictions.zarr
+  vc-model encode biojepa screen.zarr splits.json lines.zarr
+  vc-model fit screen.zarr splits.json model --contexts lines.zarr
 """
 
 
@@ -92,6 +94,26 @@ def predict(
     print(f"Wrote {out}: {name} on {n} {part} conditions. Next: score it with vc-eval.")
 
 
+def encode(
+    checkpoint: tyro.conf.Positional[Path],
+    screen: tyro.conf.Positional[Path],
+    splits: tyro.conf.Positional[Path],
+    out: tyro.conf.Positional[Path],
+) -> None:
+    """Describe the cell lines of a screen by a BioJEPA's encoder and write a latents-v1 file for --contexts.
+
+    Args:
+        checkpoint: A BioJEPA checkpoint; pretraining is enough.
+        screen: The screen-v1 file; only its `input` control cells are read.
+        splits: The splits-v1 file.
+        out: File to write, .zarr or .h5ad.
+    """
+    from vc_model.output import encode_checkpoint
+
+    name, n = encode_checkpoint(checkpoint, screen, splits, out)
+    print(f"Wrote {out}: {name} on {n} cell lines. Next: vc-model fit {screen} {splits} model --contexts {out}.")
+
+
 def list_models() -> None:
     """List every model with its definition."""
     from vc_model.models import MODELS, describe
@@ -111,7 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
     # The decompositions here are small: threads of OpenBLAS wait for each other longer than they work. numpy is not
     # loaded before this line.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    commands = {"fit": fit, "predict": predict, "list": list_models}
+    commands = {"fit": fit, "predict": predict, "encode": encode, "list": list_models}
     try:
         tyro.extras.subcommand_cli_from_dict(
             commands,

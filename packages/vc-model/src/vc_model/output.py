@@ -10,7 +10,7 @@ from tqdm import tqdm
 from vc_model.biojepa.fitted import FittedBioJepa
 from vc_model.cells import draw_cells, source_of
 from vc_model.checkpoint import load_checkpoint
-from vc_model.contracts import PredictionFile, hash_path, read_context_vectors, write_predictions
+from vc_model.contracts import PredictionFile, hash_path, read_context_vectors, write_context_vectors, write_predictions
 from vc_model.contracts.screen import CONTROL, PARTS
 from vc_model.errors import VcModelError
 from vc_model.predictor import Fitted
@@ -144,3 +144,29 @@ def predict_checkpoint(
         config={"model": fitted.name, "part": part} | ({"cells": cells, "seed": seed} if cells else {}),
     )
     return fitted.name, len(conditions)
+
+
+def encode_checkpoint(checkpoint: Path, screen: Path, splits: Path, out: Path) -> tuple[str, int]:
+    """Describe the cell lines of a screen by a BioJEPA's encoder, from control cells, as a latents-v1 file.
+
+    Args:
+        checkpoint: A checkpoint-v1 folder of BioJEPA after pretraining or later.
+        screen: screen-v1; only `input` control cells are read.
+        splits: splits-v1 of that screen.
+        out: The latents-v1 file to write, for `--contexts`.
+
+    Returns:
+        The model's name, and how many lines were described.
+
+    Raises:
+        VcModelError: If the checkpoint is of another model, or a file is refused.
+    """
+    fitted = load_checkpoint(checkpoint)
+    if not isinstance(fitted, FittedBioJepa):
+        raise VcModelError(f"{checkpoint}: expected a BioJEPA, which encodes cells, found {fitted.name!r}.")
+    per_line = int(np.bincount(fitted.cells.line_n).max())
+    fitted = replace(fitted, cells=load_control_cells(screen, splits, fitted.contexts.genes, per_line))
+    vectors = dict(zip(fitted.cells.lines, fitted.encode_contexts(), strict=True))
+    parents = {path.name: hash_path(path) for path in (checkpoint, screen, splits)}
+    write_context_vectors(out, vectors, model=fitted.name, site="encoder/cell_vector", parents=parents)
+    return fitted.name, len(vectors)

@@ -1,11 +1,13 @@
-"""latents-v1 as a description of cell lines: vectors from an encoder of unperturbed cells, made outside this package."""
+"""latents-v1 as a description of cell lines: vectors from an encoder of unperturbed cells, this package's or any other."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from vc_model.contracts.features import read_anndata
-from vc_model.contracts.header import refusal
+from vc_model.contracts.header import make_header, refusal, whole
 
 KINDS = ("cell", "condition", "gene", "action")
 
@@ -52,3 +54,43 @@ def read_context_vectors(path: Path | str) -> dict[str, np.ndarray]:
         expected = '"cell" rows with obs["cell_line"], or "condition" rows named as cell lines'
         raise refusal(path, 'obs["kind"]', expected, found)
     return {str(line): x_nv[line_n == line].mean(axis=0) for line in np.unique(line_n)}
+
+
+def write_context_vectors(
+    path: Path | str,
+    vectors: Mapping[str, np.ndarray],
+    *,
+    model: str,
+    site: str,
+    parents: Mapping[str, str] | None = None,
+    config: Mapping[str, object] | None = None,
+) -> None:
+    """Write a latents-v1 file with a row of kind `condition` per cell line (zarr, or `.h5ad` by its suffix).
+
+    Args:
+        path: Target; an older file there is replaced.
+        vectors: Cell line -> [v] vector.
+        model: Name of the encoder.
+        site: Where in the encoder the vectors are from.
+        parents: File name -> sha256 of what the vectors were made from.
+        config: How they were made.
+
+    Raises:
+        ContractError: If the vectors are not finite.
+    """
+    import anndata
+    import pandas as pd
+
+    path = Path(path)
+    x_cv = np.stack(list(vectors.values())).astype(np.float32)
+    if not np.isfinite(x_cv).all():
+        raise refusal(path, "X", "finite activations", "NaN or infinity", "Train the encoder again.")
+    obs = pd.DataFrame({"kind": pd.Categorical(["condition"] * len(vectors))}, index=pd.Index(list(vectors)))
+    adata = anndata.AnnData(X=x_cv, obs=obs, var=pd.DataFrame(index=[f"d{at}" for at in range(x_cv.shape[1])]))
+    adata.uns["contract"] = json.dumps(make_header("latents", parents=parents, config=config))
+    adata.uns["site"], adata.uns["model"] = site, model
+    with whole(path) as temporary:
+        if path.suffix == ".h5ad":
+            adata.write_h5ad(temporary)
+        else:
+            adata.write_zarr(temporary)
