@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -93,6 +94,54 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(straight, tmp_path)
     assert saved and max(saved) < 24
     assert_same(run(tmp_path), straight[1])
     assert losses(tmp_path) == losses(straight[0])
+
+
+TWO = """
+import json, sys
+from dataclasses import replace
+from pathlib import Path
+import jax
+folder, address, at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.distributed.initialize(address, 2, at)
+from test_loop import CONFIG, run
+from vc_model.train.interrupt import InterruptedRun
+from vc_model.train.sharding import MeshConfig, fetch
+from vc_model.train.testing import ToyBatches
+
+said = []
+for stop in (at == 1, False):
+    batches = ToyBatches(process_index=at, process_count=2)
+    config = replace(CONFIG, mesh=MeshConfig(fsdp=2))
+    try:
+        state = run(folder, config, batches, should_stop=lambda: stop)
+    except InterruptedRun as interrupt:
+        said.append(str(interrupt))
+print(json.dumps({"said": said, "params": jax.tree.map(lambda a: a.tolist(), fetch(state.params))}))
+"""
+
+
+def test_two_processes_stop_at_one_step_and_go_on(straight, tmp_path):
+    """Saves of parameters that lie on both; together they learn what one process learns."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    flags = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    environment = os.environ | flags | {"PYTHONPATH": str(Path(__file__).parent)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    command = [sys.executable, "-c", TWO, str(tmp_path / "two"), address]
+    jobs = [subprocess.Popen([*command, str(at)], **pipes) for at in (0, 1)]
+    with jobs[0], jobs[1]:
+        ended = [(*job.communicate(timeout=300), job.returncode) for job in jobs]
+    assert [code for *_, code in ended] == [0, 0], ended
+    found = [json.loads(out.splitlines()[-1]) for out, *_ in ended]
+    # Only process 1 was asked to stop; both did, at the first line of the log.
+    for by in found:
+        (said,) = by["said"]
+        assert f"stopped after {CONFIG.log_every} of {CONFIG.steps} steps" in said
+    assert found[0]["params"] == found[1]["params"]
+    assert [row["step"] for row in read_metrics(tmp_path / "two" / "metrics.jsonl")] == [4, 8, 12, 16, 20, 24]
+    np.testing.assert_allclose(losses(tmp_path / "two"), losses(straight[0]), rtol=1e-4)
 
 
 def test_a_finished_run_is_not_run_again(straight):
