@@ -5,7 +5,8 @@
     uv run python bench/biojepa.py --part genes       # cost per cell at three numbers of genes
 
 A training step is the pretraining loss of the published model (teacher, student, masked predictor), its gradient and
-AdamW; inference is encoder and action-conditioned predictor. Prints tables; writes nothing.
+AdamW; inference is encoder and action-conditioned predictor. Every tool has a process of its own; they take turns, and ratios
+are medians over rounds. Prints tables; writes nothing.
 """
 
 import importlib.util
@@ -30,8 +31,8 @@ TWIN = ROOT / "packages/vc-model/tests/biojepa/torch_twin.py"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    part: Literal["step", "memory", "genes", "one"] = "step"
-    """What to measure; `one` is the child process of `memory`."""
+    part: Literal["step", "memory", "genes", "one", "serve"] = "step"
+    """What to measure; `one` is the child process of `memory`, `serve` one tool of `step`."""
     genes: int = 1000
     layers: int = 2
     cells: int = 4
@@ -41,7 +42,7 @@ class Options:
     compiled: bool = True
     """Also time torch.compile."""
     tool: str = "ours"
-    """Of the child process: ours, ours-remat or torch."""
+    """Of the child process: ours, ours-remat, torch; torch eager, torch compiled."""
 
 
 def make_config(options: Options, **changes):
@@ -100,6 +101,7 @@ def make_ours(cfg, data) -> tuple[Callable[[], object], Callable[[], object]]:
 def load_twin():
     spec = importlib.util.spec_from_file_location("torch_twin", TWIN)
     twin = importlib.util.module_from_spec(spec)
+    sys.modules["torch_twin"] = twin  # torch.compile looks its functions' modules up
     spec.loader.exec_module(twin)
     return twin
 
@@ -137,50 +139,81 @@ def make_torch(cfg, data, *, compiled: bool) -> tuple[Callable[[], object], Call
     return train, infer
 
 
-def make_tools(options: Options, cfg, data) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
-    import torch
-
-    torch.set_num_threads(options.threads)
-    tools = {"ours": make_ours(cfg, data), "torch eager": make_torch(cfg, data, compiled=False)}
-    if options.compiled:
-        tools["torch compiled"] = make_torch(cfg, data, compiled=True)
-    return tools
-
-
 def take_turns(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Median seconds of each, after two warm-up calls."""
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
     for function in functions.values():
         function(), function()
-    for _ in range(rounds):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    seconds = [{name: timed(function) for name, function in functions.items()} for _ in range(rounds)]
+    return {name: statistics.median(row[name] for row in seconds) for name in functions}
 
 
-def matmul_rate(rounds: int) -> float:
-    """FLOP/s of the faster of torch's and JAX's matrix products, at the shape of SwiGLU and a large square."""
-    import jax
-    import jax.numpy as jnp
-    import torch
+def timed(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
 
-    multiply = jax.jit(lambda a, b: a @ b)
-    work, functions = {}, {}
-    for m, k, n in ((4096, 256, 1408), (2048, 2048, 2048)):
+
+PRODUCTS = ((4096, 256, 1408), (2048, 2048, 2048))
+"""Shapes of matrix products: that of SwiGLU, and a large square."""
+
+
+def make_products(tool: str) -> dict[str, Callable[[], object]]:
+    """The matrix products of `PRODUCTS` by the tool's own library."""
+    found: dict[str, Callable[[], object]] = {}
+    for m, k, n in PRODUCTS:
         a, b = (np.random.default_rng(0).normal(size=shape).astype(np.float32) for shape in ((m, k), (k, n)))
-        ours, theirs = (jnp.asarray(a), jnp.asarray(b)), (torch.from_numpy(a), torch.from_numpy(b))
-        for name, function in (
-            ("jax", lambda ours=ours: multiply(*ours).block_until_ready()),
-            ("torch", lambda theirs=theirs: theirs[0] @ theirs[1]),
-        ):
-            functions[f"{name} {m}x{k}x{n}"] = function
-            work[f"{name} {m}x{k}x{n}"] = 2 * m * k * n
-    rates = {name: work[name] / seconds for name, seconds in take_turns(functions, 3 * rounds).items()}
-    for name, rate in rates.items():
-        print(f"matrix product, {name}: {rate / 1e9:.1f} GFLOP/s")
-    return max(rates.values())
+        if tool == "ours":
+            import jax
+            import jax.numpy as jnp
+
+            multiply, pair = jax.jit(lambda a, b: a @ b), (jnp.asarray(a), jnp.asarray(b))
+            found[f"{m}x{k}x{n}"] = lambda multiply=multiply, pair=pair: multiply(*pair).block_until_ready()
+        else:
+            import torch
+
+            pair = (torch.from_numpy(a), torch.from_numpy(b))
+            found[f"{m}x{k}x{n}"] = lambda pair=pair: pair[0] @ pair[1]
+    return found
+
+
+def serve(options: Options) -> None:
+    """One tool in a process of its own: reads what to do from stdin, answers with seconds."""
+    cfg = make_config(options)
+    data = make_data(cfg, options.cells)
+    if options.tool == "ours":
+        train, infer = make_ours(cfg, data)
+    else:
+        import torch
+
+        torch.set_num_threads(options.threads)
+        train, infer = make_torch(cfg, data, compiled=options.tool == "torch compiled")
+    functions = {"train": train, "infer": infer} | make_products(options.tool)
+    for function in functions.values():
+        function(), function()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print(timed(functions[line.strip()]), flush=True)
+
+
+class Served:
+    """A tool in a process of its own, so that neither its threads nor its memory disturb another's."""
+
+    def __init__(self, tool: str, options: Options) -> None:
+        arguments = ["--part", "serve", "--tool", tool, "--genes", str(options.genes), "--layers", str(options.layers)]
+        arguments += ["--cells", str(options.cells), "--threads", str(options.threads)]
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def wait(self) -> None:
+        while (line := self.process.stdout.readline()).strip() != "ready":
+            if not line:
+                raise RuntimeError("a tool ended before it was ready; its message stands above")
+
+    def seconds(self, what: str) -> float:
+        self.process.stdin.write(f"{what}\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
 
 
 def flops(cfg, cells: int) -> dict[str, float]:
@@ -195,22 +228,42 @@ def flops(cfg, cells: int) -> dict[str, float]:
     return {"train": cells * step, "infer": cells * (encoder + predictor)}
 
 
+def bandwidth() -> float:
+    """Bytes read and written per second by adding in place; tells a machine that is bound by memory from one that is not."""
+    big = np.ones(2**26, np.float32)
+    return 2 * big.nbytes / min(timed(lambda: np.add(big, 1, out=big)) for _ in range(5))
+
+
 def step(options: Options) -> None:
     cfg = make_config(options)
-    data = make_data(cfg, options.cells)
-    tools = make_tools(options, cfg, data)
-    rate = matmul_rate(options.rounds)
-    work = flops(cfg, options.cells)
+    names = ["ours", "torch eager", *(["torch compiled"] if options.compiled else [])]
+    tools = {name: Served(name, options) for name in names}
+    for tool in tools.values():
+        tool.wait()
+    products = {f"{m}x{k}x{n}": 2 * m * k * n for m, k, n in PRODUCTS}
+    seconds: dict[tuple[str, str], list[float]] = {}
+    for _ in range(options.rounds):
+        for what in ("train", "infer", *products):
+            for name, tool in tools.items():
+                seconds.setdefault((what, name), []).append(tool.seconds(what))
+    for tool in tools.values():
+        tool.process.stdin.close()
+        tool.process.wait()
+    median = {key: statistics.median(values) for key, values in seconds.items()}
+    rates = {(what, name): work / median[what, name] for what, work in products.items() for name in names}
+    for (what, name), rate in rates.items():
+        print(f"matrix product {what}, {name}: {rate / 1e9:.1f} GFLOP/s")
+    print(f"a pass over memory, one thread: {bandwidth() / 1e9:.1f} GB/s read and written")
+    rate, work = max(rates.values()), flops(cfg, options.cells)
     print(
         f"\n{options.cells} cells x {options.genes} genes, D {cfg.width}, L {cfg.n_layers}, {options.threads} threads\n"
     )
     print("| work | tool | seconds | ours is faster by | of the matrix-product rate |\n|---|---|---|---|---|")
-    for at, what in enumerate(("train", "infer")):
-        seconds = take_turns({name: pair[at] for name, pair in tools.items()}, options.rounds)
-        for name, value in seconds.items():
+    for what in ("train", "infer"):
+        for name in names:
+            ratio = statistics.median(np.divide(seconds[what, name], seconds[what, "ours"]))
             print(
-                f"| {what} | {name} | {value:.3f} | {value / seconds['ours']:.2f} x | {work[what] / value / rate:.0%} |",
-                flush=True,
+                f"| {what} | {name} | {median[what, name]:.3f} | {ratio:.2f} x | {work[what] / median[what, name] / rate:.0%} |"
             )
 
 
@@ -263,4 +316,4 @@ def memory(options: Options) -> None:
 
 if __name__ == "__main__":
     chosen = tyro.cli(Options)
-    {"step": step, "memory": memory, "genes": genes, "one": one}[chosen.part](chosen)
+    {"step": step, "memory": memory, "genes": genes, "one": one, "serve": serve}[chosen.part](chosen)
