@@ -413,7 +413,7 @@ def page(source: str, scores: pd.DataFrame, facts: dict) -> str:
     return "\n".join(text) + "\n"
 
 
-def calibrated(scores: pd.DataFrame, model: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def calibrated(scores: pd.DataFrame, model: str) -> tuple[tuple[float, float, float], tuple[float, float, float, float]]:
     """Coverage error with its 95 % interval, and rank correlations of the true error (see `rank_correlations`)."""
     own = scores[scores["model"] == model].groupby(KEYS)[[f"coverage_{level}" for level in range(9)]].mean()
     cluster, names = pd.factorize(own.index.get_level_values("perturbation"), sort=True)
@@ -423,19 +423,24 @@ def calibrated(scores: pd.DataFrame, model: str) -> tuple[tuple[float, float, fl
     return (float(found), float(lower), float(upper)), rank_correlations(scores, model)
 
 
-def rank_correlations(scores: pd.DataFrame, model: str) -> tuple[float, float, float]:
-    """Mean over splits of how well the realised errors are ranked by predicted ones, alone and with noise, and by noise."""
+def rank_correlations(scores: pd.DataFrame, model: str) -> tuple[float, float, float, float]:
+    """Mean over splits of how well errors are ranked.
+
+    The realised squared error by the predicted one, by that and the noise of measuring, and by the noise; and the realised
+    one less the noise, which estimates the error against the true effect, by the predicted one.
+    """
     own = scores[scores["model"] == model].groupby(KEYS).mean(numeric_only=True)
-    square = own["predicted_error"] ** 2
-    return tuple(_mean_rank(own.assign(said=said)) for said in (square, square + own["noise"], own["noise"]))
+    square, noise, error = own["predicted_error"] ** 2, own["noise"], own["mse_delta"]
+    pairs = ((square, error), (square + noise, error), (noise, error), (square, error - noise))
+    return tuple(_mean_rank(own.assign(said=said, found=found)) for said, found in pairs)
 
 
 def _mean_rank(own: pd.DataFrame) -> float:
-    found = [
-        calibration.error_rank_correlation(part["said"].to_numpy(), part["mse_delta"].to_numpy())
+    ranks = [
+        calibration.error_rank_correlation(part["said"].to_numpy(), part["found"].to_numpy())
         for _, part in own.groupby("split")
     ]
-    return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
+    return float(np.nanmean(ranks)) if np.isfinite(ranks).any() else float("nan")
 
 
 def number(value: float) -> str:

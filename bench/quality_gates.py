@@ -94,7 +94,7 @@ def judge(
     validation: pd.DataFrame,
     names: Names,
     coverage: tuple[float, float, float],
-    ranks: tuple[float, float, float],
+    ranks: tuple[float, float, float, float],
     compare: Callable,
     resampled: Callable,
     shuffled: bool,
@@ -106,7 +106,8 @@ def judge(
         validation: Mean of `best_on_validation` over splits.
         names: What the models are called.
         coverage: Coverage error of the model, and its 95 % interval.
-        ranks: Correlation of the error with what the model predicts, with that and the noise of measuring, with the noise.
+        ranks: Correlation of the error with what the model predicts, with that and the noise of measuring, with the noise;
+            and of the error less the noise with what the model predicts.
         compare: `quality.compare`.
         resampled: `quality.resampled`.
         shuffled: Whether there was anything to shuffle: two conditions of one line and number of targets.
@@ -150,12 +151,13 @@ def judge(
     verdicts.append(
         Verdict("coverage error at most 0.05", error <= COVERAGE, f"{error:.3f} [{lower:.3f}, {upper:.3f}]")
     )
-    alone, total, own_noise = ranks
+    alone, total, own_noise, less_noise = ranks
     verdicts.append(
         Verdict(
             "predicted error ranks the true one, at least 0.2",
             alone >= RANK if np.isfinite(alone) else None,
-            f"{alone:.2f}; with the noise of measuring added, as intervals have it, {total:.2f} (noise alone {own_noise:.2f})",
+            f"{alone:.2f}; with the noise of measuring added, as intervals have it, {total:.2f} (noise alone {own_noise:.2f}); "
+            f"against the error less that noise {less_noise:.2f}",
         )
     )
     gain, lower, upper, n = compare(scores, "pearson_delta", names.nameless, names.null)
