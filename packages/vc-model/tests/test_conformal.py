@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 from vc_model.anchored import Anchored, AnchoredConfig
 from vc_model.conformal import MIN_UNITS, fit_conformal
+from vc_model.errors import TableError
 from vc_model.folds import BINS
 from vc_model.table import Action, Conditions
 from vc_model.testing import make_world
@@ -92,6 +94,28 @@ def test_intervals_of_unseen_perturbations_cover_the_truth(fitted_world):
     np.testing.assert_allclose(prediction.aleatoric_pg + prediction.epistemic_pg, prediction.var_pg, rtol=1e-5)
     assert prediction.epistemic_pg.mean() > 0
     assert set(prediction.basis_p) == {"unseen: A, 60 perturbations"}
+
+
+def test_expected_errors_know_how_many_cells_will_be_measured(fitted_world):
+    world, fitted = fitted_world
+    at = world.test.cell_line == "A"
+    test, truth_qg = world.test.subset(at), world.truth_qg[at]
+    prediction = fitted.predict(test)
+    n_cells = np.where(np.arange(len(test)) % 2 == 0, 1, 1000)
+    noise_pg = prediction.noise(n_cells, 500)
+    np.testing.assert_allclose(noise_pg[0], prediction.contexts.sigma2_cg[0] * (1 + 1 / 500), rtol=1e-6)
+    np.testing.assert_array_equal(noise_pg[1], prediction.noise(1000, np.full(len(test), 500))[1])
+    # Against effects that are measured on so many cells, the number of cells says which errors are large.
+    measured_pg = truth_qg + np.random.default_rng(0).standard_normal(noise_pg.shape) * np.sqrt(noise_pg)
+    error_p = ((measured_pg - prediction.delta_pg) ** 2).mean(axis=1)
+    with_noise, without = (spearmanr(error_p, prediction.expected_error(part))[0] for part in (noise_pg, 0.0))
+    assert with_noise > without + 0.1
+    np.testing.assert_allclose(prediction.expected_error() ** 2, prediction.var_pg.mean(axis=1), rtol=1e-5)
+    lower, upper = prediction.interval(0.8, noise_pg)
+    assert abs(((lower <= measured_pg) & (measured_pg <= upper)).mean() - 0.8) < 0.1
+    for wrong in (0, np.ones(3)):
+        with pytest.raises(TableError, match="n_cells: expected one number above 0"):
+            prediction.noise(wrong, 500)
 
 
 def test_doing_nothing_is_certain_at_every_level(fitted_world):

@@ -13,6 +13,7 @@ import numpy as np
 
 from vc_model.conformal import Conformal
 from vc_model.effect import Effect
+from vc_model.errors import TableError
 from vc_model.spread import Spread
 from vc_model.table import Conditions, Contexts, EffectTable
 
@@ -71,14 +72,34 @@ class Prediction:
         """What the intervals of each condition were calibrated on."""
         return [self.conformal.basis_t[table] for table in self.table_p]
 
-    def noise(self, n_cells: float, n_controls: float) -> np.ndarray:
+    def noise(self, n_cells: float | np.ndarray, n_controls: float | np.ndarray) -> np.ndarray:
         """[q, g] float32 variance that measuring adds: sigma2 (1 / n_cells + 1 / n_controls).
 
+        sigma2 is the variance over control cells, as where intervals were calibrated. Numbers of cells are part of the
+        design of an experiment; they change how sure a measured effect can be, and no predicted effect.
+
         Args:
-            n_cells: Perturbed cells of a condition.
-            n_controls: Control cells that they are compared with.
+            n_cells: Perturbed cells of a condition, planned or counted; one number, or [q] of them.
+            n_controls: Control cells that they are compared with, likewise.
+
+        Raises:
+            TableError: If a number is not above 0, or there are not q of them.
         """
-        return self.contexts.sigma2_cg[self.line_p] * np.float32(1 / n_cells + 1 / n_controls)
+        n_q, n_controls_q = (np.asarray(given, dtype=np.float64) for given in (n_cells, n_controls))
+        for name, given_q in (("n_cells", n_q), ("n_controls", n_controls_q)):
+            if given_q.shape not in ((), self.line_p.shape) or not (given_q > 0).all():
+                raise TableError(f"{name}: expected one number above 0 or {len(self.line_p)} of them, found {given_q}.")
+        share_q = np.broadcast_to(1 / n_q + 1 / n_controls_q, self.line_p.shape).astype(np.float32)
+        return self.contexts.sigma2_cg[self.line_p] * share_q[:, None]
+
+    def expected_error(self, noise_pg: np.ndarray | float = 0.0) -> np.ndarray:
+        """[q] float32 root mean square over genes of the error to expect, which ranks conditions.
+
+        Args:
+            noise_pg: Variance of measurement, from `noise`, for the error against a measured effect; 0 for the error
+                against the noise-free one.
+        """
+        return np.sqrt((self.var_pg + np.float32(noise_pg)).mean(axis=1))
 
     def interval(self, level: float = 0.9, noise_pg: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         """Central interval of each effect, lower and upper, both [q, g] float32.
