@@ -23,7 +23,8 @@ class Recipe:
     steps: Mapping[str, int]
     """Updates of each stage; a stage that is not named runs for its epochs."""
     control_cells: int
-    """Control cells of each line that a prediction is the mean over."""
+    """Control cells of each line that a prediction is the mean over. What a cell's prediction returns to the mean cell is minus
+    the cell's own deviation, so the mean over few cells carries their sampling noise into the effect."""
 
 
 def tiny(n_genes: int, *, faithful: bool = False) -> Recipe:
@@ -41,7 +42,7 @@ def tiny(n_genes: int, *, faithful: bool = False) -> Recipe:
         model=model,
         stages=_scaled(batch=16, rate=3e-3),
         steps={"pretrain": 60, "align": 60, "ac": 60, "decode": 60},
-        control_cells=16,
+        control_cells=64,
     )
 
 
@@ -60,7 +61,7 @@ def small(n_genes: int, *, faithful: bool = False) -> Recipe:
         model=model,
         stages=_scaled(batch=32, rate=2e-3),
         steps={"pretrain": 400, "align": 400, "ac": 1000, "decode": 400},
-        control_cells=32,
+        control_cells=256,
     )
 
 
