@@ -1,6 +1,5 @@
 """Predictions as the cells that the Virtual Cell Challenge's own tools accept."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -93,44 +92,38 @@ def write_challenge_file(
     import numpy as np
     import pandas as pd
     import scipy.sparse as sp
+    from vc_model.contracts.header import whole
 
     genes, blocks = _blocks(screen_fpath, splits_fpath, prediction_fpath, seed=seed, cells=cells or CELLS[rule])
     labels, lines, conditions = [], [], 0
-    temporary = out_fpath.with_name(f".{out_fpath.name}.tmp-{os.getpid()}")
-    try:
-        with h5py.File(temporary, "w") as file:
-            for key in ("obs", "var"):
-                file.create_group(key)
-            file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-            for block in blocks:
-                control = block.label == CONTROL_LABEL
-                if control and rule == "vcc2026":
-                    continue
-                cells_ng = block.cells_ng
-                if rule == "vcc2026":
-                    cells_ng = _counts(cells_ng, block.total_n, seed=seed, condition=f"{block.cell_line}|{block.label}")
-                x_ng = sp.csr_matrix(cells_ng, dtype=np.float32)
-                check_space(out_fpath.parent, x_ng.data.nbytes + x_ng.indices.nbytes)
-                if "X" in file:
-                    ad.io.sparse_dataset(file["X"]).append(x_ng)
-                else:
-                    x_ng.indptr = x_ng.indptr.astype(np.int64)  # all cells together may pass 2^31 values
-                    ad.io.write_elem(file, "X", x_ng, dataset_kwargs={"compression": "gzip"})
-                labels += [block.label] * x_ng.shape[0]
-                lines += [block.cell_line] * x_ng.shape[0]
-                conditions += not control
-            if not conditions:
-                raise AppError(f"{prediction_fpath}: expected predicted conditions, found controls only.")
-            column = {"vcc2025": "celltype", "vcc2026": "context"}[rule]
-            obs = pd.DataFrame(
-                {"target_gene": pd.Categorical(labels), column: pd.Categorical(lines)},
-                index=pd.Index([str(row) for row in range(len(labels))]),
-            )
-            ad.io.write_elem(file, "obs", obs)
-            ad.io.write_elem(file, "var", pd.DataFrame(index=genes))
-        temporary.replace(out_fpath)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(out_fpath) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        for block in blocks:
+            control = block.label == CONTROL_LABEL
+            if control and rule == "vcc2026":
+                continue
+            cells_ng = block.cells_ng
+            if rule == "vcc2026":
+                cells_ng = _counts(cells_ng, block.total_n, seed=seed, condition=f"{block.cell_line}|{block.label}")
+            x_ng = sp.csr_matrix(cells_ng, dtype=np.float32)
+            check_space(out_fpath.parent, x_ng.data.nbytes + x_ng.indices.nbytes)
+            if "X" in file:
+                ad.io.sparse_dataset(file["X"]).append(x_ng)
+            else:
+                x_ng.indptr = x_ng.indptr.astype(np.int64)  # all cells together may pass 2^31 values
+                ad.io.write_elem(file, "X", x_ng, dataset_kwargs={"compression": "gzip"})
+            labels += [block.label] * x_ng.shape[0]
+            lines += [block.cell_line] * x_ng.shape[0]
+            conditions += not control
+        if not conditions:
+            raise AppError(f"{prediction_fpath}: expected predicted conditions, found controls only.")
+        column = {"vcc2025": "celltype", "vcc2026": "context"}[rule]
+        obs = pd.DataFrame(
+            {"target_gene": pd.Categorical(labels), column: pd.Categorical(lines)},
+            index=pd.Index([str(row) for row in range(len(labels))]),
+        )
+        ad.io.write_elem(file, "obs", obs)
+        ad.io.write_elem(file, "var", pd.DataFrame(index=genes))
     return conditions, len(labels)
 
 
@@ -172,14 +165,12 @@ def _blocks(
 
 def _counts(cells_ng: "sp.csr_array", total_n: "np.ndarray", *, seed: int, condition: str) -> "sp.csr_array":
     """log1p_cp10k as whole counts at the depth of the control cells, fractions rounded at random so that means are kept."""
-    import hashlib
-
     import numpy as np
     import scipy.sparse as sp
+    from vc_eval.emission import stream
     from vc_eval.truth import TARGET_SUM
 
-    stream = int.from_bytes(hashlib.sha256(f"counts|{condition}".encode()).digest()[:8], "big")
-    rng = np.random.default_rng([seed, stream])
+    rng = stream(seed, f"counts|{condition}")
     depth = np.repeat(np.asarray(total_n, np.float64) / TARGET_SUM, np.diff(cells_ng.indptr))
     expected = np.expm1(cells_ng.data.astype(np.float64)) * depth
     counts = np.floor(expected + rng.random(expected.size))

@@ -26,6 +26,11 @@ class Emission(NamedTuple):
     residual_pg: np.ndarray
 
 
+def stream(seed: int, name: str) -> np.random.Generator:
+    """Random numbers of their own for every name, the same whatever else is drawn."""
+    return np.random.default_rng([seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")])
+
+
 def draw_cells(n_input: int, n_cells: int, *, seed: int, condition: str) -> np.ndarray:
     """`[n]` rows of the input controls for one condition, the same for every model and whatever else is scored.
 
@@ -37,8 +42,7 @@ def draw_cells(n_input: int, n_cells: int, *, seed: int, condition: str) -> np.n
         seed: Root seed.
         condition: Name of the condition; each has its own stream.
     """
-    stream = int.from_bytes(hashlib.sha256(condition.encode()).digest()[:8], "big")
-    rng = np.random.default_rng([seed, stream])
+    rng = stream(seed, condition)
     rounds = -(-n_cells // n_input)
     return np.concatenate([rng.permutation(n_input) for _ in range(rounds)])[:n_cells]
 

@@ -5,7 +5,8 @@ Letters: b cells, t tokens, d width, h heads, k width of a head, f hidden width,
     phi(u) = ELU(u) + 1,  S = sum_t phi(k_t) v_t^T,  n = sum_t phi(k_t),  o_t = phi(q_t)^T S / (phi(q_t)^T n + 1e-6)
 
 A cell enters a token's update only through S and n, h (k^2 + k) numbers however many genes there are (d^2 + d where all
-heads are multiplied at once). With genes spread over devices these are all that is exchanged. Projections that read the same input are stored as one matrix.
+heads are multiplied at once). With genes spread over devices these are all that is exchanged. Projections that read the
+same input are stored as one matrix.
 """
 
 from collections.abc import Callable, Sequence

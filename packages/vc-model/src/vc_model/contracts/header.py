@@ -8,8 +8,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vc_model.errors import ContractError
+
+if TYPE_CHECKING:
+    import anndata
 
 MAJOR = 1  # the major version of every contract this package knows
 
@@ -116,6 +120,15 @@ def whole(path: Path) -> Iterator[Path]:
                 shutil.rmtree(leftover)
             else:
                 leftover.unlink(missing_ok=True)
+
+
+def write_adata(path: Path, adata: "anndata.AnnData") -> None:
+    """Write an AnnData as zarr, or `.h5ad` by its suffix, whole or not at all; an older file there is replaced."""
+    with whole(path) as temporary:
+        if path.suffix == ".h5ad":
+            adata.write_h5ad(temporary)
+        else:
+            adata.write_zarr(temporary)
 
 
 def _hash_file(path: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vc_model.contracts.features import read_anndata
-from vc_model.contracts.header import make_header, refusal, whole
+from vc_model.contracts.header import make_header, refusal, write_adata
 
 KINDS = ("cell", "condition", "gene", "action")
 
@@ -89,8 +89,4 @@ def write_context_vectors(
     adata = anndata.AnnData(X=x_cv, obs=obs, var=pd.DataFrame(index=[f"d{at}" for at in range(x_cv.shape[1])]))
     adata.uns["contract"] = json.dumps(make_header("latents", parents=parents, config=config))
     adata.uns["site"], adata.uns["model"] = site, model
-    with whole(path) as temporary:
-        if path.suffix == ".h5ad":
-            adata.write_h5ad(temporary)
-        else:
-            adata.write_zarr(temporary)
+    write_adata(path, adata)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vc_model.contracts.features import read_anndata
-from vc_model.contracts.header import make_header, refusal, whole
+from vc_model.contracts.header import make_header, refusal, write_adata
 from vc_model.contracts.screen import CONTROL
 
 SPACES = ("log1p_cp10k", "counts")
@@ -100,11 +100,7 @@ def write_predictions(
         adata.obs["interval_basis"] = pd.Categorical(file.basis_n.astype(str))
     adata.uns["contract"] = json.dumps(make_header("predictions", parents=parents, config=config))
     adata.uns["space"], adata.uns["unit"], adata.uns["model"] = file.space, file.unit, file.model
-    with whole(path) as temporary:
-        if path.suffix == ".h5ad":
-            adata.write_h5ad(temporary)
-        else:
-            adata.write_zarr(temporary)
+    write_adata(path, adata)
 
 
 def read_predictions(path: Path | str) -> PredictionFile:
