@@ -5,7 +5,7 @@ import pytest
 from vc_model.anchored import Anchored, AnchoredConfig, ResidualConfig, make_stacked
 from vc_model.anchored.gate import fit_gate
 from vc_model.anchored.gp import GPConfig
-from vc_model.anchored.residual import _fit, train_residuals
+from vc_model.anchored.residual import _fit, make_context_map, train_residuals
 from vc_model.anchored.stack import fall_back, make_moments, stack_weights
 from vc_model.baselines import EFFECTS
 from vc_model.denoise import denoise
@@ -98,6 +98,18 @@ def test_residuals_of_equal_shapes_are_compiled_once_and_keep_their_seeds():
     assert _fit._cache_size() == compiled
     assert any((first[path] != other[path]).any() for path in first)
     assert all((first[path] == again[path]).all() for path in first)
+
+
+def test_a_line_far_from_all_trained_ones_is_none_further_to_the_residual():
+    table = make_world(n_train=20, n_genes=30, lines=("A", "B", "C", "D"), held_out_line="D").train
+    # Known lines hardly differ, so a unit of the coordinates is a short way.
+    vectors = {line: np.array([1, 1 + at * 1e-2, 0], np.float32) for at, line in enumerate("ABC")}
+    table = table.described_by(vectors | {"D": np.array([1, 100, 0], np.float32)})
+    context_map, contexts = make_context_map(table), table.contexts
+    trained_lq = context_map.transform(np.array(["A", "B", "C"]), contexts)
+    assert np.ptp(trained_lq, axis=0).max() > 1
+    found_q = context_map.transform(np.array(["D"]), contexts)[0]
+    np.testing.assert_array_equal(found_q, np.where(trained_lq[2] > 0, trained_lq.max(axis=0), trained_lq.min(axis=0)))
 
 
 def test_singles_have_exactly_no_interaction(pairs):

@@ -104,14 +104,23 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class ContextMap:
-    """Projects what describes a line (its input profile by default) onto the components in which known lines differ."""
+    """Projects what describes a line (its input profile by default) onto the components in which known lines differ.
+
+    Attributes:
+        mean_g: [g] mean description of the trained lines.
+        direction_gq: [g, q] components, scaled to unit spread over the trained lines.
+        range_2q: [2, q] least and greatest coordinate of a trained line. No line lies outside for the network: where known
+            lines hardly differ, unit spread is a short way, and a new line would be sent hundreds of units off.
+    """
 
     mean_g: np.ndarray
     direction_gq: np.ndarray
+    range_2q: np.ndarray
 
     def transform(self, cell_line: np.ndarray, contexts: Contexts) -> np.ndarray:
         """[n, q] context vectors."""
-        return (contexts.describing_cv[contexts.positions(cell_line)] - self.mean_g) @ self.direction_gq
+        inside = (contexts.describing_cv[contexts.positions(cell_line)] - self.mean_g) @ self.direction_gq
+        return np.clip(inside, *self.range_2q)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,9 +184,11 @@ def make_context_map(table: EffectTable) -> ContextMap:
     _, sizes, directions = np.linalg.svd(input_cg - mean_g, full_matrices=False)
     keep = np.flatnonzero(sizes > 1e-5 * max(float(np.linalg.norm(mean_g)), 1e-12))[:N_CONTEXT]
     if len(keep) == 0:
-        return ContextMap(mean_g, np.zeros((len(mean_g), 1), dtype=np.float32))
+        return ContextMap(mean_g, np.zeros((len(mean_g), 1), np.float32), np.zeros((2, 1), np.float32))
     spread = sizes[keep] / np.sqrt(len(input_cg))
-    return ContextMap(mean_g, (directions[keep].T / spread).astype(np.float32))
+    direction_gq = (directions[keep].T / spread).astype(np.float32)
+    inside_cq = (input_cg - mean_g) @ direction_gq
+    return ContextMap(mean_g, direction_gq, np.stack([inside_cq.min(axis=0), inside_cq.max(axis=0)]))
 
 
 def train_residuals(
