@@ -108,6 +108,32 @@ def test_interrupt_after_any_note(tmp_path, monkeypatch, matrix):
         assert sha256_tree(out) == whole and not part_path(out).exists()
 
 
+@pytest.mark.parametrize("between", [False, True])
+def test_what_zarr_had_begun_to_write_is_not_part_of_the_screen(tmp_path, monkeypatch, between):
+    """A kill leaves zarr's half-written file beside its place, and a note that has not yet taken the former's place."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    for name, size in (("CHUNK", 64), ("SHARD", 256), ("BATCH_ELEMENTS", 512)):
+        monkeypatch.setattr(f"vc_data.screen.{name}", size)
+    source, out = write_foreign(make_foreign(), tmp_path / "a.h5ad"), tmp_path / "out.zarr"
+    convert(source, tmp_path / "whole.zarr")
+
+    def stop(path, note):
+        write_note(path, note)
+        if note["n_values"]:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("vc_data.screen.write_note", stop)
+        convert(source, out)
+    part = part_path(out)
+    for folder in ("", "X", "X/data", "X/data/c"):
+        (part / "screen" / folder / "zarr.0123456789abcdef.partial").write_bytes(b"half")
+    if between:
+        (part / "matrix.json").rename(part / "matrix.json.new")
+    convert(source, out)
+    assert sha256_tree(out) == sha256_tree(tmp_path / "whole.zarr")
+
+
 def test_work_of_another_job_is_never_taken_up(tmp_path, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
     source = write_foreign(make_foreign(), tmp_path / "a.h5ad")

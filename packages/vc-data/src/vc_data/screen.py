@@ -229,10 +229,14 @@ def write_screen(
         # zarr says that consolidated metadata is not in the zarr 3 specification; readers here and anndata use it.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if not (folder.parent / NOTE).exists() or part is None:
+            note = None if part is None else part / NOTE
+            if note is None or read_note(note) is None:
                 tables = anndata.AnnData(obs=_plain(obs), var=_plain(var[list(VAR_COLUMNS)]), uns=uns, varm=varm)
                 tables.write_zarr(folder, convert_strings_to_categoricals=False)
-            note = None if part is None else part / NOTE
+            else:
+                # zarr writes a file beside its place and renames it; a kill leaves what it had begun.
+                for begun in list(folder.rglob("*.partial")):
+                    begun.unlink()
             _write_matrix(folder, rows, order, len(var), np.min_scalar_type(max_count), note)
 
     if part is None:
