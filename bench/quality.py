@@ -377,7 +377,7 @@ def page(source: str, scores: pd.DataFrame, facts: dict) -> str:
     text += [
         "",
         "Coverage error: mean over central intervals of 10 to 90 % of |share inside - level|. "
-        f"Spearman correlation of predicted and realised error of `{MODEL}`: {number(rank_correlations(scores, final)[0])}.",
+        f"Spearman correlation of predicted and realised error of `{MODEL}`: {number(rank_correlations(scores, final)[0][0])}.",
         "",
         f"## {MODEL} against each baseline",
         "",
@@ -413,7 +413,7 @@ def page(source: str, scores: pd.DataFrame, facts: dict) -> str:
     return "\n".join(text) + "\n"
 
 
-def calibrated(scores: pd.DataFrame, model: str) -> tuple[tuple[float, float, float], tuple[float, float, float, float]]:
+def calibrated(scores: pd.DataFrame, model: str) -> tuple[tuple[float, float, float], list[tuple[float, float, float]]]:
     """Coverage error with its 95 % interval, and rank correlations of the true error (see `rank_correlations`)."""
     own = scores[scores["model"] == model].groupby(KEYS)[[f"coverage_{level}" for level in range(9)]].mean()
     cluster, names = pd.factorize(own.index.get_level_values("perturbation"), sort=True)
@@ -423,8 +423,8 @@ def calibrated(scores: pd.DataFrame, model: str) -> tuple[tuple[float, float, fl
     return (float(found), float(lower), float(upper)), rank_correlations(scores, model)
 
 
-def rank_correlations(scores: pd.DataFrame, model: str) -> tuple[float, float, float, float]:
-    """Mean over splits of how well errors are ranked.
+def rank_correlations(scores: pd.DataFrame, model: str) -> list[tuple[float, float, float]]:
+    """Mean over splits of how well errors are ranked, each with its 95 % interval, resampled by perturbation.
 
     The realised squared error by the predicted one, by that and the noise of measuring, and by the noise; and the realised
     one less the noise, which estimates the error against the true effect, by the predicted one.
@@ -432,15 +432,25 @@ def rank_correlations(scores: pd.DataFrame, model: str) -> tuple[float, float, f
     own = scores[scores["model"] == model].groupby(KEYS).mean(numeric_only=True)
     square, noise, error = own["predicted_error"] ** 2, own["noise"], own["mse_delta"]
     pairs = ((square, error), (square + noise, error), (noise, error), (square, error - noise))
-    return tuple(_mean_rank(own.assign(said=said, found=found)) for said, found in pairs)
+    return [_mean_rank(own.assign(said=said, found=found)) for said, found in pairs]
 
 
-def _mean_rank(own: pd.DataFrame) -> float:
-    ranks = [
-        calibration.error_rank_correlation(part["said"].to_numpy(), part["found"].to_numpy())
-        for _, part in own.groupby("split")
-    ]
-    return float(np.nanmean(ranks)) if np.isfinite(ranks).any() else float("nan")
+def _mean_rank(own: pd.DataFrame) -> tuple[float, float, float]:
+    cluster, names = pd.factorize(own.index.get_level_values("perturbation"), sort=True)
+    weights = cluster_weights(len(names), N_BOOT, 0)
+    ranks, draws = [], []
+    for _, part in own.assign(cluster=cluster).groupby("split"):
+        said, found = part["said"].to_numpy(), part["found"].to_numpy()
+        ranks.append(calibration.error_rank_correlation(said, found))
+        draws.append(calibration.error_rank_correlation_draws(said, found, weights[:, part["cluster"].to_numpy()]))
+    if not np.isfinite(ranks).any():
+        return np.nan, np.nan, np.nan
+    point, draws = np.nanmean(ranks), np.array(draws)
+    # A resample may hold too few conditions of a split; it is then the mean of the others.
+    found = np.isfinite(draws)
+    mean_b = np.divide(np.where(found, draws, 0).sum(axis=0), found.sum(axis=0), where=found.any(axis=0), out=np.full(N_BOOT, np.nan))
+    lower, upper = interval(np.array([point]), mean_b[:, None], len(names))
+    return float(point), float(lower[0]), float(upper[0])
 
 
 def number(value: float) -> str:

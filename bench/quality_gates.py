@@ -94,7 +94,7 @@ def judge(
     validation: pd.DataFrame,
     names: Names,
     coverage: tuple[float, float, float],
-    ranks: tuple[float, float, float, float],
+    ranks: list[tuple[float, float, float]],
     compare: Callable,
     resampled: Callable,
     shuffled: bool,
@@ -107,7 +107,7 @@ def judge(
         names: What the models are called.
         coverage: Coverage error of the model, and its 95 % interval.
         ranks: Correlation of the error with what the model predicts, with that and the noise of measuring, with the noise;
-            and of the error less the noise with what the model predicts.
+            and of the error less the noise with what the model predicts; each with its 95 % interval.
         compare: `quality.compare`.
         resampled: `quality.resampled`.
         shuffled: Whether there was anything to shuffle: two conditions of one line and number of targets.
@@ -155,9 +155,9 @@ def judge(
     verdicts.append(
         Verdict(
             "predicted error ranks the true one, at least 0.2",
-            alone >= RANK if np.isfinite(alone) else None,
-            f"{alone:.2f}; with the noise of measuring added, as intervals have it, {total:.2f} (noise alone {own_noise:.2f}); "
-            f"against the error less that noise {less_noise:.2f}",
+            alone[0] >= RANK if np.isfinite(alone[0]) else None,
+            f"{_rank(alone)}; with the noise of measuring added, as intervals have it, {_rank(total)} (noise alone "
+            f"{_rank(own_noise)}); against the error less that noise {_rank(less_noise)}",
         )
     )
     gain, lower, upper, n = compare(scores, "pearson_delta", names.nameless, names.null)
@@ -178,6 +178,10 @@ def _rate(win: pd.Series, resampled: Callable) -> tuple[float, str]:
         return float("nan"), "not known"
     rate, lower, upper = resampled(win.to_numpy(), win.index)
     return rate, f"{rate:.0%} [{lower:.0%}, {upper:.0%}]"
+
+
+def _rank(rank: tuple[float, float, float]) -> str:
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*rank) if np.isfinite(rank[0]) else "not known"
 
 
 def _gain(gain: float, lower: float, upper: float, scale: float = 1) -> str:
