@@ -222,10 +222,30 @@ def score(prediction, conditions: Conditions, genes: tuple[str, ...], truths) ->
             predicted.delta_pg, sd_pg, truth.effects.delta_pg, truth.noise_var_pg, keep_pg, np.stack(widths, axis=1)
         )
         values |= {f"coverage_{level}": inside[:, level] for level in range(inside.shape[1])}
+        planned_pg = planned_noise(prediction, at, truth)
+        # A gene that no cell and no control shows says nothing about either kind of interval.
+        shown_pg = keep_pg & ~((truth.noise_var_pg == 0) & (truth.effects.delta_pg == 0))
+        inside = calibration.coverage(
+            predicted.delta_pg, sd_pg, truth.effects.delta_pg, planned_pg, shown_pg, np.stack(widths, axis=1)
+        )
+        values |= {f"planned_coverage_{level}": inside[:, level] for level in range(inside.shape[1])}
         values["predicted_error"] = calibration.predicted_error(sd_pg, keep_pg)
         values["noise"] = calibration.predicted_error(np.sqrt(truth.noise_var_pg), keep_pg) ** 2
+        values["planned_noise"] = calibration.predicted_error(np.sqrt(planned_pg), keep_pg) ** 2
         frames.append(pd.DataFrame({"cell_line": truth.cell_line, "perturbation": truth.perturbations, **values}))
     return pd.concat(frames)
+
+
+def planned_noise(prediction, at: tuple[np.ndarray, np.ndarray], truth) -> np.ndarray:
+    """[p, g] variance that measuring adds, from the numbers of cells and the variance over the line's controls alone.
+
+    What a user can give to `Prediction.interval` before the experiment; the scorer's own noise is of the held-out cells.
+    """
+    if not hasattr(truth, "cells"):
+        return truth.noise_var_pg  # of wells, known in the same way
+    n_cells = np.ones(len(prediction.line_p))
+    n_cells[at[0].ravel()] = truth.sizes
+    return prediction.noise(n_cells, truth.evaluation.shape[0])[at].astype(np.float64)
 
 
 def score_references(truths, effects: anndata.AnnData | None) -> list[pd.DataFrame]:
@@ -413,25 +433,32 @@ def page(source: str, scores: pd.DataFrame, facts: dict) -> str:
     return "\n".join(text) + "\n"
 
 
-def calibrated(scores: pd.DataFrame, model: str) -> tuple[tuple[float, float, float], list[tuple[float, float, float]]]:
-    """Coverage error with its 95 % interval, and rank correlations of the true error (see `rank_correlations`)."""
-    own = scores[scores["model"] == model].groupby(KEYS)[[f"coverage_{level}" for level in range(9)]].mean()
+def calibrated(scores: pd.DataFrame, model: str) -> tuple[list[tuple[float, float, float]], ...]:
+    """Coverage error with the noise of the held-out cells and with the planned one; ranks (see `rank_correlations`)."""
+    errors = [coverage_error(scores, model, prefix) for prefix in ("coverage", "planned_coverage")]
+    return errors, rank_correlations(scores, model)
+
+
+def coverage_error(scores: pd.DataFrame, model: str, prefix: str) -> tuple[float, float, float]:
+    """Coverage error with its 95 % interval."""
+    own = scores[scores["model"] == model].groupby(KEYS)[[f"{prefix}_{level}" for level in range(9)]].mean()
     cluster, names = pd.factorize(own.index.get_level_values("perturbation"), sort=True)
     means = cluster_means(own.to_numpy(), cluster, cluster_weights(len(names), N_BOOT, 0))
     found = calibration.coverage_error(means.point)
     lower, upper = np.quantile(calibration.coverage_error(means.draws), [0.025, 0.975]) if len(names) > 1 else (0, 1)
-    return (float(found), float(lower), float(upper)), rank_correlations(scores, model)
+    return float(found), float(lower), float(upper)
 
 
 def rank_correlations(scores: pd.DataFrame, model: str) -> list[tuple[float, float, float]]:
     """Mean over splits of how well errors are ranked, each with its 95 % interval, resampled by perturbation.
 
-    The realised squared error by the predicted one, by that and the noise of measuring, and by the noise; and the realised
-    one less the noise, which estimates the error against the true effect, by the predicted one.
+    The realised squared error by the predicted one, by that and the planned noise, and by the planned noise; and the
+    realised one less the noise of the held-out cells, which estimates the error against the true effect, by the
+    predicted one.
     """
     own = scores[scores["model"] == model].groupby(KEYS).mean(numeric_only=True)
-    square, noise, error = own["predicted_error"] ** 2, own["noise"], own["mse_delta"]
-    pairs = ((square, error), (square + noise, error), (noise, error), (square, error - noise))
+    square, planned, error = own["predicted_error"] ** 2, own["planned_noise"], own["mse_delta"]
+    pairs = ((square, error), (square + planned, error), (planned, error), (square, error - own["noise"]))
     return [_mean_rank(own.assign(said=said, found=found)) for said, found in pairs]
 
 
@@ -448,7 +475,9 @@ def _mean_rank(own: pd.DataFrame) -> tuple[float, float, float]:
     point, draws = np.nanmean(ranks), np.array(draws)
     # A resample may hold too few conditions of a split; it is then the mean of the others.
     found = np.isfinite(draws)
-    mean_b = np.divide(np.where(found, draws, 0).sum(axis=0), found.sum(axis=0), where=found.any(axis=0), out=np.full(N_BOOT, np.nan))
+    mean_b = np.divide(
+        np.where(found, draws, 0).sum(axis=0), found.sum(axis=0), where=found.any(axis=0), out=np.full(N_BOOT, np.nan)
+    )
     lower, upper = interval(np.array([point]), mean_b[:, None], len(names))
     return float(point), float(lower[0]), float(upper[0])
 

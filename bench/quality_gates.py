@@ -93,7 +93,7 @@ def judge(
     scores: pd.DataFrame,
     validation: pd.DataFrame,
     names: Names,
-    coverage: tuple[float, float, float],
+    coverage: list[tuple[float, float, float]],
     ranks: list[tuple[float, float, float]],
     compare: Callable,
     resampled: Callable,
@@ -105,9 +105,10 @@ def judge(
         scores: One row per held-out condition and model.
         validation: Mean of `best_on_validation` over splits.
         names: What the models are called.
-        coverage: Coverage error of the model, and its 95 % interval.
-        ranks: Correlation of the error with what the model predicts, with that and the noise of measuring, with the noise;
-            and of the error less the noise with what the model predicts; each with its 95 % interval.
+        coverage: Coverage error of the model where intervals are widened by the noise of the held-out cells, and where by
+            the noise that is known beforehand (control cells' variance over the number of cells).
+        ranks: Correlation of the error with what the model predicts, with that and the planned noise, with that noise; and
+            of the error less the noise of the held-out cells with what the model predicts. All with 95 % intervals.
         compare: `quality.compare`.
         resampled: `quality.resampled`.
         shuffled: Whether there was anything to shuffle: two conditions of one line and number of targets.
@@ -147,17 +148,18 @@ def judge(
     if names.truth in set(scores["model"]):
         text += f", the true effect {_rate(wins(scores, names.truth, 'no_change'), resampled)[1]}"
     verdicts.append(Verdict("beats no_change in 80 %", rate >= BEAT_NOTHING, text))
-    error, lower, upper = coverage
+    (error, lower, upper), planned = coverage
+    text = f"{error:.3f} [{lower:.3f}, {upper:.3f}]; intervals for planned numbers of cells "
     verdicts.append(
-        Verdict("coverage error at most 0.05", error <= COVERAGE, f"{error:.3f} [{lower:.3f}, {upper:.3f}]")
+        Verdict("coverage error at most 0.05", error <= COVERAGE, text + "{:.3f} [{:.3f}, {:.3f}]".format(*planned))
     )
-    alone, total, own_noise, less_noise = ranks
+    alone, total, planned_noise, less_noise = ranks
     verdicts.append(
         Verdict(
             "predicted error ranks the true one, at least 0.2",
             alone[0] >= RANK if np.isfinite(alone[0]) else None,
-            f"{_rank(alone)}; with the noise of measuring added, as intervals have it, {_rank(total)} (noise alone "
-            f"{_rank(own_noise)}); against the error less that noise {_rank(less_noise)}",
+            f"{_rank(alone)}; with the noise of measuring the planned numbers of cells {_rank(total)} (that noise alone "
+            f"{_rank(planned_noise)}); against the error less the noise {_rank(less_noise)}",
         )
     )
     gain, lower, upper, n = compare(scores, "pearson_delta", names.nameless, names.null)
