@@ -132,6 +132,9 @@ def test_an_encoder_of_this_package_describes_cell_lines(tiny, tmp_path, capsys)
     assert f"on {len(cells.lines)} cell lines" in capsys.readouterr().out
     vectors = read_context_vectors(tmp_path / "lines.zarr")
     np.testing.assert_array_equal(np.stack([vectors[line] for line in cells.lines]), fitted.encode_contexts())
+    one_nd = fitted.encode_cells(cells.lines[-1])
+    assert one_nd.shape == (int((cells.line_n == len(cells.lines) - 1).sum()), config.width)
+    np.testing.assert_allclose(one_nd.mean(axis=0), vectors[cells.lines[-1]], rtol=1e-5)
     run("fit", screen, splits, tmp_path / "model", "--model", "stacked", "--contexts", tmp_path / "lines.zarr")
     with pytest.raises(SystemExit):
         run("encode", tmp_path / "model", screen, splits, tmp_path / "no.zarr")

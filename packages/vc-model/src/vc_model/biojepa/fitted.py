@@ -141,12 +141,18 @@ class FittedBioJepa:
         Raises:
             TableError: If the encoder is not trained.
         """
+        return np.stack([self.encode_cells(line).mean(axis=0) for line in self.cells.lines])
+
+    def encode_cells(self, line: str) -> np.ndarray:
+        """[n, d] float32 cell vectors (mean latent over genes) of the control cells of a line.
+
+        Raises:
+            TableError: If the encoder is not trained, or there are no control cells of the line.
+        """
         if "teacher" not in self.parts:
             raise TableError(f"{self.name}: expected a pretrained encoder, found the stages {list(self.stages)}.")
         parts = jax.tree.map(jnp.asarray, {part: self.parts[part] for part in ("encoder", "teacher")})
-        return np.stack(
-            [np.asarray(_vectors(self.config, parts, *self.cells.of(line)).mean(axis=0)) for line in self.cells.lines]
-        )
+        return np.asarray(_vectors(self.config, parts, *self.cells.of(line)))
 
 
 def with_spread(fitted: FittedBioJepa, table: EffectTable) -> FittedBioJepa:
