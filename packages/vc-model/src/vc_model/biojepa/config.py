@@ -54,9 +54,9 @@ class BioJepaConfig:
     film_multiple: float = 0.81
     """Initial scale of the linear pathway of expression values."""
     mask_ratio: float = 0.766
-    """Share of genes hidden during training."""
+    """Share of genes hidden during training; repaired pretraining draws a share below it for each update."""
     mask_anneal: float = 0.15
-    """Last share of training in which the mask ratio falls to its floor: 0.1 when faithful (action stage only), else 0."""
+    """Last share of the action stage in which the mask ratio falls to its floor: 0.1 when faithful, else 0."""
     sim: float = 40.5
     """Weight of the prediction term."""
     std: float = 40.5
@@ -64,7 +64,7 @@ class BioJepaConfig:
     cov: float = 1.62
     """Weight of the covariance penalty (faithful)."""
     sigreg: float = 1.0
-    """Weight of SIGReg on cell vectors (repaired)."""
+    """Weight of SIGReg on what depth does not say of cell vectors (repaired)."""
     sigreg_directions: int = 256
     """Random directions per step of SIGReg."""
     beta_nll: float = 0.0

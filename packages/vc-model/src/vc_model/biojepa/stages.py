@@ -15,7 +15,8 @@ x: [b, g] log1p CP10k; total: [b] log1p of the raw total count; measured: [g] or
 (`composer.ACTION_KEYS`) stand in the batch beside them. `progress` in [0, 1] is step / steps of the stage.
 
 Published, the context of the last two stages comes from the student and the target from the teacher; repaired, both
-come from the teacher (Q8), only measured genes count (Q7), the loss is on all of them, and the mask falls to nothing (Q6).
+come from the teacher (Q8), only measured genes count (Q7), the loss is on all of them, and whole cells are seen in training,
+too (Q6): throughout pretraining, and at the end of the action stage.
 """
 
 from collections.abc import Callable
@@ -117,18 +118,28 @@ def make_loss(stage: Stage, cfg: BioJepaConfig) -> LossFn:
     return partial(functions[stage], cfg)
 
 
-def mask_ratio(cfg: BioJepaConfig, stage: Stage, progress: Array) -> Array:
-    """Share of hidden genes: constant, then linear to the floor over the last `mask_anneal` of the stage."""
-    if cfg.faithful and stage == "pretrain":
-        return jnp.float32(cfg.mask_ratio)
+def mask_ratio(cfg: BioJepaConfig, stage: Stage, key: Array, progress: Array) -> Array:
+    """Share of hidden genes: constant, or linear to the floor over the last `mask_anneal` of the action stage.
+
+    Repaired pretraining draws it for each update, so whole cells, as in use, are seen throughout: where they only came
+    last, at a rate near 0, vectors of whole cells collapsed.
+    """
+    if stage == "pretrain":
+        return jnp.float32(cfg.mask_ratio) * (1.0 if cfg.faithful else jax.random.uniform(key))
     floor = 0.1 if cfg.faithful else 0.0
     late = jnp.clip((progress - (1 - cfg.mask_anneal)) / cfg.mask_anneal, 0, 1)
     return cfg.mask_ratio * (1 - late) + floor * late
 
 
 def draw_mask(cfg: BioJepaConfig, stage: Stage, key: Array, x: Array, progress: Array) -> Array:
-    """[b, g] bool, genes hidden from the encoder."""
-    return jax.random.bernoulli(key, mask_ratio(cfg, stage, progress), x.shape)
+    """[b, g] bool, genes hidden from the encoder.
+
+    Repaired pretraining hides the same genes in all cells of an update: what differs between cell vectors is then not
+    what happens to be hidden.
+    """
+    ratio = mask_ratio(cfg, stage, jax.random.fold_in(key, 1), progress)
+    shared = stage == "pretrain" and not cfg.faithful
+    return jnp.broadcast_to(jax.random.bernoulli(key, ratio, (1, x.shape[1]) if shared else x.shape), x.shape)
 
 
 def pretrain_loss(
@@ -149,8 +160,12 @@ def pretrain_loss(
     if cfg.faithful:
         parts = _vic(student, target)
         return cfg.sim * sim + cfg.std * parts["loss_std"] + cfg.cov * parts["loss_cov"], metrics | parts
+    n_genes = jnp.broadcast_to(measured, x.shape).sum(axis=1, keepdims=True)
+    # A mean over genes of what differs from gene to gene is that much smaller than a latent.
+    cell = losses.beyond_depth(cell, total) * jnp.sqrt(n_genes.astype(jnp.float32))
     spread = losses.sigreg(cell, direction_key, cfg.sigreg_directions)
-    return cfg.sim * sim + cfg.sigreg * spread, metrics | {"loss_sigreg": spread}
+    metrics |= {"loss_sigreg": spread, "cell_rank_beyond_depth": losses.participation(cell)}
+    return cfg.sim * sim + cfg.sigreg * spread, metrics
 
 
 def align_loss(
