@@ -478,7 +478,7 @@ def contexts_section(path: Path) -> list[str]:
         "",
         how(facts),
         "",
-        f"`anchored` on {facts['worlds']} simulated worlds of six lines, each line held out in turn: {train} training and {test} "
+        f"`anchored` on {facts['worlds']} simulated world{'s' * (facts['worlds'] > 1)} of six lines, each line held out in turn: {train} training and {test} "
         f"held-out conditions of a split, {genes} genes, {facts['splits']} splits. `none`: lines are described by their control "
         f"profiles. The encoder (preset `tiny`, {facts['steps']} updates of masked pretraining) never sees a perturbed cell of the "
         "held-out line; its vectors come by `vc-model encode` and `--contexts`.",
