@@ -230,8 +230,16 @@ def test_pairs_are_training_cells_with_controls_of_their_batch(folder, model):
     table, val, test = load_tables(folder / "screen.zarr", folder / "splits.json")
     fitted = load_checkpoint(model)
     action_of = dict(zip(table.conditions.perturbation, table.conditions.actions, strict=True))
+    effect_of = dict(zip(table.conditions.labels, table.delta_pg, strict=True))
     pairs = PairBatches(
-        folder / "screen.zarr", folder / "splits.json", table.genes, fitted.bank, action_of, batch_size=8, seed=0
+        folder / "screen.zarr",
+        folder / "splits.json",
+        table.genes,
+        fitted.bank,
+        action_of,
+        batch_size=8,
+        seed=0,
+        effect_of=effect_of,
     )
     held_out = {*test.perturbation, *val.perturbation}
     assert not set(pairs.loader.perturbations) & held_out
@@ -242,6 +250,8 @@ def test_pairs_are_training_cells_with_controls_of_their_batch(folder, model):
     assert (case["batch"].astype(str).to_numpy() == control["batch"].astype(str).to_numpy()).all()
     np.testing.assert_allclose(np.expm1(batch["total_case"]), case["total_counts"], rtol=1e-4)
     np.testing.assert_array_equal(batch["mode"][:, 0], case["mode"])
+    labels = case["cell_line"].astype(str) + "|" + case["perturbation"].astype(str)
+    np.testing.assert_array_equal(batch["x_effect"], [effect_of[label] for label in labels])
     n_targets = [len(str(target).split("+")) for target in case["target"]]
     np.testing.assert_array_equal(batch["pert_mask"].sum(axis=1), n_targets)
     first = fitted.bank.entities.index(str(case["target"].iloc[0]).split("+")[0])

@@ -234,7 +234,10 @@ def _make_batches(stage: str, settings: BioJepa, batch: int, fitted, table):
     if stage == "align":
         actions = ActionBatches(fitted.bank, list(dict.fromkeys(action_of.values())), **common)
         return actions, max(1, len(action_of) // max(1, actions.size * process[1]))
-    pairs = PairBatches(settings.screen, settings.splits, genes, fitted.bank, action_of, **common)
+    # The published decoder learns from pairs of cells.
+    means = stage == "decode" and not fitted.config.faithful
+    effect_of = dict(zip(conditions.labels, table.delta_pg, strict=True)) if means else None
+    pairs = PairBatches(settings.screen, settings.splits, genes, fitted.bank, action_of, effect_of=effect_of, **common)
     return pairs, pairs.loader.steps_per_epoch
 
 

@@ -23,15 +23,16 @@ Arrays = dict[str, np.ndarray]
 
 
 class _Loaded:
-    """What batches of cells share: a loader, its position, the model's genes, and the library size of every cell."""
+    """What batches of cells share: a loader, its position, the model's genes, and the depth and condition of every cell."""
 
     def __init__(self, screen: Path, splits: Path, genes: Sequence[str], **settings: Any):
         from vc_data.loader import Loader
         from vc_data.screen import read_screen
 
         self.loader = Loader.open([screen], [splits], **settings)
-        total_n = read_screen(screen).obs["total_counts"].to_numpy(np.float64)
-        self.log_total_n = np.log1p(total_n).astype(np.float32)
+        obs = read_screen(screen).obs
+        self.log_total_n = np.log1p(obs["total_counts"].to_numpy(np.float64)).astype(np.float32)
+        self.label_n = (obs["cell_line"].astype(str) + "|" + obs["perturbation"].astype(str)).to_numpy()
         self.measured_g = np.ones(len(genes), bool)
         # The model's genes are those that the screen measured, in its order; usually all.
         self._columns = None if list(genes) == self.loader.genes else [self.loader.genes.index(name) for name in genes]
@@ -76,6 +77,8 @@ class CellBatches(_Loaded):
 class PairBatches(_Loaded):
     """Perturbed cells, each with a control of its batch, and what was done: `x_control`, `x_case`, `total_*`, the action.
 
+    With effects, also `x_effect`, the measured effect of the cell's condition.
+
     Args:
         screen: screen-v1.
         splits: Its splits-v1.
@@ -85,6 +88,7 @@ class PairBatches(_Loaded):
         batch_size: Pairs of a batch, of this process.
         seed: Of pairing and order.
         process: Which process this is, and of how many.
+        effect_of: `cell line|perturbation` -> [g] its measured effect, of every training condition.
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class PairBatches(_Loaded):
         batch_size: int,
         seed: int,
         process: tuple[int, int] = (0, 1),
+        effect_of: Mapping[str, np.ndarray] | None = None,
     ):
         at, of = process
         super().__init__(
@@ -106,17 +111,23 @@ class PairBatches(_Loaded):
         )  # fmt: skip
         self._bank = bank
         self._index_np = bank.index([action_of[label] for label in self.loader.perturbations])
+        self._effect_of = effect_of
 
     def __iter__(self) -> Iterator[Arrays]:
         """Batches without end."""
         for batch in self.loader:
             index_bp = self._index_np[batch["perturbation"]]
+            effects = {}
+            if self._effect_of is not None:
+                labels = self.label_n[batch["row"][:, 0]]
+                effects["x_effect"] = np.stack([self._effect_of[label] for label in labels])
             yield {
                 "x_control": self._genes(batch["x_input"][:, 0]),
                 "x_case": self._genes(batch["x"][:, 0]),
                 "total_control": self.log_total_n[batch["input_row"][:, 0]],
                 "total_case": self.log_total_n[batch["row"][:, 0]],
                 "measured": self.measured_g,
+                **effects,
                 **self._bank.take(index_bp, batch["mode"][:, 0], batch["dose"][:, 0]),
             }
 

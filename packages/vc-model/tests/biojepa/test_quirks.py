@@ -218,6 +218,17 @@ def test_q8_context_is_read_by_the_student_or_the_teacher(decode, faithful, repa
         assert (decode(cfg.faithful, batch) != decode(cfg.faithful, batch, **other)) == cfg.faithful
 
 
+def test_a_pair_of_cells_or_the_measured_effect_teaches_the_decoder(decode, faithful, repaired, make_batch):
+    """A random pair also says how its control cell differs from the others of its line."""
+    for cfg in (faithful, repaired):
+        batch = make_batch(cfg)
+        batch["x_effect"] = np.random.default_rng(0).normal(size=batch["x_case"].shape).astype(np.float32)
+        other = batch | {"x_case": batch["x_case"] + 1}
+        assert (decode(cfg.faithful, batch) != decode(cfg.faithful, other)) == cfg.faithful
+        other = batch | {"x_effect": batch["x_effect"] + 1}
+        assert (decode(cfg.faithful, batch) == decode(cfg.faithful, other)) == cfg.faithful
+
+
 def test_q9_own_control_value_has_no_path_or_an_identity(predict, latents):
     z, action = latents
     mask = np.ones((2, 2), bool)
