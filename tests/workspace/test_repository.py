@@ -37,9 +37,10 @@ def distribution(requirement: str) -> str:
 
 @pytest.fixture(scope="module")
 def tracked() -> list[Path]:
-    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
+    if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout: there are no tracked files to look at")
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 

@@ -261,8 +261,6 @@ def test_full_disk_leaves_nothing_behind(tmp_path, capsys, matrix):
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
     can_mount = shutil.which("mount") and subprocess.run(mount, capture_output=True).returncode == 0
-    if not can_mount and sys.platform == "win32":
-        pytest.skip("neither a small disk nor a limit on file sizes can be had here")
     command = ["convert", str(source), str(disk / "out.zarr")]
     try:
         if can_mount:

@@ -15,7 +15,8 @@ PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "bring-your-own-screen.md
 
 @pytest.fixture
 def page():
-    if not PAGE.is_file():
+    # In the workspace the page has to be there; a renamed page must not turn its test off.
+    if not (PAGE.parents[2] / "docs").is_dir():
         pytest.skip("the package stands outside its workspace: no docs")
     return PAGE.read_text()
 
