@@ -1,11 +1,16 @@
-"""The gates that `bench/quality.py` holds a model to, and the page that lists all screens beside all gates."""
+"""The gates that `bench/quality.py` holds a model to, and the tables of all screens.
 
+    uv run python bench/quality_gates.py docs/log    # the table of docs/log/quality.md, and that of the README
+"""
+
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import tyro
 
 COVERAGE, RANK = 0.05, 0.2  # largest coverage error, smallest correlation of predicted with true error
 BEAT_BASELINE, BEAT_NOTHING = 0.5, 0.8  # smallest beat rates
@@ -216,3 +221,25 @@ def summary(folder: Path) -> str:
     for name, own in rows.items():
         text.append(f"| [{name}](quality-{name}.md) | " + " | ".join(own.get(gate, "-") for gate in gates) + " |")
     return "\n".join(text) + "\n"
+
+
+def gains(folder: Path) -> str:
+    """What every page says of the model against the best baseline, bold where better clear of 0."""
+    text = ["| screen | Pearson of the change | MSE of the change x 1000 |", "|---|---|---|"]
+    for fpath in sorted(folder.glob("quality-*.md")):
+        cells = []
+        for gate in ("Pearson delta better", "MSE better"):
+            found = re.search(rf"\| {gate} \| (.*?) \| against (\w+) (\S+) (\[.*?\])", fpath.read_text())
+            verdict, baseline, gain, interval = found.groups()
+            cells.append(f"{f'**{gain}**' if verdict == 'pass' else gain} {interval} over {baseline}")
+        text.append(f"| [{fpath.stem.removeprefix('quality-')}]({fpath}) | {' | '.join(cells)} |")
+    return "\n".join(text) + "\n"
+
+
+def tables(folder: Path) -> None:
+    """Print both tables of a folder of pages."""
+    print(f"{summary(folder)}\n{gains(folder)}")
+
+
+if __name__ == "__main__":
+    tyro.cli(tables, config=(tyro.conf.PositionalRequiredArgs,))
