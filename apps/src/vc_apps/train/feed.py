@@ -23,16 +23,15 @@ Arrays = dict[str, np.ndarray]
 
 
 class _Loaded:
-    """What batches of cells share: a loader, its position, the model's genes, and the depth and condition of every cell."""
+    """What batches of cells share: a loader, its position, the model's genes, and the library size of every cell."""
 
     def __init__(self, screen: Path, splits: Path, genes: Sequence[str], **settings: Any):
         from vc_data.loader import Loader
         from vc_data.screen import read_screen
 
         self.loader = Loader.open([screen], [splits], **settings)
-        obs = read_screen(screen).obs
-        self.log_total_n = np.log1p(obs["total_counts"].to_numpy(np.float64)).astype(np.float32)
-        self.label_n = (obs["cell_line"].astype(str) + "|" + obs["perturbation"].astype(str)).to_numpy()
+        total_n = read_screen(screen).obs["total_counts"].to_numpy(np.float64)
+        self.log_total_n = np.log1p(total_n).astype(np.float32)
         self.measured_g = np.ones(len(genes), bool)
         # The model's genes are those that the screen measured, in its order; usually all.
         self._columns = None if list(genes) == self.loader.genes else [self.loader.genes.index(name) for name in genes]
@@ -111,16 +110,14 @@ class PairBatches(_Loaded):
         )  # fmt: skip
         self._bank = bank
         self._index_np = bank.index([action_of[label] for label in self.loader.perturbations])
-        self._effect_of = effect_of
+        labels = [f"{condition.cell_line}|{condition.perturbation}" for condition in self.loader.conditions]
+        self._effect_cg = None if effect_of is None else np.stack([effect_of[label] for label in labels])
 
     def __iter__(self) -> Iterator[Arrays]:
         """Batches without end."""
         for batch in self.loader:
             index_bp = self._index_np[batch["perturbation"]]
-            effects = {}
-            if self._effect_of is not None:
-                labels = self.label_n[batch["row"][:, 0]]
-                effects["x_effect"] = np.stack([self._effect_of[label] for label in labels])
+            effects = {} if self._effect_cg is None else {"x_effect": self._effect_cg[batch["condition"]]}
             yield {
                 "x_control": self._genes(batch["x_input"][:, 0]),
                 "x_case": self._genes(batch["x"][:, 0]),

@@ -26,6 +26,7 @@ def make(cfg, n_cells=N_CELLS, n_slots=N_SLOTS, seed=0):
         "x": cells(),
         "x_control": cells(),
         "x_case": cells(),
+        "x_effect": rng.normal(size=genes).astype(np.float32),
         **{name: rng.normal(8, 1, n_cells).astype(np.float32) for name in ("total", "total_control", "total_case")},
         "measured": rng.random(cfg.n_genes) > 0.2,
         "seq_emb": rng.normal(size=(*shape, cfg.seq_width)).astype(np.float32),

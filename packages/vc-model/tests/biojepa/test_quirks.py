@@ -205,8 +205,8 @@ def decode(faithful, repaired, parts, quick_jit):
 
 def test_q7_unmeasured_genes_count_or_do_not(decode, faithful, make_batch):
     batch = make_batch(faithful)
-    junk = {key: np.where(batch["measured"], batch[key], 3).astype(np.float32) for key in ("x_control", "x_case")}
-    junk["x_case"] = np.where(batch["measured"], batch["x_case"], 9).astype(np.float32)
+    values = {"x_control": 3, "x_case": 9, "x_effect": 6}
+    junk = {key: np.where(batch["measured"], batch[key], value).astype(np.float32) for key, value in values.items()}
     for kind in (True, False):
         assert (abs(decode(kind, batch) - decode(kind, batch | junk)) > 1e-2) == kind
 
@@ -222,7 +222,6 @@ def test_a_pair_of_cells_or_the_measured_effect_teaches_the_decoder(decode, fait
     """A random pair also says how its control cell differs from the others of its line."""
     for cfg in (faithful, repaired):
         batch = make_batch(cfg)
-        batch["x_effect"] = np.random.default_rng(0).normal(size=batch["x_case"].shape).astype(np.float32)
         other = batch | {"x_case": batch["x_case"] + 1}
         assert (decode(cfg.faithful, batch) != decode(cfg.faithful, other)) == cfg.faithful
         other = batch | {"x_effect": batch["x_effect"] + 1}

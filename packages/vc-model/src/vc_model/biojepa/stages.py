@@ -11,8 +11,9 @@
 | ac | predictor, composer | student, teacher | x_control, x_case, total_control, total_case, measured, action |
 | decode | decoder | student, teacher, predictor, composer | the same, x_effect |
 
-x: [b, g] log1p CP10k; x_effect: [b, g] measured effect of the case's condition, optional; total: [b] log1p of the raw total count; measured: [g] or [b, g] bool; the action's arrays
-(`composer.ACTION_KEYS`) stand in the batch beside them. `progress` in [0, 1] is step / steps of the stage.
+x: [b, g] log1p CP10k; x_effect: [b, g] measured effect of the case's condition (repaired); total: [b] log1p of the raw
+total count; measured: [g] or [b, g] bool; the action's arrays (`composer.ACTION_KEYS`) stand in the batch beside them.
+`progress` in [0, 1] is step / steps of the stage.
 
 Published, the context of the last two stages comes from the student and the target from the teacher; repaired, both
 come from the teacher (Q8), only measured genes count (Q7), the loss is on all of them, and whole cells are seen in training,
@@ -207,9 +208,9 @@ def decode_loss(
 ) -> tuple[Float[Array, ""], Metrics]:
     """Read the change of expression off the change of latents; nothing is hidden.
 
-    Published, the target is one perturbed cell less one control cell. Repaired, it is the measured effect of the condition,
-    `x_effect`, where the batch holds it: the best prediction of a random pair also says how the control cell differs from
-    the mean of its line, and what single cells differ by at random is many times an effect.
+    Published, the target is one perturbed cell less one control cell. Repaired, it is the measured effect of the condition:
+    the best prediction of a random pair also says how the control cell differs from the mean of its line, and what single
+    cells differ by at random is many times an effect.
     """
     context = _context(cfg, frozen, batch)
     action = bind("composer", cfg, frozen["composer"])(batch)
@@ -218,8 +219,7 @@ def decode_loss(
     decoder = bind("decoder", cfg, params["decoder"])
     delta = decoder(mu) - decoder(context)
     measured = _measured(cfg, batch)
-    paired = cfg.faithful or "x_effect" not in batch
-    target = batch["x_case"] - batch["x_control"] if paired else batch["x_effect"]
+    target = batch["x_case"] - batch["x_control"] if cfg.faithful else batch["x_effect"]
     loss = losses.masked_mean((delta - target) ** 2, measured)
     return loss, {"loss_mse": loss, "delta_size": jnp.sqrt(losses.masked_mean(delta**2, measured))}
 
