@@ -2,10 +2,11 @@
 
     uv run python bench/quality.py ../shared/data/single_cell/norman2019_k562_crispra_500g.h5ad docs/log
     uv run python bench/quality.py ../shared/data/single_cell/kang2018_pbmc_ifnb.h5ad docs/log --recipe by_cell_line
+    uv run python bench/quality.py ../shared/data/single_cell/srivatsan2020_a549_dexamethasone.h5ad docs/log --recipe by_dose
     uv run python bench/quality.py simulated:small:hard docs/log --world-seed 1
     uv run python bench/quality.py ../shared/data/bulk_and_de/macpie_drugseq_mcf10a_1000g.h5ad docs/log --recipe by_scaffold
 
-Files of profiles that are no counts (L1000) are read by `quality_profiles.py`, which knows their spaces. Each split holds out perturbations (or one cell line after the other); all models see the same training conditions. The
+Files of profiles that are no counts (L1000) are read by `quality_profiles.py`, which knows their spaces. Each split holds out perturbations (or one cell line, or one dose, after the other); all models see the same training conditions. The
 model runs with several seeds, whose scores are averaged condition by condition. Differences are paired by condition and
 resampled by perturbation. Nothing is chosen by its value: every baseline and every metric below is on the page.
 """
@@ -108,12 +109,15 @@ def prepare(source: str, folder: Path, args: argparse.Namespace) -> tuple[Path, 
         labels = screen.obs["target"].astype(str).unique()
         targets = sorted({target for label in labels for target in label.split("+")} - {"control"})
         features_fpath = write_features(folder / "features.zarr", geneset_features(genesets, targets), config={})
-    perturbed = screen.obs.loc[~screen.obs["is_control"], "cell_line"].astype(str)
-    lines = sorted(set(perturbed))
+    perturbed = screen.obs[~screen.obs["is_control"]]
+    # Where these are held out, each is held out once.
+    lines, doses = sorted(set(perturbed["cell_line"].astype(str))), sorted(set(perturbed["dose"].dropna()))
     fpaths = []
-    for seed in range(len(lines) if args.recipe == "by_cell_line" else args.splits):
+    for seed in range({"by_cell_line": len(lines), "by_dose": len(doses)}.get(args.recipe, args.splits)):
         if args.recipe == "by_cell_line":
             made = splitting.by_cell_line(screen, test_lines=[lines[seed]], seed=seed)
+        elif args.recipe == "by_dose":
+            made = splitting.by_dose(screen, seed=seed, doses=[doses[seed]], min_cells=args.min_cells)
         elif args.recipe == "by_scaffold":
             made = splitting.by_scaffold(screen, structures, seed=seed, test=args.test, min_cells=args.min_cells)
         else:
@@ -501,7 +505,7 @@ def main() -> None:
     parser.add_argument("source", help="an .h5ad with raw counts, or simulated:PRESET[:DIFFICULTY]")
     parser.add_argument("folder", type=Path, help="where the page goes: quality-NAME.md")
     parser.add_argument(
-        "--recipe", choices=["by_perturbation", "by_cell_line", "by_scaffold"], default="by_perturbation"
+        "--recipe", choices=["by_perturbation", "by_cell_line", "by_dose", "by_scaffold"], default="by_perturbation"
     )
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
