@@ -78,7 +78,8 @@ class BioJepaConfig:
     compute: Literal["float32", "bfloat16"] = "float32"
     """Type of activations; parameters, attention state, normalisers, norms and losses are float32."""
     remat: bool = False
-    """Keep only the input of every block for the backward pass: a third more work for a fraction of the memory."""
+    """Keep only the input of every block for the backward pass instead of its products: a third more work for a fraction of
+    the memory."""
 
     def __post_init__(self) -> None:
         if self.width % self.n_heads or self.width % 2 or self.action_width % self.pool_heads:

@@ -10,6 +10,7 @@ same input are stored as one matrix.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -61,33 +62,59 @@ class Blocks(nnx.Module):
         self.up_kernel, self.down_kernel = matrix(d, 2 * f), matrix(f, d)
 
     def __call__(
-        self, h: Float[Array, "b t d"], action: Float[Array, "b p d"] | None = None, mask: Array | None = None
-    ) -> Float[Array, "b t d"]:
+        self,
+        h: Float[Array, "b t d"],
+        action: Float[Array, "b p d"] | None = None,
+        mask: Array | None = None,
+        *,
+        weight: Float[Array, "b t"] | None = None,
+        n_read: int | None = None,
+    ) -> Float[Array, "b r d"]:
         """Run all blocks.
 
         Args:
             h: Tokens.
             action: Action tokens, for blocks with cross-attention.
             mask: [b, p] bool, slots that hold an action. Without one, all do.
+            weight: How many equal tokens each stands for; one by default.
+            n_read: r, how many of the last tokens are asked for, all by default. In the last block the others are only
+                read from: they need keys and values, and nothing else is computed.
         """
         cfg = self.cfg
         stacked = {name: value.get_value() for name, value in vars(self).items() if isinstance(value, nnx.Param)}
 
-        def block(h: Array, p: Params) -> tuple[Array, None]:
+        def block(h: Array, p: Params, n_read: int | None = None) -> tuple[Array, None]:
             if self.cross:
                 h = h + cross_attention(p, rms_norm(h, p["cross_norm_scale"]), action, mask, cfg)
-            h = h + self_attention(p, rms_norm(h, p["norm1_scale"]), cfg.n_heads)
+            update = self_attention(p, rms_norm(h, p["norm1_scale"]), cfg.n_heads, weight, n_read)
+            h = h[:, -update.shape[1] :] + update
             h = h + swiglu(p, rms_norm(h, p["norm2_scale"]))
             return constrain(h, "batch", "gene", "width"), None
 
-        body: Callable = jax.checkpoint(block, prevent_cse=False) if cfg.remat else block
-        return jax.lax.scan(body, h, stacked)[0]
+        # What lies between two products is cheaper to compute again than to keep.
+        keep = None if cfg.remat else jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+
+        def kept(function: Callable) -> Callable:
+            return jax.checkpoint(function, prevent_cse=False, policy=keep)
+
+        if n_read is None:
+            return jax.lax.scan(kept(block), h, stacked)[0]
+        first, last = (jax.tree.map(lambda leaf, at=at: leaf[at], stacked) for at in (slice(-1), -1))
+        h, _ = jax.lax.scan(kept(block), h, first)
+        return kept(partial(block, n_read=n_read))(h, last)[0]
 
 
-def self_attention(p: Params, x: Float[Array, "b t d"], n_heads: int) -> Float[Array, "b t d"]:
-    """Gated linear attention over all tokens."""
-    q, k, v, g = jnp.split(linear(x, p["qkvg_kernel"], p["qkvg_bias"]), 4, axis=-1)
-    gated = jax.nn.sigmoid(g) * linear_attention(q, k, v, n_heads)
+def self_attention(
+    p: Params, x: Float[Array, "b t d"], n_heads: int, weight: Array | None = None, n_read: int | None = None
+) -> Float[Array, "b r d"]:
+    """Gated linear attention over all tokens, for the last `n_read` of them."""
+    d, kernel, bias = x.shape[-1], p["qkvg_kernel"], p["qkvg_bias"]
+    if n_read is None:
+        q, k, v, g = jnp.split(linear(x, kernel, bias), 4, axis=-1)
+    else:
+        k, v = jnp.split(linear(x, kernel[:, d : 3 * d], bias[d : 3 * d]), 2, axis=-1)
+        q, g = (linear(x[:, -n_read:], kernel[:, at], bias[at]) for at in (slice(d), slice(3 * d, None)))
+    gated = jax.nn.sigmoid(g) * linear_attention(q, k, v, n_heads, weight)
     return linear(gated, p["out_kernel"], p["out_bias"])
 
 
@@ -102,12 +129,44 @@ def cross_attention(
     """
     q = linear(x, p["cross_q_kernel"], p["cross_q_bias"])
     k, v = jnp.split(linear(action, p["cross_kv_kernel"], p["cross_kv_bias"]), 2, axis=-1)
+    share, value = slot_shares(q, k, v, cfg.n_heads, None if cfg.faithful else mask)
     if cfg.faithful:
-        return linear(linear_attention(q, k, v, cfg.n_heads), p["cross_out_kernel"], p["cross_out_bias"])
-    o = linear_attention(q, k, v, cfg.n_heads, mask)
+        # Read and projected at once: few slots make a product of low rank.
+        return share @ (value @ p["cross_out_kernel"].astype(x.dtype)) + p["cross_out_bias"].astype(x.dtype)
     gate = jax.nn.sigmoid(linear(x, p["cross_g_kernel"], p["cross_g_bias"]))
     n_actions = mask.sum(axis=1).astype(x.dtype)[:, None, None]
-    return linear(gate * o * n_actions, p["cross_out_kernel"], p["cross_out_bias"]) * (n_actions > 0)
+    return linear(gate * (share @ value) * n_actions, p["cross_out_kernel"], p["cross_out_bias"]) * (n_actions > 0)
+
+
+def slot_shares(
+    q: Float[Array, "b t d"],
+    k: Float[Array, "b p d"],
+    v: Float[Array, "b p d"],
+    n_heads: int,
+    mask: Array | None = None,
+) -> tuple[Float[Array, "b t hp"], Float[Array, "b hp d"]]:
+    """Linear attention to few keys without the state: `share @ value` is what `linear_attention` gives.
+
+    Args:
+        q: Queries, head beside head.
+        k: Keys.
+        v: Values.
+        n_heads: Number of heads.
+        mask: [b, p] bool, keys that count; all by default.
+
+    Returns:
+        share: phi(q_t)^T phi(k_p) / (phi(q_t)^T n + 1e-6) of every head and slot, which sum to 1 over slots.
+        value: Value of the slot in the head's part of the width, 0 elsewhere.
+    """
+    f32, (b, n_slots, d) = jnp.float32, k.shape
+    phi_k = feature_map(k.astype(f32))
+    if mask is not None:
+        phi_k = phi_k * mask[:, :, None]
+    own_hd = np.arange(n_heads)[:, None] == np.repeat(np.arange(n_heads), d // n_heads)
+    key, value = ((u[:, None] * own_hd[:, None]).reshape(b, n_heads * n_slots, d) for u in (phi_k, v))
+    score = jnp.einsum("btd,bnd->btn", feature_map(q.astype(f32)), key).reshape(b, -1, n_heads, n_slots)
+    share = score / (score.sum(axis=-1, keepdims=True) + EPS)
+    return share.reshape(b, -1, n_heads * n_slots).astype(q.dtype), value.astype(q.dtype)
 
 
 def linear_attention(
@@ -115,7 +174,7 @@ def linear_attention(
     k: Float[Array, "b s d"],
     v: Float[Array, "b s d"],
     n_heads: int,
-    mask: Array | None = None,
+    weight: Array | None = None,
 ) -> Float[Array, "b t d"]:
     """The formula at the top of the file; factors in the type of q (float32 on CPU), state and normaliser summed in float32.
 
@@ -124,14 +183,14 @@ def linear_attention(
         k: Keys.
         v: Values.
         n_heads: Number of heads.
-        mask: [b, s] bool, keys that count; all by default.
+        weight: [b, s], how often each key counts; once by default.
     """
     f32, cpu = jnp.float32, jax.default_backend() == "cpu"
     # XLA has no product of bfloat16 that sums in float32 for CPUs.
     factor = f32 if cpu else q.dtype
     phi_q, phi_k, v = (u.astype(factor) for u in (feature_map(q.astype(f32)), feature_map(k.astype(f32)), v))
-    if mask is not None:
-        phi_k = phi_k * mask[:, :, None]
+    if weight is not None:
+        phi_k = phi_k * weight[:, :, None].astype(factor)
     top = (read_by_head if cpu else read_by_width)(phi_q, phi_k, v, n_heads)
     normaliser = phi_k.sum(axis=1, dtype=f32)
     bottom = heads(phi_q.astype(f32) * normaliser[:, None], n_heads).sum(axis=-1, keepdims=True)

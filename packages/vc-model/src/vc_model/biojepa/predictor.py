@@ -64,8 +64,9 @@ class ACPredictor(nnx.Module):
         z = z.astype(compute)
         query = jnp.broadcast_to(self.query.get_value().astype(compute), z.shape)
         s = jnp.concatenate([z, query], axis=1) if self.cfg.faithful else z + query
-        s = self.blocks(constrain(s, "batch", "gene", "width"), act, mask)
-        s = rms_norm(s[:, -n_genes:], self.norm_scale.get_value())
+        n_read = n_genes if self.cfg.faithful else None
+        s = self.blocks(constrain(s, "batch", "gene", "width"), act, mask, n_read=n_read)
+        s = rms_norm(s, self.norm_scale.get_value())
         mu, logvar = self.mean(s).astype(jnp.float32), self.logvar(s).astype(jnp.float32)
         if not self.cfg.faithful:
             mu = z + mu * mask.any(axis=1)[:, None, None] + self._effect(act, mask)
