@@ -30,10 +30,12 @@ def tensors(batch):
     return as_tensor | {key: as_tensor[key].long() for key in ("modality", "mode")}
 
 
-@pytest.fixture(scope="module")
-def case(faithful, parts, make_batch, quick_jit):
-    """Batch, trained parts and, per stage, the twin's ingredients."""
-    return faithful, parts(faithful), make_batch(faithful)
+@pytest.fixture(scope="module", params=[None, 48], ids=["every token", "equal tokens once"])
+def case(request, faithful, parts, make_batch, quick_jit):
+    """Config, trained parts and a batch, whose cells express up to 48 of 64 genes."""
+    batch = make_batch(faithful)
+    assert 32 < max(np.count_nonzero(batch[name], axis=1).max() for name in ("x", "x_control", "x_case")) <= 48
+    return replace(faithful, room=request.param), parts(faithful), batch
 
 
 def stage_trees(stage, parts):

@@ -81,7 +81,17 @@ class BioJepaConfig:
     """Keep only the input of every block for the backward pass instead of its products: a third more work for a fraction of
     the memory."""
 
+    room: int | None = None
+    """Faithful only: the most genes that a cell expresses. The others are equal tokens (Q1), and so are masked ones (Q2), and go
+    through the blocks once; every number is the same to rounding. None: every gene goes through."""
+
     def __post_init__(self) -> None:
+        if self.room is not None and not (self.faithful and 0 < self.room <= self.n_genes):
+            raise ValueError(
+                f"BioJepaConfig: expected room between 1 and n_genes {self.n_genes} of a faithful model (repaired, no two "
+                f"tokens are equal), found {self.room} with faithful={self.faithful}. Leave it out, or give the most genes "
+                "that a cell expresses."
+            )
         if self.width % self.n_heads or self.width % 2 or self.action_width % self.pool_heads:
             raise ValueError(
                 f"BioJepaConfig: expected an even width divisible by n_heads and an action_width divisible by "

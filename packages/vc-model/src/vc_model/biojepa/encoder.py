@@ -7,17 +7,21 @@
     h += W total;  z = RMSNorm(blocks(h))
 
 Published, a gene that is not expressed or masked loses its identity, so all of them share one latent (Q1, Q2), and
-expression is told by the size of a token alone. Repaired, it also has a direction of its own, v, the same for all genes:
+expression is told by the size of a token alone. Equal tokens stay equal through every block, so they can go through them
+once, with a weight (`Tokens`): the same numbers for the work on the genes that are expressed and shown. Repaired, it also has a direction of its own, v, the same for all genes:
 a change of expression is a change of the latent that one readout sees.
 
 Letters: b cells, g genes, d latent width.
 """
 
+import math
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from vc_model.biojepa.config import BioJepaConfig
 from vc_model.biojepa.layers import Blocks, Draw, Linear, rms_norm
@@ -25,6 +29,24 @@ from vc_model.sharding import constrain
 
 EMBEDDING_STD = 0.02
 VALUE_STD = 0.1
+
+
+class Tokens(NamedTuple):
+    """Latents of cells, equal ones once.
+
+    Attributes:
+        z: [b, n, d] latents.
+        weight: [b, n] how many genes each stands for; None where every gene has its own.
+        place: [b, g] which latent is a gene's; None where every gene has its own.
+    """
+
+    z: Float[Array, "b n d"]
+    weight: Float[Array, "b n"] | None = None
+    place: Int[Array, "b g"] | None = None
+
+    def spread(self, value: Float[Array, "b n *k"]) -> Float[Array, "b g *k"]:
+        """Per gene what is there per token."""
+        return value if self.place is None else jax.vmap(lambda row, at: row[at])(value, self.place)
 
 
 class CellStateEncoder(nnx.Module):
@@ -65,16 +87,69 @@ class CellStateEncoder(nnx.Module):
             masked: Genes hidden from the encoder; none by default.
             measured: Genes that the data set measured; all by default. Ignored when faithful (Q7).
         """
-        h = self.embed(x, masked=masked, measured=measured) + self.total(total[:, None].astype(x.dtype))[:, None]
+        tokens = self.tokens(x, total, masked=masked, measured=measured)
+        return tokens.spread(tokens.z)
+
+    def tokens(
+        self,
+        x: Float[Array, "b g"],
+        total: Float[Array, " b"],
+        *,
+        masked: Bool[Array, "b g"] | None = None,
+        measured: Bool[Array, "#b g"] | None = None,
+        shown: float = 1,
+    ) -> Tokens:
+        """Encode cells; with `cfg.room`, equal tokens once.
+
+        Args:
+            x: log1p of counts per ten thousand.
+            total: log1p of the raw total count.
+            masked: Genes hidden from the encoder; none by default.
+            measured: Genes that the data set measured; all by default. Ignored when faithful (Q7).
+            shown: Share of genes that is not masked, which makes `room` smaller.
+
+        Returns:
+            Latents. Those of a cell that expresses more than `cfg.room` genes are NaN.
+        """
+        depth = self.total(total[:, None].astype(x.dtype))[:, None]
+        if self.cfg.room is None:
+            return Tokens(self._encode(self.embed(x, masked=masked, measured=measured) + depth))
+        masked = jnp.zeros(x.shape, bool) if masked is None else masked
+        own = (x != 0) & ~masked
+        room, n_own = room_for(self.cfg.room, shown), jnp.cumsum(own, axis=1)
+        place = jnp.where(own, n_own - 1, jnp.where(masked, room + 1, room))
+        # The r-th gene with a token of its own, for every r; past the last one any gene, with weight 0.
+        gene = jax.vmap(lambda n: jnp.searchsorted(n, jnp.arange(1, room + 1)))(n_own)
+        filled = jnp.arange(room) < n_own[:, -1:]
+        value = jnp.take_along_axis(x, gene, axis=1, mode="clip") * filled
+        # The last two stand for the genes that are not expressed and for those that are masked.
+        h = self.embed(
+            jnp.pad(value, ((0, 0), (0, 2))),
+            masked=jnp.arange(room + 2)[None] == room + 1,
+            gene=jnp.pad(gene, ((0, 0), (0, 2))),
+        )
+        h = jnp.where((n_own[:, -1] <= room)[:, None, None], h + depth, jnp.nan)
+        n_masked = masked.sum(axis=1, keepdims=True)
+        rest = [x.shape[1] - n_own[:, -1:] - n_masked, n_masked]
+        weight = jnp.concatenate([filled, *rest], axis=1).astype(jnp.float32)
+        return Tokens(self._encode(h, weight), weight, place)
+
+    def _encode(self, h: Array, weight: Array | None = None) -> Array:
         h = constrain(h.astype(self.cfg.compute), "batch", "gene", "width")
-        return rms_norm(self.blocks(h), self.norm_scale.get_value())
+        return rms_norm(self.blocks(h, weight=weight), self.norm_scale.get_value())
 
     def embed(
-        self, x: Float[Array, "b g"], *, masked: Array | None = None, measured: Array | None = None
+        self,
+        x: Float[Array, "b g"],
+        *,
+        masked: Array | None = None,
+        measured: Array | None = None,
+        gene: Int[Array, "b g"] | None = None,
     ) -> Float[Array, "b g d"]:
-        """Tokens before the depth of the cell is added."""
+        """Tokens before the depth of the cell is added; of these genes, or of all."""
         compute = jnp.dtype(self.cfg.compute)
-        e = self.gene_embedding.get_value().astype(compute)
+        e = self.gene_embedding.get_value()
+        e = (e if gene is None else e.at[gene].get(mode="clip")).astype(compute)
         if masked is not None:
             x = jnp.where(masked, 0, x)
         gamma, beta = jnp.split(self.film_out(jax.nn.gelu(self.film_in(self.features(x)), approximate=False)), 2, -1)
@@ -108,15 +183,20 @@ class MaskedPredictor(nnx.Module):
         self.norm_scale = nnx.Param(np.ones(cfg.width, np.float32))
         self.out = Linear(cfg.width, cfg.width, draw=draw)
 
-    def __call__(self, z: Float[Array, "b g d"]) -> Float[Array, "b g d"]:
-        """Predict all positions."""
-        return self.out(rms_norm(self.blocks(z), self.norm_scale.get_value()))
+    def __call__(self, z: Float[Array, "b g d"], weight: Float[Array, "b g"] | None = None) -> Float[Array, "b g d"]:
+        """Predict all positions, each of which stands for `weight` equal ones."""
+        return self.out(rms_norm(self.blocks(z, weight=weight), self.norm_scale.get_value()))
 
 
-def cell_vector(z: Float[Array, "b g d"], measured: Bool[Array, "#b g"] | None = None) -> Float[Array, "b d"]:
-    """Mean latent over measured genes, float32."""
+def room_for(room: int, share: float) -> int:
+    """So many of `room` genes are shown when each is with a probability: eight standard deviations above the mean."""
+    return min(room, math.ceil(room * share + 8 * math.sqrt(room * share * (1 - share))))
+
+
+def cell_vector(z: Float[Array, "b g d"], weight: Array | None = None) -> Float[Array, "b d"]:
+    """Mean latent, float32, weighted ([#b, g] numbers, or bool for measured genes only)."""
     z = z.astype(jnp.float32)
-    if measured is None:
+    if weight is None:
         return z.mean(axis=1)
-    weight = jnp.broadcast_to(measured, z.shape[:2]).astype(jnp.float32)
+    weight = jnp.broadcast_to(weight, z.shape[:2]).astype(jnp.float32)
     return jnp.einsum("bgd,bg->bd", z, weight) / jnp.maximum(weight.sum(axis=1, keepdims=True), 1)

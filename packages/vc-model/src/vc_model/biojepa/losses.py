@@ -26,8 +26,10 @@ def l1(pred: Float[Array, "b g d"], target: Float[Array, "b g d"], mask: Array |
     return masked_mean(jnp.abs(pred.astype(jnp.float32) - target.astype(jnp.float32)).mean(axis=-1), mask)
 
 
-def vicreg(z: Float[Array, "b g d"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Variance hinge and covariance penalty over all tokens of a batch.
+def vicreg(
+    z: Float[Array, "b g d"], weight: Float[Array, "b g"] | None = None
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Variance hinge and covariance penalty over all tokens of a batch, each counted `weight` times (once by default).
 
     Returns:
         hinge: mean_j relu(1 - sqrt(var_j + 1e-4)).
@@ -37,10 +39,11 @@ def vicreg(z: Float[Array, "b g d"]) -> tuple[Float[Array, ""], Float[Array, ""]
         Bardes et al. (2022), VICReg.
     """
     z = z.astype(jnp.float32)
-    n, d = z.shape[0] * z.shape[1], z.shape[2]
-    centred = z - z.mean(axis=(0, 1))
+    weight = jnp.ones(z.shape[:2]) if weight is None else weight
+    n, d = weight.sum(), z.shape[2]
+    centred = z - jnp.einsum("bgd,bg->d", z, weight) / n
     # No reshape to [b g, d]: the two axes may be cut along different mesh axes.
-    covariance = jnp.einsum("bgi,bgj->ij", centred, centred) / (n - 1)
+    covariance = jnp.einsum("bgi,bgj->ij", centred * weight[..., None], centred) / (n - 1)
     variance = jnp.diagonal(covariance)
     hinge = jax.nn.relu(1 - jnp.sqrt(variance + 1e-4)).mean()
     return hinge, ((covariance**2).sum() - (variance**2).sum()) / d

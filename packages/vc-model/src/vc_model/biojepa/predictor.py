@@ -44,28 +44,35 @@ class ACPredictor(nnx.Module):
             self.effect_kernel = nnx.Param(zeros(d, d))
 
     def __call__(
-        self, z: Float[Array, "b g d"], action: Float[Array, "b p a"], mask: Bool[Array, "b p"]
+        self,
+        z: Float[Array, "b n d"],
+        action: Float[Array, "b p a"],
+        mask: Bool[Array, "b p"],
+        weight: Float[Array, "b n"] | None = None,
     ) -> tuple[Float[Array, "b g d"], Float[Array, "b g d"]]:
         """Predict.
 
         Args:
-            z: Latents of control cells.
+            z: Latents of control cells, one for each gene; published, equal ones may stand there once (`Tokens`).
             action: Action tokens.
             mask: Slots that hold an action. Published, padded slots take part all the same (Q4).
+            weight: How many genes each latent stands for; one by default.
 
         Returns:
             mu: Mean of the latents of the perturbed cell, float32.
             logvar: Its log variance, float32, clipped.
         """
         compute = jnp.dtype(self.cfg.compute)
-        n_genes = z.shape[1]
+        b, n_genes, d = z.shape[0], *self.query.get_value().shape
         hidden = rms_norm(self.action_in(action.astype(compute)), self.action_norm_scale.get_value())
         act = self.action_out(jax.nn.gelu(hidden, approximate=False))
         z = z.astype(compute)
-        query = jnp.broadcast_to(self.query.get_value().astype(compute), z.shape)
+        query = jnp.broadcast_to(self.query.get_value().astype(compute), (b, n_genes, d))
+        if weight is not None:
+            weight = jnp.concatenate([weight, jnp.ones((b, n_genes))], axis=1)
         s = jnp.concatenate([z, query], axis=1) if self.cfg.faithful else z + query
         n_read = n_genes if self.cfg.faithful else None
-        s = self.blocks(constrain(s, "batch", "gene", "width"), act, mask, n_read=n_read)
+        s = self.blocks(constrain(s, "batch", "gene", "width"), act, mask, weight=weight, n_read=n_read)
         s = rms_norm(s, self.norm_scale.get_value())
         mu, logvar = self.mean(s).astype(jnp.float32), self.logvar(s).astype(jnp.float32)
         if not self.cfg.faithful:

@@ -32,7 +32,7 @@ from jaxtyping import Array, Float
 from vc_model.biojepa import losses
 from vc_model.biojepa.composer import ActionComposer
 from vc_model.biojepa.config import BioJepaConfig, Part, Stage
-from vc_model.biojepa.encoder import CellStateEncoder, MaskedPredictor, cell_vector
+from vc_model.biojepa.encoder import CellStateEncoder, MaskedPredictor, Tokens, cell_vector
 from vc_model.biojepa.layers import Draw
 from vc_model.biojepa.predictor import ACPredictor, ExpressionDecoder
 
@@ -151,11 +151,12 @@ def pretrain_loss(
     mask_key, direction_key = jax.random.split(key)
     masked = draw_mask(cfg, "pretrain", mask_key, x, progress)
     teacher = bind("encoder", cfg, frozen["teacher"])
-    target = jax.lax.stop_gradient(teacher(x, total, measured=measured))
-    student = bind("encoder", cfg, params["encoder"])(x, total, masked=masked, measured=measured)
-    pred = bind("maskpred", cfg, params["maskpred"])(student)
-    sim = losses.l1(pred, target, masked if cfg.faithful else measured)
-    cell = cell_vector(student, measured)
+    target = jax.lax.stop_gradient(teacher.tokens(x, total, measured=measured))
+    encoder = bind("encoder", cfg, params["encoder"])
+    student = encoder.tokens(x, total, masked=masked, measured=measured, shown=1 - cfg.mask_ratio)
+    pred = student.spread(bind("maskpred", cfg, params["maskpred"])(student.z, student.weight))
+    sim = losses.l1(pred, target.spread(target.z), masked if cfg.faithful else measured)
+    cell = cell_vector(student.z, student.weight if cfg.faithful else measured)
     metrics = {"loss_sim": sim, "mask_share": masked.mean()} | _collapse(cell)
     metrics["teacher_drift"] = _distance(params["encoder"], frozen["teacher"])
     if cfg.faithful:
@@ -190,7 +191,7 @@ def ac_loss(
     teacher = bind("encoder", cfg, frozen["teacher"])
     target = jax.lax.stop_gradient(teacher(batch["x_case"], batch["total_case"], measured=measured))
     action = bind("composer", cfg, params["composer"])(batch, key=drop_key)
-    mu, logvar = bind("predictor", cfg, params["predictor"])(context, action, batch["pert_mask"])
+    mu, logvar = bind("predictor", cfg, params["predictor"])(context.z, action, batch["pert_mask"], context.weight)
     beta = cfg.beta_nll * jnp.clip(progress / cfg.beta_warmup, 0, 1)
     where = masked if cfg.faithful else measured
     nll = losses.gaussian_nll(mu, logvar, target, where, beta)
@@ -199,7 +200,7 @@ def ac_loss(
     if not cfg.faithful:
         # The targets are frozen, so nothing can collapse and no term is needed to hold it up.
         return nll, metrics
-    parts = _vic(mu, target)
+    parts = _vic(Tokens(mu), Tokens(target))
     return cfg.sim * nll + cfg.std * parts["loss_std"] + cfg.cov * parts["loss_cov"], metrics | parts
 
 
@@ -214,20 +215,19 @@ def decode_loss(
     """
     context = _context(cfg, frozen, batch)
     action = bind("composer", cfg, frozen["composer"])(batch)
-    mu, _ = bind("predictor", cfg, frozen["predictor"])(context, action, batch["pert_mask"])
-    context, mu = jax.lax.stop_gradient((context, mu))
+    mu, _ = bind("predictor", cfg, frozen["predictor"])(context.z, action, batch["pert_mask"], context.weight)
     decoder = bind("decoder", cfg, params["decoder"])
-    delta = decoder(mu) - decoder(context)
+    delta = decoder(jax.lax.stop_gradient(mu)) - context.spread(decoder(context.z))
     measured = _measured(cfg, batch)
     target = batch["x_case"] - batch["x_control"] if cfg.faithful else batch["x_effect"]
     loss = losses.masked_mean((delta - target) ** 2, measured)
     return loss, {"loss_mse": loss, "delta_size": jnp.sqrt(losses.masked_mean(delta**2, measured))}
 
 
-def _context(cfg: BioJepaConfig, frozen: Tree, batch: dict[str, Array], masked: Array | None = None) -> Array:
+def _context(cfg: BioJepaConfig, frozen: Tree, batch: dict[str, Array], masked: Array | None = None) -> Tokens:
     encoder = bind("encoder", cfg, frozen["student" if cfg.faithful else "teacher"])
     return jax.lax.stop_gradient(
-        encoder(batch["x_control"], batch["total_control"], masked=masked, measured=_measured(cfg, batch))
+        encoder.tokens(batch["x_control"], batch["total_control"], masked=masked, measured=_measured(cfg, batch))
     )
 
 
@@ -236,8 +236,8 @@ def _measured(cfg: BioJepaConfig, batch: dict[str, Array]) -> Array | None:
     return None if cfg.faithful else jnp.atleast_2d(batch["measured"])
 
 
-def _vic(z: Array, target: Array) -> Metrics:
-    (std, cov), (target_std, target_cov) = losses.vicreg(z), losses.vicreg(target)
+def _vic(z: Tokens, target: Tokens) -> Metrics:
+    (std, cov), (target_std, target_cov) = (losses.vicreg(u.z, u.weight) for u in (z, target))
     return {"loss_std": std + target_std, "loss_cov": cov + target_cov}
 
 
