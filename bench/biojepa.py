@@ -38,6 +38,10 @@ class Options:
     cells: int = 4
     rounds: int = 7
     """Timed rounds; medians are printed."""
+    expressed: float = 0.15
+    """Share of genes that a cell expresses."""
+    room: float = 0.3
+    """Share of genes that the richest cell of the screen expresses."""
     threads: int = 2
     compiled: bool = True
     """Also time torch.compile."""
@@ -51,11 +55,11 @@ def make_config(options: Options, **changes):
     return BioJepaConfig.v0_6(options.genes, n_layers=options.layers, fusion_dropout=0.0, **changes)
 
 
-def make_data(cfg, cells: int) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    x = (rng.gamma(1, 1, (cells, cfg.n_genes)) * (rng.random((cells, cfg.n_genes)) > 0.6)).astype(np.float32)
+def make_data(cfg, options: Options) -> dict[str, np.ndarray]:
+    rng, cells = np.random.default_rng(0), options.cells
+    x = rng.gamma(1, 1, (cells, cfg.n_genes)) * (rng.random((cells, cfg.n_genes)) < options.expressed)
     return {
-        "x": x,
+        "x": x.astype(np.float32),
         "total": rng.normal(8, 1, cells).astype(np.float32),
         "measured": np.ones(cfg.n_genes, bool),
         "action": rng.normal(size=(cells, 2, cfg.action_width)).astype(np.float32),
@@ -90,8 +94,8 @@ def make_ours(cfg, data) -> tuple[Callable[[], object], Callable[[], object]]:
 
     @jax.jit
     def infer(p, x, total, action):
-        z = bind("encoder", cfg, p["encoder"])(x, total)
-        return bind("predictor", cfg, p["predictor"])(z, action, jnp.ones(action.shape[:2], bool))[0]
+        z = bind("encoder", cfg, p["encoder"]).tokens(x, total)
+        return bind("predictor", cfg, p["predictor"])(z.z, action, jnp.ones(action.shape[:2], bool), z.weight)[0]
 
     parts = {"encoder": frozen["teacher"], "predictor": init_part("predictor", cfg, 0)}
     action = jnp.asarray(data["action"])

@@ -73,7 +73,9 @@ def train_biojepa(settings: BioJepa) -> str:
         config={name: str(value) for name, value in dataclasses.asdict(settings).items()},
     )
     _keep_metrics(work, settings.out, stages)
-    return f"wrote {settings.out}/: {fitted.name} after {', '.join(fitted.stages)}. {_next(settings, fitted, len(test))}"
+    return (
+        f"wrote {settings.out}/: {fitted.name} after {', '.join(fitted.stages)}. {_next(settings, fitted, len(test))}"
+    )
 
 
 def _check(settings: BioJepa) -> None:
@@ -175,6 +177,9 @@ def _run_stage(stage: str, settings: BioJepa, recipe, fitted, table, folder: Pat
     except KeyError as error:
         raise AppError(f"--start: {error.args[0]} Train the earlier stage first.") from error
 
+    # Choosing tokens crosses genes, so it is left out where these are spread over devices.
+    computed = cfg if stage == "align" or settings.gene > 1 else cfg.for_cells(batches.most_expressed)
+
     def follow(params: dict, frozen: dict) -> dict:
         return {"teacher": ema_update(frozen["teacher"], params["encoder"], config.ema)}
 
@@ -197,7 +202,7 @@ def _run_stage(stage: str, settings: BioJepa, recipe, fitted, table, folder: Pat
     name = f"{settings.out.name}-{stage}"
     with open_tracker(settings.tracker, run=name, config=dataclasses.asdict(settings)) as tracker:
         state = train(
-            TrainStage(stage, make_loss(stage, cfg), keep_frozen if config.ema is None else follow),
+            TrainStage(stage, make_loss(stage, computed), keep_frozen if config.ema is None else follow),
             params,
             frozen,
             batches,

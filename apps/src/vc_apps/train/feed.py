@@ -23,14 +23,19 @@ Arrays = dict[str, np.ndarray]
 
 
 class _Loaded:
-    """What batches of cells share: a loader, its position, the model's genes, and the library size of every cell."""
+    """What batches of cells share: a loader, its position, the model's genes, and the library size of every cell.
+
+    `most_expressed` is the most genes that any cell of the screen expresses.
+    """
 
     def __init__(self, screen: Path, splits: Path, genes: Sequence[str], **settings: Any):
         from vc_data.loader import Loader
         from vc_data.screen import read_screen
 
         self.loader = Loader.open([screen], [splits], **settings)
-        total_n = read_screen(screen).obs["total_counts"].to_numpy(np.float64)
+        counts = read_screen(screen)
+        total_n = counts.obs["total_counts"].to_numpy(np.float64)
+        self.most_expressed = int(np.diff(counts.X.indptr).max())
         self.log_total_n = np.log1p(total_n).astype(np.float32)
         self.measured_g = np.ones(len(genes), bool)
         # The model's genes are those that the screen measured, in its order; usually all.

@@ -5,8 +5,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from vc_model.biojepa.actions import ActionBank
 from vc_model.biojepa.config import STAGES, BioJepaConfig
+from vc_model.biojepa.fitted import FittedBioJepa
 from vc_model.biojepa.stages import init_stage
+from vc_model.pseudobulk import ControlCells
 
 N_CELLS, N_SLOTS = 4, 2
 
@@ -76,6 +79,24 @@ def parts():
         return made[cfg]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def fitted(faithful, repaired, parts):
+    """Faithful or not -> a model with three targets in its bank, the last without a sequence."""
+    rng = np.random.default_rng(0)
+    x_ng = (rng.gamma(1, 2, (5, faithful.n_genes)) * (rng.random((5, faithful.n_genes)) > 0.6)).astype(np.float32)
+    cells = ControlCells(("line",), np.zeros(5, int), x_ng, rng.normal(8, 1, 5).astype(np.float32))
+    bank = ActionBank(
+        source="random",
+        entities=("A", "B", "C"),
+        seq_es=rng.normal(size=(3, faithful.seq_width)).astype(np.float32),
+        modality_e=np.zeros(3, np.int32),
+        has_seq_e=np.array([True, True, False]),
+        target_et=rng.normal(size=(3, faithful.target_width)).astype(np.float32),
+        has_target_e=np.ones(3, bool),
+    )
+    return {cfg.faithful: FittedBioJepa(cfg, parts(cfg), (), None, cells, bank) for cfg in (faithful, repaired)}
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,7 @@ import numpy as np
 import optax
 import pytest
 from vc_model.biojepa import losses
-from vc_model.biojepa.actions import ActionBank
 from vc_model.biojepa.encoder import cell_vector
-from vc_model.biojepa.fitted import FittedBioJepa
 from vc_model.biojepa.stages import bind, decay_mask, draw_mask, ema_update, init_stage, make_loss, mask_ratio
 from vc_model.pseudobulk import ControlCells
 from vc_model.table import Action
@@ -237,24 +235,6 @@ def test_q9_own_control_value_has_no_path_or_an_identity(predict, latents):
         change = predict(kind, moved, action, mask) - predict(kind, z, action, mask)
         own, others = np.abs(change[:, 5]).mean(), np.abs(np.delete(change, 5, axis=1)).mean()
         assert (own > 5 * others) != kind
-
-
-@pytest.fixture(scope="module")
-def fitted(faithful, repaired, parts):
-    """Faithful or not -> a model with three targets in its bank, the last without a sequence."""
-    rng = np.random.default_rng(0)
-    x_ng = (rng.gamma(1, 2, (5, faithful.n_genes)) * (rng.random((5, faithful.n_genes)) > 0.6)).astype(np.float32)
-    cells = ControlCells(("line",), np.zeros(5, int), x_ng, rng.normal(8, 1, 5).astype(np.float32))
-    bank = ActionBank(
-        source="random",
-        entities=("A", "B", "C"),
-        seq_es=rng.normal(size=(3, faithful.seq_width)).astype(np.float32),
-        modality_e=np.zeros(3, np.int32),
-        has_seq_e=np.array([True, True, False]),
-        target_et=rng.normal(size=(3, faithful.target_width)).astype(np.float32),
-        has_target_e=np.ones(3, bool),
-    )
-    return {cfg.faithful: FittedBioJepa(cfg, parts(cfg), (), None, cells, bank) for cfg in (faithful, repaired)}
 
 
 def test_q10_retrieval_starts_from_the_mean_profile_or_from_cells(fitted, faithful):

@@ -99,6 +99,15 @@ class BioJepaConfig:
                 f"pool_heads {self.pool_heads}. Change the widths or the heads."
             )
 
+    def for_cells(self, most_expressed: int) -> Self:
+        """The same model with room for cells that express up to so many genes, in steps of a sixteenth of all genes.
+
+        Repaired, or where nearly all genes are expressed, the model as it is.
+        """
+        step = -(-self.n_genes // 16)
+        room = -(-max(1, most_expressed) // step) * step
+        return replace(self, room=room) if self.faithful and room + 2 < self.n_genes else self
+
     @property
     def hidden(self) -> int:
         """F, hidden width of SwiGLU: two thirds of ratio * D, rounded to 64, at least 64."""

@@ -14,7 +14,6 @@ a change of expression is a change of the latent that one readout sees.
 Letters: b cells, g genes, d latent width.
 """
 
-import math
 from typing import NamedTuple
 
 import jax
@@ -22,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
+from scipy.stats import binom
 
 from vc_model.biojepa.config import BioJepaConfig
 from vc_model.biojepa.layers import Blocks, Draw, Linear, rms_norm
@@ -149,7 +149,7 @@ class CellStateEncoder(nnx.Module):
         """Tokens before the depth of the cell is added; of these genes, or of all."""
         compute = jnp.dtype(self.cfg.compute)
         e = self.gene_embedding.get_value()
-        e = (e if gene is None else e.at[gene].get(mode="clip")).astype(compute)
+        e = (e if gene is None else jnp.take(e, gene, axis=0, mode="clip")).astype(compute)
         if masked is not None:
             x = jnp.where(masked, 0, x)
         gamma, beta = jnp.split(self.film_out(jax.nn.gelu(self.film_in(self.features(x)), approximate=False)), 2, -1)
@@ -189,8 +189,8 @@ class MaskedPredictor(nnx.Module):
 
 
 def room_for(room: int, share: float) -> int:
-    """So many of `room` genes are shown when each is with a probability: eight standard deviations above the mean."""
-    return min(room, math.ceil(room * share + 8 * math.sqrt(room * share * (1 - share))))
+    """No more than so many of `room` genes are shown, when each is with a probability, but once in 10^15 cells."""
+    return int(binom.isf(1e-15, room, share)) if share < 1 else room
 
 
 def cell_vector(z: Float[Array, "b g d"], weight: Array | None = None) -> Float[Array, "b d"]:

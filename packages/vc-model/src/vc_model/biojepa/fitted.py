@@ -122,7 +122,7 @@ class FittedBioJepa:
     ) -> np.ndarray:
         """[q, g] mean effect of each action on these control cells."""
         parts = jax.tree.map(jnp.asarray, {part: self.parts[part] for part in NEEDED})
-        cfg = with_room(self.config, x_ng)
+        cfg = _for_cells(self.config, x_ng)
         context = _encode(cfg, parts, x_ng, total_n)
         effect_qg = np.zeros((len(actions), x_ng.shape[1]), np.float32)
         for row, action in enumerate(actions):
@@ -154,7 +154,7 @@ class FittedBioJepa:
             raise TableError(f"{self.name}: expected a pretrained encoder, found the stages {list(self.stages)}.")
         parts = jax.tree.map(jnp.asarray, {part: self.parts[part] for part in ("encoder", "teacher")})
         x_ng, total_n = self.cells.of(line)
-        return np.asarray(_vectors(with_room(self.config, x_ng), parts, x_ng, total_n))
+        return np.asarray(_vectors(_for_cells(self.config, x_ng), parts, x_ng, total_n))
 
 
 def with_spread(fitted: FittedBioJepa, table: EffectTable) -> FittedBioJepa:
@@ -168,16 +168,8 @@ def with_spread(fitted: FittedBioJepa, table: EffectTable) -> FittedBioJepa:
     return replace(fitted, spread=fit_spread(table, seen, delta_pg))
 
 
-def with_room(cfg: BioJepaConfig, x_ng: np.ndarray) -> BioJepaConfig:
-    """The config by which these cells are encoded with the least work: faithful, genes they don't express go together.
-
-    Room is given in steps of an eighth of the genes, so that few programs are compiled.
-    """
-    if not cfg.faithful:
-        return cfg
-    step = -(-cfg.n_genes // 8)
-    room = -(-max(1, int(np.count_nonzero(x_ng, axis=1).max())) // step) * step
-    return replace(cfg, room=room if room + 2 < cfg.n_genes else None)
+def _for_cells(cfg: BioJepaConfig, x_ng: np.ndarray) -> BioJepaConfig:
+    return cfg.for_cells(int(np.count_nonzero(x_ng, axis=1).max()))
 
 
 def _reader(cfg: BioJepaConfig) -> str:
