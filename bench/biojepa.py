@@ -39,14 +39,14 @@ class Options:
     rounds: int = 7
     """Timed rounds; medians are printed."""
     expressed: float = 0.15
-    """Share of genes that a cell expresses."""
+    """Share of genes that a median cell expresses."""
     room: float = 0.3
     """Share of genes that the richest cell of the screen expresses."""
     threads: int = 2
     compiled: bool = True
     """Also time torch.compile."""
     tool: str = "ours"
-    """Of the child process: ours, ours-remat, torch; torch eager, torch compiled."""
+    """Of the child process: one of `TOOLS`; ours, ours-remat, torch."""
 
 
 def make_config(options: Options, **changes):
@@ -55,9 +55,20 @@ def make_config(options: Options, **changes):
     return BioJepaConfig.v0_6(options.genes, n_layers=options.layers, fusion_dropout=0.0, **changes)
 
 
+TOOLS = ("ours", "ours, every gene", "ours, repaired", "torch eager", "torch compiled")
+"""Ours with equal tokens once, ours with a token of every gene, the model of the default (another function), the twin twice."""
+
+
+def tool_config(options: Options):
+    """The published model, for ours with the room that the richest cell of the screen needs; or the repaired one."""
+    cfg = make_config(options, faithful=options.tool != "ours, repaired")
+    return cfg.for_cells(int(options.room * options.genes)) if options.tool == "ours" else cfg
+
+
 def make_data(cfg, options: Options) -> dict[str, np.ndarray]:
     rng, cells = np.random.default_rng(0), options.cells
-    x = rng.gamma(1, 1, (cells, cfg.n_genes)) * (rng.random((cells, cfg.n_genes)) < options.expressed)
+    share = np.minimum(options.expressed * np.exp(rng.normal(0, 0.3, (cells, 1))), options.room)
+    x = rng.gamma(1, 1, (cells, cfg.n_genes)) * (rng.random((cells, cfg.n_genes)) < share)
     return {
         "x": x.astype(np.float32),
         "total": rng.normal(8, 1, cells).astype(np.float32),
@@ -71,6 +82,7 @@ def make_ours(cfg, data) -> tuple[Callable[[], object], Callable[[], object]]:
     import jax
     import jax.numpy as jnp
     import optax
+    from vc_model.biojepa.fitted import each_cell
     from vc_model.biojepa.stages import bind, init_part, init_stage, make_loss
 
     loss = make_loss("pretrain", cfg)
@@ -92,10 +104,18 @@ def make_ours(cfg, data) -> tuple[Callable[[], object], Callable[[], object]]:
         kept[0], value = step(kept[0], frozen, batch, key)
         value.block_until_ready()
 
+    most = int(np.count_nonzero(data["x"], axis=1).max())
+    inferring = cfg if cfg.room is None else cfg.for_cells(most)
+
     @jax.jit
     def infer(p, x, total, action):
-        z = bind("encoder", cfg, p["encoder"]).tokens(x, total)
-        return bind("predictor", cfg, p["predictor"])(z.z, action, jnp.ones(action.shape[:2], bool), z.weight)[0]
+        encoder, predictor = (bind(part, inferring, p[part]) for part in ("encoder", "predictor"))
+
+        def one(x, total, action):
+            z = encoder.tokens(x[None], total[None])
+            return predictor(z.z, action[None], jnp.ones((1, len(action)), bool), z.weight)[0][0]
+
+        return each_cell(one, x, total, action)
 
     parts = {"encoder": frozen["teacher"], "predictor": init_part("predictor", cfg, 0)}
     action = jnp.asarray(data["action"])
@@ -166,7 +186,7 @@ def make_products(tool: str) -> dict[str, Callable[[], object]]:
     found: dict[str, Callable[[], object]] = {}
     for m, k, n in PRODUCTS:
         a, b = (np.random.default_rng(0).normal(size=shape).astype(np.float32) for shape in ((m, k), (k, n)))
-        if tool == "ours":
+        if tool.startswith("ours"):
             import jax
             import jax.numpy as jnp
 
@@ -182,9 +202,9 @@ def make_products(tool: str) -> dict[str, Callable[[], object]]:
 
 def serve(options: Options) -> None:
     """One tool in a process of its own: reads what to do from stdin, answers with seconds."""
-    cfg = make_config(options)
-    data = make_data(cfg, options.cells)
-    if options.tool == "ours":
+    cfg = tool_config(options)
+    data = make_data(cfg, options)
+    if options.tool.startswith("ours"):
         train, infer = make_ours(cfg, data)
     else:
         import torch
@@ -192,9 +212,11 @@ def serve(options: Options) -> None:
         torch.set_num_threads(options.threads)
         train, infer = make_torch(cfg, data, compiled=options.tool == "torch compiled")
     functions = {"train": train, "infer": infer} | make_products(options.tool)
+    most = int(np.count_nonzero(data["x"], axis=1).max())
+    work = flops(cfg, options.cells, most, ours=options.tool.startswith("ours"))
     for function in functions.values():
         function(), function()
-    print("ready", flush=True)
+    print(json.dumps(work), flush=True)
     for line in sys.stdin:
         print(timed(functions[line.strip()]), flush=True)
 
@@ -205,31 +227,59 @@ class Served:
     def __init__(self, tool: str, options: Options) -> None:
         arguments = ["--part", "serve", "--tool", tool, "--genes", str(options.genes), "--layers", str(options.layers)]
         arguments += ["--cells", str(options.cells), "--threads", str(options.threads)]
+        arguments += ["--expressed", str(options.expressed), "--room", str(options.room)]
         self.process = subprocess.Popen(
             [sys.executable, __file__, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def wait(self) -> None:
-        while (line := self.process.stdout.readline()).strip() != "ready":
+    def wait(self) -> dict[str, float]:
+        """Floating point operations that a step of each kind does."""
+        while not (line := self.process.stdout.readline()).startswith("{"):
             if not line:
                 raise RuntimeError("a tool ended before it was ready; its message stands above")
+        return json.loads(line)
 
     def seconds(self, what: str) -> float:
+        # Threads of the tool before may still wait spinning.
+        time.sleep(0.5)
         self.process.stdin.write(f"{what}\n")
         self.process.stdin.flush()
         return float(self.process.stdout.readline())
 
 
-def flops(cfg, cells: int) -> dict[str, float]:
-    """Floating point operations of the published equations (model F1), 2 per multiply-add; backward is twice forward."""
+def flops(cfg, cells: int, most_expressed: int, *, ours: bool) -> dict[str, float]:
+    """Floating point operations of a step, 2 per multiply-add (model F1); backward is twice forward.
+
+    The twin does those of the published equations. Ours does what is left of them where equal tokens are taken once, few
+    action slots are read as a product of low rank, the last block computes only tokens that are asked for, and inference
+    no log variance.
+    """
+    from vc_model.biojepa.encoder import room_for
+
     d, f, g, k = cfg.width, cfg.hidden, cfg.n_genes, cfg.width // cfg.n_heads
-    layer, layer_ac, embed = 10 * d * d + 4 * d * k + 6 * d * f, 14 * d * d + 6 * d * k + 6 * d * f, 6 * d * d
-    encoder = g * (cfg.n_layers * layer + embed)
-    maskpred = g * (cfg.n_mask_layers * layer + 2 * d * d)
-    predictor = 2 * g * cfg.n_layers * layer_ac + g * 4 * d * d
-    # The covariance of the student's latents has a backward pass, that of the teacher's has none.
-    step = encoder + 3 * (encoder + maskpred) + 8 * g * d * d
-    return {"train": cells * step, "infer": cells * (encoder + predictor)}
+    layer, embed = 10 * d * d + 4 * d * k + 6 * d * f, 6 * d * d
+
+    def encoder(n: int) -> int:
+        return n * (cfg.n_layers * layer + embed)
+
+    def tokens(room: int | None, share: float = 1) -> int:
+        return g if room is None else room_for(room, share) + 2
+
+    whole, student = tokens(cfg.room), tokens(cfg.room, 1 - cfg.mask_ratio)
+    step = encoder(whole) + 3 * (encoder(student) + student * (cfg.n_mask_layers * layer + 2 * d * d))
+    if cfg.faithful:
+        # The covariance of the student's latents has a backward pass, that of the teacher's has none.
+        step += 2 * (whole + 3 * student) * d * d
+    context = g if cfg.room is None else tokens(cfg.for_cells(most_expressed).room)
+    if not ours:
+        predictor = 2 * g * cfg.n_layers * (layer + 4 * d * d + 2 * d * k) + g * 4 * d * d
+    elif cfg.faithful:
+        layer_ac = layer + 2 * d * d
+        predictor = (context + g) * (cfg.n_layers - 1) * layer_ac
+        predictor += context * (6 * d * d + 2 * d * k) + g * layer_ac + g * 2 * d * d
+    else:
+        predictor = g * cfg.n_layers * (layer + 6 * d * d) + g * 4 * d * d
+    return {"train": cells * step, "infer": cells * (encoder(context) + predictor)}
 
 
 def bandwidth() -> float:
@@ -240,10 +290,9 @@ def bandwidth() -> float:
 
 def step(options: Options) -> None:
     cfg = make_config(options)
-    names = ["ours", "torch eager", *(["torch compiled"] if options.compiled else [])]
+    names = [name for name in TOOLS if options.compiled or name != "torch compiled"]
     tools = {name: Served(name, options) for name in names}
-    for tool in tools.values():
-        tool.wait()
+    done = {name: tool.wait() for name, tool in tools.items()}
     products = {f"{m}x{k}x{n}": 2 * m * k * n for m, k, n in PRODUCTS}
     seconds: dict[tuple[str, str], list[float]] = {}
     for _ in range(options.rounds):
@@ -258,16 +307,22 @@ def step(options: Options) -> None:
     for (what, name), rate in rates.items():
         print(f"matrix product {what}, {name}: {rate / 1e9:.1f} GFLOP/s")
     print(f"a pass over memory, one thread: {bandwidth() / 1e9:.1f} GB/s read and written")
-    rate, work = max(rates.values()), flops(cfg, options.cells)
+    rate, published = max(rates.values()), done["torch eager"]
     print(
-        f"\n{options.cells} cells x {options.genes} genes, D {cfg.width}, L {cfg.n_layers}, {options.threads} threads\n"
+        f"\n{options.cells} cells x {options.genes} genes, D {cfg.width}, L {cfg.n_layers}, {options.threads} threads, "
+        f"{options.expressed:.0%} of genes expressed, {options.room:.0%} in the richest cell\n"
     )
-    print("| work | tool | seconds | ours is faster by | of the matrix-product rate |\n|---|---|---|---|---|")
+    print(
+        "| work | tool | seconds | ours is faster by | GFLOP done, of the published | of the product rate, done | published |"
+    )
+    print("|---|---|---|---|---|---|---|")
     for what in ("train", "infer"):
         for name in names:
             ratio = statistics.median(np.divide(seconds[what, name], seconds[what, "ours"]))
+            used, own = median[what, name] * rate, done[name][what]
             print(
-                f"| {what} | {name} | {median[what, name]:.3f} | {ratio:.2f} x | {work[what] / median[what, name] / rate:.0%} |"
+                f"| {what} | {name} | {median[what, name]:.3f} | {ratio:.2f} x | {own / 1e9:.1f}, "
+                f"{own / published[what]:.0%} | {own / used:.0%} | {published[what] / used:.0%} |"
             )
 
 
@@ -275,7 +330,7 @@ def genes(options: Options) -> None:
     print("| genes | train s per cell | infer s per cell | train us per cell and gene |\n|---|---|---|---|")
     for n_genes in (1000, 2000, 4000):
         cfg = make_config(Options(genes=n_genes, layers=options.layers))
-        train, infer = make_ours(cfg, make_data(cfg, options.cells))
+        train, infer = make_ours(cfg, make_data(cfg, options))
         seconds = take_turns({"train": train, "infer": infer}, options.rounds)
         train_s, infer_s = (seconds[name] / options.cells for name in ("train", "infer"))
         print(f"| {n_genes} | {train_s:.3f} | {infer_s:.3f} | {train_s / n_genes * 1e6:.1f} |", flush=True)
@@ -284,7 +339,7 @@ def genes(options: Options) -> None:
 def one(options: Options) -> None:
     """Peak resident memory of two training steps, beyond what is there before the first."""
     cfg = make_config(options, remat=options.tool == "ours-remat")
-    data = make_data(cfg, options.cells)
+    data = make_data(cfg, options)
     if options.tool == "torch":
         import torch
 

@@ -7,7 +7,7 @@ latents to those that the predictor gives for the action. An action without targ
 that were a cell and describes candidates by their sequence alone; repaired, it compares the effects that `predict` gives (Q10).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -28,6 +28,8 @@ from vc_model.pseudobulk import ControlCells
 from vc_model.spread import Spread, fit_spread
 from vc_model.table import Action, Conditions, Contexts, EffectTable
 
+CPU_TOKENS = 1024
+"""Tokens that a CPU takes at once in prediction."""
 NEEDED = ("encoder", "teacher", "composer", "predictor", "decoder")
 
 
@@ -179,22 +181,46 @@ def _reader(cfg: BioJepaConfig) -> str:
 
 @partial(jax.jit, static_argnums=0)
 def _encode(cfg: BioJepaConfig, parts: Mapping[str, Any], x_ng: jax.Array, total_n: jax.Array) -> Tokens:
-    return bind("encoder", cfg, parts[_reader(cfg)]).tokens(x_ng, total_n)
+    encoder = bind("encoder", cfg, parts[_reader(cfg)])
+    return each_cell(lambda x_g, total: _first(encoder.tokens(x_g[None], total[None])), x_ng, total_n)
 
 
 @partial(jax.jit, static_argnums=0)
 def _vectors(cfg: BioJepaConfig, parts: Mapping[str, Any], x_ng: jax.Array, total_n: jax.Array) -> jax.Array:
-    tokens = bind("encoder", cfg, parts[_reader(cfg)]).tokens(x_ng, total_n)
-    return cell_vector(tokens.z, tokens.weight)
+    encoder = bind("encoder", cfg, parts[_reader(cfg)])
+
+    def vector(x_g: jax.Array, total: jax.Array) -> jax.Array:
+        tokens = encoder.tokens(x_g[None], total[None])
+        return cell_vector(tokens.z, tokens.weight)[0]
+
+    return each_cell(vector, x_ng, total_n)
 
 
 @partial(jax.jit, static_argnums=0)
 def _change(cfg: BioJepaConfig, parts: Mapping[str, Any], context: Tokens, action: Mapping[str, Any]) -> jax.Array:
     """[g] mean over cells of the change of expression under one action."""
-    n = context.z.shape[0]
     token_pa = bind("composer", cfg, parts["composer"])(action)
-    token_npa = jnp.broadcast_to(token_pa, (n, *token_pa.shape[1:]))
-    mask_np = jnp.broadcast_to(action["pert_mask"], (n, action["pert_mask"].shape[1]))
-    mu_ngd, _ = bind("predictor", cfg, parts["predictor"])(context.z, token_npa, mask_np, context.weight)
-    decoder = bind("decoder", cfg, parts["decoder"])
-    return (decoder(mu_ngd) - context.spread(decoder(context.z))).mean(axis=0)
+    predictor, decoder = (bind(part, cfg, parts[part]) for part in ("predictor", "decoder"))
+
+    def change(*one: Any) -> jax.Array:
+        cell = jax.tree.map(lambda leaf: leaf[None], Tokens(*one))
+        mu, _ = predictor(cell.z, token_pa, action["pert_mask"], cell.weight)
+        return (decoder(mu) - cell.spread(decoder(cell.z)))[0]
+
+    return each_cell(change, *context).mean(axis=0)
+
+
+def each_cell(function: Callable[..., Any], *cells: Any) -> Any:
+    """A function of one cell for all cells.
+
+    An accelerator is given all at once, a CPU so many that their latents stay near it: a few thousand tokens are enough
+    work for it, and more only take memory.
+    """
+    if jax.default_backend() != "cpu":
+        return jax.vmap(function)(*cells)
+    n_genes = jax.tree.leaves(cells)[0].shape[1]
+    return jax.lax.map(lambda one: function(*one), cells, batch_size=max(1, CPU_TOKENS // n_genes))
+
+
+def _first(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf[0], tree)
