@@ -22,7 +22,7 @@ from vc_data.screen import read_screen
 from vc_data.simulate import PRESETS, write_simulation
 from vc_data.split import by_perturbation, write_splits
 from vc_featurize.bank import FeatureBank, write_features
-from vc_model.biojepa.config import param_counts
+from vc_model.biojepa.config import BioJepaConfig, param_counts
 from vc_model.checkpoint import load_checkpoint
 from vc_model.contracts import read_predictions
 from vc_model.pseudobulk import load_tables
@@ -263,6 +263,23 @@ def test_pairs_are_training_cells_with_controls_of_their_batch(folder, model):
     assert not set(seen["perturbation"].astype(str)) & held_out
     evaluation = json.loads((folder / "splits.json").read_text())["controls"]["evaluation"]
     assert not set(seen.index) & set(evaluation) and seen["is_control"].any()
+
+
+def test_published_training_makes_room_for_the_richest_cell_and_learns_the_same(folder, tmp_path, monkeypatch):
+    asked = []
+
+    def once(cfg, most_expressed):
+        asked.append(most_expressed)
+        return replace(cfg, room=most_expressed)
+
+    losses = []
+    for name, for_cells in (("once", once), ("every", lambda cfg, most_expressed: cfg)):
+        monkeypatch.setattr(BioJepaConfig, "for_cells", for_cells)
+        assert vc(folder, "train biojepa-pretrain", "-o", tmp_path / name, "--faithful", *FEW[:4], "--batch", "4") == 0
+        losses.append(json.loads((tmp_path / name / "metrics/pretrain.jsonl").read_text())["loss"])
+    counts = read_screen(folder / "screen.zarr").X
+    assert set(asked) == {np.diff(counts.indptr).max()}
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_targets_that_nothing_is_known_of_share_one_vector(folder, capsys):
