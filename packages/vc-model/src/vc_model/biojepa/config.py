@@ -82,8 +82,8 @@ class BioJepaConfig:
     the memory."""
 
     room: int | None = None
-    """Faithful only: the most genes that a cell expresses. The others are equal tokens (Q1), and so are masked ones (Q2), and go
-    through the blocks once; every number is the same to rounding. None: every gene goes through."""
+    """Faithful only: the most genes that a cell expresses. The others are equal tokens (Q2), and so are masked ones (Q1),
+    and go through the blocks once; every number is the same to rounding. None: every gene goes through."""
 
     def __post_init__(self) -> None:
         if self.room is not None and not (self.faithful and 0 < self.room <= self.n_genes):

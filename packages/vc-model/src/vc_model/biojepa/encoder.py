@@ -8,8 +8,8 @@
 
 Published, a gene that is not expressed or masked loses its identity, so all of them share one latent (Q1, Q2), and
 expression is told by the size of a token alone. Equal tokens stay equal through every block, so they can go through them
-once, with a weight (`Tokens`): the same numbers for the work on the genes that are expressed and shown. Repaired, it also has a direction of its own, v, the same for all genes:
-a change of expression is a change of the latent that one readout sees.
+once, with a weight (`Tokens`): the same numbers for the work on the genes that are expressed and shown. Repaired, it also
+has a direction of its own, v, the same for all genes: a change of expression is a change of the latent that one readout sees.
 
 Letters: b cells, g genes, d latent width.
 """

@@ -94,14 +94,12 @@ class Blocks(nnx.Module):
         # What lies between two products is cheaper to compute again than to keep.
         keep = None if cfg.remat else jax.checkpoint_policies.dots_with_no_batch_dims_saveable
 
-        def kept(function: Callable) -> Callable:
-            return jax.checkpoint(function, prevent_cse=False, policy=keep)
-
+        body: Callable = jax.checkpoint(block, prevent_cse=False, policy=keep)
         if n_read is None:
-            return jax.lax.scan(kept(block), h, stacked)[0]
+            return jax.lax.scan(body, h, stacked)[0]
         first, last = (jax.tree.map(lambda leaf, at=at: leaf[at], stacked) for at in (slice(-1), -1))
-        h, _ = jax.lax.scan(kept(block), h, first)
-        return kept(partial(block, n_read=n_read))(h, last)[0]
+        h, _ = jax.lax.scan(body, h, first)
+        return jax.checkpoint(partial(block, n_read=n_read), policy=keep)(h, last)[0]
 
 
 def self_attention(
@@ -159,12 +157,13 @@ def slot_shares(
         value: Value of the slot in the head's part of the width, 0 elsewhere.
     """
     f32, (b, n_slots, d) = jnp.float32, k.shape
-    phi_k = feature_map(k.astype(f32))
+    factor = factor_type(q)
+    phi_q, phi_k = (feature_map(u.astype(f32)).astype(factor) for u in (q, k))
     if mask is not None:
         phi_k = phi_k * mask[:, :, None]
     own_hd = np.arange(n_heads)[:, None] == np.repeat(np.arange(n_heads), d // n_heads)
     key, value = ((u[:, None] * own_hd[:, None]).reshape(b, n_heads * n_slots, d) for u in (phi_k, v))
-    score = jnp.einsum("btd,bnd->btn", feature_map(q.astype(f32)), key).reshape(b, -1, n_heads, n_slots)
+    score = jnp.einsum("btd,bnd->btn", phi_q, key, preferred_element_type=f32).reshape(b, -1, n_heads, n_slots)
     share = score / (score.sum(axis=-1, keepdims=True) + EPS)
     return share.reshape(b, -1, n_heads * n_slots).astype(q.dtype), value.astype(q.dtype)
 
@@ -185,13 +184,11 @@ def linear_attention(
         n_heads: Number of heads.
         weight: [b, s], how often each key counts; once by default.
     """
-    f32, cpu = jnp.float32, jax.default_backend() == "cpu"
-    # XLA has no product of bfloat16 that sums in float32 for CPUs.
-    factor = f32 if cpu else q.dtype
+    f32, factor = jnp.float32, factor_type(q)
     phi_q, phi_k, v = (u.astype(factor) for u in (feature_map(q.astype(f32)), feature_map(k.astype(f32)), v))
     if weight is not None:
         phi_k = phi_k * weight[:, :, None].astype(factor)
-    top = (read_by_head if cpu else read_by_width)(phi_q, phi_k, v, n_heads)
+    top = (read_by_head if jax.default_backend() == "cpu" else read_by_width)(phi_q, phi_k, v, n_heads)
     normaliser = phi_k.sum(axis=1, dtype=f32)
     bottom = heads(phi_q.astype(f32) * normaliser[:, None], n_heads).sum(axis=-1, keepdims=True)
     return (heads(top, n_heads) / (bottom + EPS)).astype(q.dtype).reshape(q.shape)
@@ -219,6 +216,11 @@ def read_by_width(
     head_d = np.repeat(np.arange(n_heads), phi_q.shape[-1] // n_heads)
     state = jnp.einsum("bsk,bsj->bkj", phi_k, v, preferred_element_type=f32) * (head_d[:, None] == head_d)
     return jnp.einsum("btk,bkj->btj", phi_q, state.astype(phi_q.dtype), preferred_element_type=f32)
+
+
+def factor_type(q: Array) -> jnp.dtype:
+    """Type of the factors of attention's products: XLA has none of bfloat16 that sums in float32 for CPUs."""
+    return jnp.dtype(jnp.float32) if jax.default_backend() == "cpu" else q.dtype
 
 
 def feature_map(u: Array) -> Array:
