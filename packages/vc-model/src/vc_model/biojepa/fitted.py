@@ -213,8 +213,8 @@ def _change(cfg: BioJepaConfig, parts: Mapping[str, Any], context: Tokens, actio
 def each_cell(function: Callable[..., Any], *cells: Any) -> Any:
     """A function of one cell for all cells.
 
-    An accelerator is given all at once, a CPU so many that their latents stay near it: a few thousand tokens are enough
-    work for it, and more only take memory.
+    An accelerator is given all at once, a CPU about a thousand tokens (`CPU_TOKENS`), at least one cell: that is enough
+    work for it, and more only takes memory.
     """
     if jax.default_backend() != "cpu":
         return jax.vmap(function)(*cells)
