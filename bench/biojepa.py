@@ -82,7 +82,7 @@ def make_ours(cfg, data) -> tuple[Callable[[], object], Callable[[], object]]:
     import jax
     import jax.numpy as jnp
     import optax
-    from vc_model.biojepa.fitted import each_cell
+    from vc_model.biojepa.cpu import few_cells
     from vc_model.biojepa.stages import bind, init_part, init_stage, make_loss
 
     loss = make_loss("pretrain", cfg)
@@ -111,11 +111,11 @@ def make_ours(cfg, data) -> tuple[Callable[[], object], Callable[[], object]]:
     def infer(p, x, total, action):
         encoder, predictor = (bind(part, inferring, p[part]) for part in ("encoder", "predictor"))
 
-        def one(x, total, action):
-            z = encoder.tokens(x[None], total[None])
-            return predictor(z.z, action[None], jnp.ones((1, len(action)), bool), z.weight)[0][0]
+        def mean(x, total, action):
+            z = encoder.tokens(x, total)
+            return predictor(z.z, action, jnp.ones(action.shape[:2], bool), z.weight)[0]
 
-        return each_cell(one, x, total, action)
+        return few_cells(mean, (x, total, action), cfg.n_genes)
 
     parts = {"encoder": frozen["teacher"], "predictor": init_part("predictor", cfg, 0)}
     action = jnp.asarray(data["action"])

@@ -7,7 +7,7 @@ latents to those that the predictor gives for the action. An action without targ
 that were a cell and describes candidates by their sequence alone; repaired, it compares the effects that `predict` gives (Q10).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from vc_model.biojepa.actions import ActionBank
 from vc_model.biojepa.config import BioJepaConfig
+from vc_model.biojepa.cpu import few_cells
 from vc_model.biojepa.encoder import Tokens, cell_vector
 from vc_model.biojepa.stages import bind
 from vc_model.errors import TableError
@@ -28,8 +29,6 @@ from vc_model.pseudobulk import ControlCells
 from vc_model.spread import Spread, fit_spread
 from vc_model.table import Action, Conditions, Contexts, EffectTable
 
-CPU_TOKENS = 1024
-"""Tokens that a CPU takes at once in prediction."""
 NEEDED = ("encoder", "teacher", "composer", "predictor", "decoder")
 
 
@@ -182,18 +181,18 @@ def _reader(cfg: BioJepaConfig) -> str:
 @partial(jax.jit, static_argnums=0)
 def _encode(cfg: BioJepaConfig, parts: Mapping[str, Any], x_ng: jax.Array, total_n: jax.Array) -> Tokens:
     encoder = bind("encoder", cfg, parts[_reader(cfg)])
-    return each_cell(lambda x_g, total: _first(encoder.tokens(x_g[None], total[None])), x_ng, total_n)
+    return few_cells(encoder.tokens, (x_ng, total_n), cfg.n_genes)
 
 
 @partial(jax.jit, static_argnums=0)
 def _vectors(cfg: BioJepaConfig, parts: Mapping[str, Any], x_ng: jax.Array, total_n: jax.Array) -> jax.Array:
     encoder = bind("encoder", cfg, parts[_reader(cfg)])
 
-    def vector(x_g: jax.Array, total: jax.Array) -> jax.Array:
-        tokens = encoder.tokens(x_g[None], total[None])
-        return cell_vector(tokens.z, tokens.weight)[0]
+    def vectors(x_ng: jax.Array, total_n: jax.Array) -> jax.Array:
+        tokens = encoder.tokens(x_ng, total_n)
+        return cell_vector(tokens.z, tokens.weight)
 
-    return each_cell(vector, x_ng, total_n)
+    return few_cells(vectors, (x_ng, total_n), cfg.n_genes)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -202,25 +201,9 @@ def _change(cfg: BioJepaConfig, parts: Mapping[str, Any], context: Tokens, actio
     token_pa = bind("composer", cfg, parts["composer"])(action)
     predictor, decoder = (bind(part, cfg, parts[part]) for part in ("predictor", "decoder"))
 
-    def change(*one: Any) -> jax.Array:
-        cell = jax.tree.map(lambda leaf: leaf[None], Tokens(*one))
-        mu, _ = predictor(cell.z, token_pa, action["pert_mask"], cell.weight)
-        return (decoder(mu) - cell.spread(decoder(cell.z)))[0]
+    def change(cells: Tokens) -> jax.Array:
+        token_npa, mask_np = (jnp.repeat(u, len(cells.z), axis=0) for u in (token_pa, action["pert_mask"]))
+        mu, _ = predictor(cells.z, token_npa, mask_np, cells.weight)
+        return decoder(mu) - cells.spread(decoder(cells.z))
 
-    return each_cell(change, *context).mean(axis=0)
-
-
-def each_cell(function: Callable[..., Any], *cells: Any) -> Any:
-    """A function of one cell for all cells.
-
-    An accelerator is given all at once, a CPU about a thousand tokens (`CPU_TOKENS`), at least one cell: that is enough
-    work for it, and more only takes memory.
-    """
-    if jax.default_backend() != "cpu":
-        return jax.vmap(function)(*cells)
-    n_genes = jax.tree.leaves(cells)[0].shape[1]
-    return jax.lax.map(lambda one: function(*one), cells, batch_size=max(1, CPU_TOKENS // n_genes))
-
-
-def _first(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf[0], tree)
+    return few_cells(change, (context,), cfg.n_genes).mean(axis=0)

@@ -1,4 +1,4 @@
-"""The layers: linear attention, RMSNorm, SwiGLU, and blocks stacked on a leading layer axis that run as one scan.
+"""The layers: linear attention, RMSNorm, SwiGLU, and blocks stacked on a leading layer axis.
 
 Letters: b cells, t tokens, d width, h heads, k width of a head, f hidden width, p action slots, l layers.
 
@@ -9,7 +9,7 @@ heads are multiplied at once). With genes spread over devices these are all that
 same input are stored as one matrix.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from scipy.special import ndtr, ndtri
 
 from vc_model.biojepa.config import BioJepaConfig
+from vc_model.biojepa.cpu import on_cpu, on_one_cpu, product, run_layers
 from vc_model.sharding import constrain
 
 EPS = 1e-6
@@ -83,23 +84,24 @@ class Blocks(nnx.Module):
         cfg = self.cfg
         stacked = {name: value.get_value() for name, value in vars(self).items() if isinstance(value, nnx.Param)}
 
-        def block(h: Array, p: Params, n_read: int | None = None) -> tuple[Array, None]:
+        def block(h: Array, p: Params, n_read: int | None = None) -> Array:
             if self.cross:
                 h = h + cross_attention(p, rms_norm(h, p["cross_norm_scale"]), action, mask, cfg)
             update = self_attention(p, rms_norm(h, p["norm1_scale"]), cfg.n_heads, weight, n_read)
             h = h[:, -update.shape[1] :] + update
             h = h + swiglu(p, rms_norm(h, p["norm2_scale"]))
-            return constrain(h, "batch", "gene", "width"), None
+            return constrain(h, "batch", "gene", "width")
 
         # What lies between two products is cheaper to compute again than to keep.
         keep = None if cfg.remat else jax.checkpoint_policies.dots_with_no_batch_dims_saveable
 
-        body: Callable = jax.checkpoint(block, prevent_cse=False, policy=keep)
+        # Where layers are no loop, XLA would find what is computed again and keep it.
+        layer = jax.checkpoint(block, prevent_cse=on_one_cpu(), policy=keep)
         if n_read is None:
-            return jax.lax.scan(body, h, stacked)[0]
+            return run_layers(layer, h, stacked)
         first, last = (jax.tree.map(lambda leaf, at=at: leaf[at], stacked) for at in (slice(-1), -1))
-        h, _ = jax.lax.scan(body, h, first)
-        return jax.checkpoint(partial(block, n_read=n_read), policy=keep)(h, last)[0]
+        h = run_layers(layer, h, first)
+        return jax.checkpoint(partial(block, n_read=n_read), policy=keep)(h, last)
 
 
 def self_attention(
@@ -188,7 +190,7 @@ def linear_attention(
     phi_q, phi_k, v = (u.astype(factor) for u in (feature_map(q.astype(f32)), feature_map(k.astype(f32)), v))
     if weight is not None:
         phi_k = phi_k * weight[:, :, None].astype(factor)
-    top = (read_by_head if jax.default_backend() == "cpu" else read_by_width)(phi_q, phi_k, v, n_heads)
+    top = (read_by_head if on_cpu() else read_by_width)(phi_q, phi_k, v, n_heads)
     normaliser = phi_k.sum(axis=1, dtype=f32)
     bottom = heads(phi_q.astype(f32) * normaliser[:, None], n_heads).sum(axis=-1, keepdims=True)
     return (heads(top, n_heads) / (bottom + EPS)).astype(q.dtype).reshape(q.shape)
@@ -220,7 +222,7 @@ def read_by_width(
 
 def factor_type(q: Array) -> jnp.dtype:
     """Type of the factors of attention's products: XLA has none of bfloat16 that sums in float32 for CPUs."""
-    return jnp.dtype(jnp.float32) if jax.default_backend() == "cpu" else q.dtype
+    return jnp.dtype(jnp.float32) if on_cpu() else q.dtype
 
 
 def feature_map(u: Array) -> Array:
@@ -230,8 +232,8 @@ def feature_map(u: Array) -> Array:
 
 def swiglu(p: Params, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
     """W3 (SiLU(W1 x) * W2 x), W1 and W2 as one matrix."""
-    gate, up = jnp.split(x @ p["up_kernel"].astype(x.dtype), 2, axis=-1)
-    return (jax.nn.silu(gate) * up) @ p["down_kernel"].astype(x.dtype)
+    gate, up = jnp.split(product(x, p["up_kernel"]), 2, axis=-1)
+    return product(jax.nn.silu(gate) * up, p["down_kernel"])
 
 
 def rms_norm(x: Float[Array, "*b d"], scale: Float[Array, " d"]) -> Float[Array, "*b d"]:
@@ -242,7 +244,7 @@ def rms_norm(x: Float[Array, "*b d"], scale: Float[Array, " d"]) -> Float[Array,
 
 def linear(x: Float[Array, "*b i"], kernel: Float[Array, "i o"], bias: Float[Array, " o"]) -> Float[Array, "*b o"]:
     """X W + b in the type of x."""
-    return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
+    return product(x, kernel) + bias.astype(x.dtype)
 
 
 def heads(u: Float[Array, "b t d"], n_heads: int) -> Float[Array, "b t h k"]:

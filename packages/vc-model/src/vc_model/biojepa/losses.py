@@ -21,9 +21,9 @@ def masked_mean(value: Float[Array, "b g"], mask: Array | None = None) -> Float[
     return (value * weight).sum() / jnp.maximum(weight.sum(), 1)
 
 
-def l1(pred: Float[Array, "b g d"], target: Float[Array, "b g d"], mask: Array | None = None) -> Float[Array, ""]:
-    """Mean absolute error of the latents at the positions of the mask."""
-    return masked_mean(jnp.abs(pred.astype(jnp.float32) - target.astype(jnp.float32)).mean(axis=-1), mask)
+def l1(pred: Float[Array, "b g d"], target: Float[Array, "b g d"]) -> Float[Array, "b g"]:
+    """Mean absolute error of every latent."""
+    return jnp.abs(pred.astype(jnp.float32) - target.astype(jnp.float32)).mean(axis=-1)
 
 
 def vicreg(
@@ -88,17 +88,18 @@ def gaussian_nll(
     mu: Float[Array, "b g d"],
     logvar: Float[Array, "b g d"],
     target: Float[Array, "b g d"],
-    mask: Array | None,
     beta: float | Array,
-) -> Float[Array, ""]:
-    """Negative log likelihood, each element weighted by its own variance to the power beta (no gradient through it).
+) -> Float[Array, "b g"]:
+    """Negative log likelihood of every latent, its elements weighted by their own variance to the power beta.
+
+    There is no gradient through the weight.
 
     References:
         Seitzer et al. (2022), beta-NLL.
     """
     nll = 0.5 * (logvar + (target.astype(jnp.float32) - mu) ** 2 * jnp.exp(-logvar))
     weight = jax.lax.stop_gradient(jnp.exp(beta * logvar))
-    return masked_mean((weight * nll).mean(axis=-1), mask)
+    return (weight * nll).mean(axis=-1)
 
 
 def info_nce(query: Float[Array, "n a"], key: Float[Array, "n a"], tau: Float[Array, ""]) -> Float[Array, ""]:

@@ -32,7 +32,8 @@ from jaxtyping import Array, Float
 from vc_model.biojepa import losses
 from vc_model.biojepa.composer import ActionComposer
 from vc_model.biojepa.config import BioJepaConfig, Part, Stage
-from vc_model.biojepa.encoder import CellStateEncoder, MaskedPredictor, Tokens, cell_vector
+from vc_model.biojepa.cpu import few_cells
+from vc_model.biojepa.encoder import CellStateEncoder, MaskedPredictor, Tokens, cell_vector, room_for
 from vc_model.biojepa.layers import Draw
 from vc_model.biojepa.predictor import ACPredictor, ExpressionDecoder
 
@@ -147,22 +148,28 @@ def pretrain_loss(
     cfg: BioJepaConfig, params: Tree, frozen: Tree, batch: dict[str, Array], key: Array, progress: Array
 ) -> tuple[Float[Array, ""], Metrics]:
     """Predict the teacher's latents of the whole cell from a cell with most genes hidden."""
-    x, total, measured = batch["x"], batch["total"], _measured(cfg, batch)
+    x, total, measured = batch["x"], batch["total"], _measured(cfg, batch["x"], batch)
     mask_key, direction_key = jax.random.split(key)
     masked = draw_mask(cfg, "pretrain", mask_key, x, progress)
-    teacher = bind("encoder", cfg, frozen["teacher"])
-    target = jax.lax.stop_gradient(teacher.tokens(x, total, measured=measured))
-    encoder = bind("encoder", cfg, params["encoder"])
-    student = encoder.tokens(x, total, masked=masked, measured=measured, shown=1 - cfg.mask_ratio)
-    pred = student.spread(bind("maskpred", cfg, params["maskpred"])(student.z, student.weight))
-    sim = losses.l1(pred, target.spread(target.z), masked if cfg.faithful else measured)
-    cell = cell_vector(student.z, student.weight if cfg.faithful else measured)
+    teacher, encoder = bind("encoder", cfg, frozen["teacher"]), bind("encoder", cfg, params["encoder"])
+    maskpred = bind("maskpred", cfg, params["maskpred"])
+
+    def predict(x: Array, total: Array, masked: Array, measured: Array | None) -> tuple:
+        target = jax.lax.stop_gradient(teacher.tokens(x, total, measured=measured))
+        student = encoder.tokens(x, total, masked=masked, measured=measured, shown=1 - cfg.mask_ratio)
+        pred = student.spread(maskpred(student.z, student.weight))
+        cell = cell_vector(student.z, student.weight if cfg.faithful else measured)
+        return losses.l1(pred, target.spread(target.z)), cell, (student, target) if cfg.faithful else None
+
+    n_tokens = cfg.n_genes if cfg.room is None else room_for(cfg.room, 1 - cfg.mask_ratio)
+    distance, cell, latents = few_cells(predict, (x, total, masked, measured), n_tokens)
+    sim = losses.masked_mean(distance, masked if cfg.faithful else measured)
     metrics = {"loss_sim": sim, "mask_share": masked.mean()} | _collapse(cell)
     metrics["teacher_drift"] = _distance(params["encoder"], frozen["teacher"])
     if cfg.faithful:
-        parts = _vic(student, target)
+        parts = _vic(*latents)
         return cfg.sim * sim + cfg.std * parts["loss_std"] + cfg.cov * parts["loss_cov"], metrics | parts
-    n_genes = jnp.broadcast_to(measured, x.shape).sum(axis=1, keepdims=True)
+    n_genes = measured.sum(axis=1, keepdims=True)
     # A mean over genes of what differs from gene to gene is that much smaller than a latent.
     cell = losses.beyond_depth(cell, total) * jnp.sqrt(n_genes.astype(jnp.float32))
     spread = losses.sigreg(cell, direction_key, cfg.sigreg_directions)
@@ -184,23 +191,31 @@ def ac_loss(
     cfg: BioJepaConfig, params: Tree, frozen: Tree, batch: dict[str, Array], key: Array, progress: Array
 ) -> tuple[Float[Array, ""], Metrics]:
     """Predict the latents of a perturbed cell from a control cell and the action, with their variance."""
-    measured = _measured(cfg, batch)
+    measured = _measured(cfg, batch["x_control"], batch)
     mask_key, drop_key = jax.random.split(key)
     masked = draw_mask(cfg, "ac", mask_key, batch["x_control"], progress)
-    context = _context(cfg, frozen, batch, masked=masked)
-    teacher = bind("encoder", cfg, frozen["teacher"])
-    target = jax.lax.stop_gradient(teacher(batch["x_case"], batch["total_case"], measured=measured))
+    teacher, predictor = bind("encoder", cfg, frozen["teacher"]), bind("predictor", cfg, params["predictor"])
     action = bind("composer", cfg, params["composer"])(batch, key=drop_key)
-    mu, logvar = bind("predictor", cfg, params["predictor"])(context.z, action, batch["pert_mask"], context.weight)
     beta = cfg.beta_nll * jnp.clip(progress / cfg.beta_warmup, 0, 1)
+
+    def predict(cells: dict[str, Array], action: Array, masked: Array, measured: Array | None) -> tuple:
+        context = _context(cfg, frozen, cells, masked, measured)
+        target = jax.lax.stop_gradient(teacher(cells["x_case"], cells["total_case"], measured=measured))
+        mu, logvar = predictor(context.z, action, cells["pert_mask"], context.weight)
+        nll = losses.gaussian_nll(mu, logvar, target, beta)
+        kept = (mu, target) if cfg.faithful else None
+        return nll, losses.l1(mu, target), logvar.mean(axis=(1, 2)), cell_vector(mu, measured), kept
+
+    cells = _cells(batch)
+    nll, distance, logvar, cell, latents = few_cells(predict, (cells, action, masked, measured), cfg.n_genes)
     where = masked if cfg.faithful else measured
-    nll = losses.gaussian_nll(mu, logvar, target, where, beta)
-    metrics = {"loss_nll": nll, "loss_l1": losses.l1(mu, target, where), "logvar": logvar.mean()}
-    metrics |= {"mask_share": masked.mean()} | _collapse(cell_vector(mu, measured))
+    nll = losses.masked_mean(nll, where)
+    metrics = {"loss_nll": nll, "loss_l1": losses.masked_mean(distance, where), "logvar": logvar.mean()}
+    metrics |= {"mask_share": masked.mean()} | _collapse(cell)
     if not cfg.faithful:
         # The targets are frozen, so nothing can collapse and no term is needed to hold it up.
         return nll, metrics
-    parts = _vic(Tokens(mu), Tokens(target))
+    parts = _vic(*(Tokens(z) for z in latents))
     return cfg.sim * nll + cfg.std * parts["loss_std"] + cfg.cov * parts["loss_cov"], metrics | parts
 
 
@@ -213,27 +228,37 @@ def decode_loss(
     the best prediction of a random pair also says how the control cell differs from the mean of its line, and what single
     cells differ by at random is many times an effect.
     """
-    context = _context(cfg, frozen, batch)
+    measured = _measured(cfg, batch["x_control"], batch)
     action = bind("composer", cfg, frozen["composer"])(batch)
-    mu, _ = bind("predictor", cfg, frozen["predictor"])(context.z, action, batch["pert_mask"], context.weight)
-    decoder = bind("decoder", cfg, params["decoder"])
-    delta = decoder(jax.lax.stop_gradient(mu)) - context.spread(decoder(context.z))
-    measured = _measured(cfg, batch)
+    predictor, decoder = bind("predictor", cfg, frozen["predictor"]), bind("decoder", cfg, params["decoder"])
+
+    def change(cells: dict[str, Array], action: Array, measured: Array | None) -> Array:
+        context = _context(cfg, frozen, cells, None, measured)
+        mu, _ = predictor(context.z, action, cells["pert_mask"], context.weight)
+        return decoder(jax.lax.stop_gradient(mu)) - context.spread(decoder(context.z))
+
+    delta = few_cells(change, (_cells(batch), action, measured), cfg.n_genes)
     target = batch["x_case"] - batch["x_control"] if cfg.faithful else batch["x_effect"]
     loss = losses.masked_mean((delta - target) ** 2, measured)
     return loss, {"loss_mse": loss, "delta_size": jnp.sqrt(losses.masked_mean(delta**2, measured))}
 
 
-def _context(cfg: BioJepaConfig, frozen: Tree, batch: dict[str, Array], masked: Array | None = None) -> Tokens:
+def _cells(batch: dict[str, Array]) -> dict[str, Array]:
+    """What a batch of pairs says of its cells."""
+    return {name: batch[name] for name in ("x_control", "x_case", "total_control", "total_case", "pert_mask")}
+
+
+def _context(
+    cfg: BioJepaConfig, frozen: Tree, cells: dict[str, Array], masked: Array | None, measured: Array | None
+) -> Tokens:
     encoder = bind("encoder", cfg, frozen["student" if cfg.faithful else "teacher"])
-    return jax.lax.stop_gradient(
-        encoder.tokens(batch["x_control"], batch["total_control"], masked=masked, measured=_measured(cfg, batch))
-    )
+    tokens = encoder.tokens(cells["x_control"], cells["total_control"], masked=masked, measured=measured)
+    return jax.lax.stop_gradient(tokens)
 
 
-def _measured(cfg: BioJepaConfig, batch: dict[str, Array]) -> Array | None:
-    """[#b, g] bool; None when faithful, where unmeasured genes count like measured ones."""
-    return None if cfg.faithful else jnp.atleast_2d(batch["measured"])
+def _measured(cfg: BioJepaConfig, x: Array, batch: dict[str, Array]) -> Array | None:
+    """[b, g] bool; None when faithful, where unmeasured genes count like measured ones."""
+    return None if cfg.faithful else jnp.broadcast_to(batch["measured"], x.shape)
 
 
 def _vic(z: Tokens, target: Tokens) -> Metrics:
