@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from vc_model.biojepa import cpu
 from vc_model.biojepa.config import STAGES
 from vc_model.biojepa.stages import bind, draw_mask, make_loss
 
@@ -30,12 +31,15 @@ def tensors(batch):
     return as_tensor | {key: as_tensor[key].long() for key in ("modality", "mode")}
 
 
-@pytest.fixture(scope="module", params=[None, 48], ids=["every token", "equal tokens once"])
+@pytest.fixture(scope="module", params=[None, 48], ids=["every token", "equal tokens once, few cells at a time"])
 def case(request, faithful, parts, make_batch, quick_jit):
     """Config, trained parts and a batch, whose cells express up to 48 of 64 genes."""
     batch = make_batch(faithful)
     assert 32 < max(np.count_nonzero(batch[name], axis=1).max() for name in ("x", "x_control", "x_case")) <= 48
-    return replace(faithful, room=request.param), parts(faithful), batch
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param is not None:
+            patch.setattr(cpu, "CPU_TOKENS", 2 * faithful.n_genes)
+        yield replace(faithful, room=request.param), parts(faithful), batch
 
 
 def stage_trees(stage, parts):
