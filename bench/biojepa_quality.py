@@ -37,10 +37,10 @@ from vc_apps.models import OURS, fit_and_predict
 from vc_apps.train.biojepa import train_biojepa
 from vc_apps.train.settings import BioJepa, Pretrain
 from vc_data import split as splitting
-from vc_data.convert import ConvertOptions, convert
-from vc_data.screen import read_screen
+from vc_data.convert.run import ConvertOptions, convert
+from vc_data.screen.file import read_screen
 from vc_data.simulate import PRESETS, SimulatorConfig, write_simulation
-from vc_eval.score import SplitScores, paired_differences, score_split, summarise
+from vc_eval.split.score import SplitScores, paired_differences, score_split, summarise
 from vc_featurize.bank import write_features
 from vc_featurize.geneset import geneset_features
 from vc_model.anchored import Anchored
@@ -51,9 +51,9 @@ from vc_model.biojepa.losses import participation
 from vc_model.biojepa.stages import init_part
 from vc_model.checkpoint import load_checkpoint
 from vc_model.contracts import read_context_vectors, write_predictions
+from vc_model.emit.output import encode_checkpoint, make_prediction_file, predict_checkpoint
 from vc_model.models import fit_models
-from vc_model.output import encode_checkpoint, make_prediction_file, predict_checkpoint
-from vc_model.pseudobulk import load_tables
+from vc_model.table.pseudobulk import load_tables
 
 KINDS = {"biojepa_faithful": True, "biojepa": False}
 MODELS = (*KINDS, "anchored")

@@ -30,7 +30,7 @@ BOUND_GIB = 2.0
 OURS = """
 import json, sys, time
 began = time.perf_counter()
-from vc_data.convert import convert
+from vc_data.convert.run import convert
 report = convert(sys.argv[1], sys.argv[2])
 seconds = time.perf_counter() - began
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 2**20

@@ -2,7 +2,7 @@
 
     uv run python bench/distribution.py tiny
 
-The mean profile of one half of a condition's cells is given to `vc_model.cells.draw_cells`; what it draws from control
+The mean profile of one half of a condition's cells is given to `vc_model.emit.cells.draw_cells`; what it draws from control
 cells is compared with the other half by energy distance on log1p CP10k, beside controls moved by the mean effect, Gaussian
 cells with the controls' variances, the controls themselves, and the first half (the best that can be).
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 import anndata
 import numpy as np
 from vc_data.simulate import PRESETS, write_simulation
-from vc_model.cells import draw_cells, make_source
+from vc_model.emit.cells import draw_cells, make_source
 
 MIN_CELLS = 40
 KINDS = ("drawn", "moved controls", "Gaussian", "controls", "the other half")

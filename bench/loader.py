@@ -148,7 +148,7 @@ def make_atlas(path: Path, settings: Settings) -> None:
     """Write a synthetic screen-v1 atlas, and the same as .h5ad (rows shuffled) for the tools that read that."""
     import anndata
     import pandas as pd
-    from vc_data.screen import read_screen, write_screen
+    from vc_data.screen.file import read_screen, write_screen
 
     if not path.exists():
         rng = np.random.default_rng(0)

@@ -94,7 +94,7 @@ def ours_one_thread(folder: Path, report: dict) -> Iterator[int]:
 
 def limit(folder: Path, report: dict, n_threads: int = 1) -> Iterator[int]:
     """CSR in memory, in row order, to dense by the pass that the peers use: nothing is read, nothing is drawn."""
-    from vc_data.screen import read_screen
+    from vc_data.screen.file import read_screen
 
     counts = read_screen(folder / "atlas.zarr").X[: 16 * BATCH].copy()
     fused = make_fused()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from vc_model.anchored import Anchored
 from vc_model.contracts import write_predictions
-from vc_model.output import make_prediction_file
+from vc_model.emit.output import make_prediction_file
 from vc_model.testing import make_world
 
 

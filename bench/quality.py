@@ -32,17 +32,17 @@ import quality_profiles as profiles
 from quality_gates import Names, as_table, best_on_validation, judge, summary
 from tqdm import tqdm
 from vc_data import split as splitting
-from vc_data.columns import Columns
-from vc_data.convert import ConvertOptions, convert
-from vc_data.screen import read_screen as read_source
+from vc_data.convert.columns import Columns
+from vc_data.convert.run import ConvertOptions, convert
+from vc_data.screen.file import read_screen as read_source
 from vc_data.simulate import PRESETS, SimulatorConfig, write_simulation
-from vc_eval import calibration, ceiling
-from vc_eval.bootstrap import cluster_means, cluster_weights, interval
 from vc_eval.contracts import read_screen, read_splits
-from vc_eval.evaluate import profile_scores
 from vc_eval.metrics import expression, get_metric
-from vc_eval.prediction import Predicted
-from vc_eval.truth import make_truth, measured_genes, test_lines
+from vc_eval.split import calibration, ceiling
+from vc_eval.split.evaluate import profile_scores
+from vc_eval.split.prediction import Predicted
+from vc_eval.split.truth import make_truth, measured_genes, test_lines
+from vc_eval.stats.bootstrap import cluster_means, cluster_weights, interval
 from vc_featurize.bank import write_features
 from vc_featurize.compound import compound_features
 from vc_featurize.geneset import geneset_features
@@ -50,8 +50,8 @@ from vc_model.anchored import Anchored, AnchoredConfig
 from vc_model.anchored.gp import GPConfig
 from vc_model.baselines import BASELINES, effect_factories
 from vc_model.models import fit_models
-from vc_model.pseudobulk import load_tables
-from vc_model.table import Action, Conditions
+from vc_model.table.effects import Action, Conditions
+from vc_model.table.pseudobulk import load_tables
 
 METRICS = {
     "pearson_delta": ("Pearson delta", 1),

@@ -59,7 +59,7 @@ def best_on_validation(train, conditions, effects: dict[str, Callable]) -> pd.Da
     Returns:
         One row per baseline with `mse_delta` and `pearson_delta`; nothing of the held-out conditions but their names.
     """
-    from vc_model.folds import all_folds, known_actions, out_of_fold
+    from vc_model.table.folds import all_folds, known_actions, out_of_fold
 
     oof = out_of_fold(effects, train, all_folds(train))
     asked = np.bincount(known_actions(train).bins(conditions), minlength=10)

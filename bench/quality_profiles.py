@@ -14,11 +14,11 @@ import anndata
 import numpy as np
 import pandas as pd
 from vc_data.split.chemical import murcko
-from vc_eval.truth import Effects, top_genes
+from vc_eval.split.truth import Effects, top_genes
 from vc_featurize.bank import write_features
 from vc_featurize.compound import compound_features
 from vc_model.contracts import read_features
-from vc_model.table import Action, Conditions, Contexts, EffectTable
+from vc_model.table.effects import Action, Conditions, Contexts, EffectTable
 
 LEVEL3, CONSENSUS = "l1000_ht115_350compounds_level3", "l1000_drugbank_consensus_zscores"
 SPACES = {
@@ -33,7 +33,7 @@ N_COMPONENTS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileTruth:
-    """What `vc_eval.evaluate.profile_scores` asks of measured conditions; see `vc_eval.truth.LineTruth`."""
+    """What `vc_eval.split.evaluate.profile_scores` asks of measured conditions; see `vc_eval.split.truth.LineTruth`."""
 
     cell_line: str
     perturbations: list[str]

@@ -17,15 +17,15 @@ from vc_apps.train import biojepa
 from vc_apps.train.feed import CellBatches, PairBatches
 from vc_apps.train.recipes import RECIPES
 from vc_apps.train.settings import BioJepa
-from vc_data.convert import ConvertOptions, convert
-from vc_data.screen import read_screen
+from vc_data.convert.run import ConvertOptions, convert
+from vc_data.screen.file import read_screen
 from vc_data.simulate import PRESETS, write_simulation
 from vc_data.split import by_perturbation, write_splits
 from vc_featurize.bank import FeatureBank, write_features
 from vc_model.biojepa.config import BioJepaConfig, param_counts
 from vc_model.checkpoint import load_checkpoint
 from vc_model.contracts import read_predictions
-from vc_model.pseudobulk import load_tables
+from vc_model.table.pseudobulk import load_tables
 
 FEW = [
     "--preset",

@@ -31,7 +31,7 @@ def biojepa(world):
     from vc_model.biojepa.config import STAGES, BioJepaConfig
     from vc_model.biojepa.fitted import FittedBioJepa, with_spread
     from vc_model.biojepa.stages import init_stage
-    from vc_model.pseudobulk import ControlCells
+    from vc_model.table.pseudobulk import ControlCells
 
     config = BioJepaConfig.tiny(n_genes=20, n_layers=1, target_width=64)
     parts = {}

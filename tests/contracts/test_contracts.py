@@ -17,7 +17,7 @@ from make_corpus import ANNDATA_BASES, EXAMPLES
 HERE = Path(__file__).resolve().parent
 PAGES_DPATH = HERE.parents[1] / "docs" / "contracts"
 READERS = {
-    "screen": ["vc_data.screen:read_screen", "vc_model.contracts:read_screen", "vc_eval.contracts:read_screen"],
+    "screen": ["vc_data.screen.file:read_screen", "vc_model.contracts:read_screen", "vc_eval.contracts:read_screen"],
     "splits": ["vc_data.split:read_splits", "vc_model.contracts:read_splits", "vc_eval.contracts:read_splits"],
     "features": ["vc_featurize.bank:read_features", "vc_model.contracts:read_features"],
     "predictions": ["vc_model.contracts:read_predictions", "vc_eval.contracts:read_predictions"],

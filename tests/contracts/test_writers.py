@@ -13,7 +13,7 @@ from corpus.screen import screen
 @pytest.fixture(scope="module")
 def screen_fpath(tmp_path_factory):
     """The corpus screen with its rows in disorder, as vc-data writes it."""
-    from vc_data.screen import write_screen
+    from vc_data.screen.file import write_screen
 
     adata = screen()
     adata = adata[np.random.default_rng(0).permutation(adata.n_obs)].copy()
@@ -27,13 +27,13 @@ def counts_by_cell(cells, counts) -> dict[str, list[float]]:
 
 
 def test_a_screen_of_vc_data_is_the_same_to_every_reader(screen_fpath):
-    import vc_data.screen
+    import vc_data.screen.file
     import vc_eval.contracts
     import vc_model.contracts
 
     adata = screen()
     expected = counts_by_cell(adata.obs_names, adata.X)
-    for read in (vc_data.screen.read_screen, vc_eval.contracts.read_screen):
+    for read in (vc_data.screen.file.read_screen, vc_eval.contracts.read_screen):
         found = read(screen_fpath)
         assert counts_by_cell(found.obs_names, found.X) == expected
     opened = vc_model.contracts.read_screen(screen_fpath)
@@ -42,12 +42,12 @@ def test_a_screen_of_vc_data_is_the_same_to_every_reader(screen_fpath):
 
 
 def test_a_split_of_vc_data_is_the_same_to_every_reader(screen_fpath, tmp_path):
-    import vc_data.screen
+    import vc_data.screen.file
     import vc_data.split
     import vc_eval.contracts
     import vc_model.contracts
 
-    own = vc_data.screen.read_screen(screen_fpath)
+    own = vc_data.screen.file.read_screen(screen_fpath)
     made = vc_data.split.by_perturbation(own, seed=1, min_cells=1)
     vc_data.split.write_splits(made, tmp_path / "splits.json")
     expected = {(c["cell_line"], c["perturbation"]): c["part"] for c in made.conditions}
@@ -110,7 +110,7 @@ def test_predictions_of_vc_model_are_the_same_to_vc_eval(tmp_path):
 def test_predictions_of_a_biojepa_are_read_by_vc_eval(biojepa, world, tmp_path):
     from vc_eval.contracts import read_predictions
     from vc_model.contracts import write_predictions
-    from vc_model.output import make_prediction_file
+    from vc_model.emit.output import make_prediction_file
 
     write_predictions(tmp_path / "p.h5ad", make_prediction_file(biojepa, world.test))
     found = read_predictions(tmp_path / "p.h5ad")

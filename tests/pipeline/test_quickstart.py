@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from vc_apps.cli import main
 from vc_apps.settings import Quickstart
-from vc_data.columns import Columns
+from vc_data.convert.columns import Columns
 from vc_eval.contracts import read_predictions, read_scores
 from vc_model.baselines import BASELINES
 
@@ -76,7 +76,7 @@ def test_the_challenge_file_holds_cells_as_the_challenge_wants_them(run):
 
 
 def test_predictions_become_counts_that_the_challenge_of_2026_takes(run, tmp_path):
-    from vc_eval.truth import log1p_cp10k
+    from vc_eval.split.truth import log1p_cp10k
     from vc_eval.vcc2026.submission import SubmissionRules, check_submission
 
     prediction = run / "predictions" / "split-0" / "anchored.h5ad"
@@ -108,7 +108,7 @@ def test_the_report_shows_every_model_and_loads_nothing(run):
 
 def test_the_saved_model_predicts_the_same(run):
     from vc_model.checkpoint import load_checkpoint
-    from vc_model.pseudobulk import load_conditions
+    from vc_model.table.pseudobulk import load_conditions
 
     model = load_checkpoint(run / "checkpoint")
     test = load_conditions(run / "screen.zarr", run / "splits" / "split-0.json", "test", model.contexts)

@@ -32,9 +32,9 @@ def fit_and_predict(
     """
     from vc_model.checkpoint import save_checkpoint
     from vc_model.contracts import hash_path, write_predictions
+    from vc_model.emit.output import make_prediction_file
     from vc_model.models import MODELS, fit_models
-    from vc_model.output import make_prediction_file
-    from vc_model.pseudobulk import load_tables
+    from vc_model.table.pseudobulk import load_tables
 
     parents = {path.name: hash_path(path) for path in (screen_fpath, splits_fpath, features_fpath) if path is not None}
     train, _, test = load_tables(screen_fpath, splits_fpath, features_fpath)
@@ -73,7 +73,7 @@ def train_and_predict_biojepa(
     Returns:
         `out_fpath`.
     """
-    from vc_model.output import predict_checkpoint
+    from vc_model.emit.output import predict_checkpoint
     from vc_model.train.interrupt import InterruptedRun
 
     from vc_apps.train.biojepa import train_biojepa

@@ -100,7 +100,7 @@ def _source(run: Run) -> tuple[Path, Path | None]:
 
 
 def _convert(run: Run, source_fpath: Path) -> Path:
-    from vc_data.convert import ConvertOptions, convert
+    from vc_data.convert.run import ConvertOptions, convert
 
     settings = run.settings
     dataset = source_fpath.stem if settings.data is not None else f"simulated-{settings.preset}"
@@ -116,7 +116,7 @@ def _features(run: Run, screen_fpath: Path, genesets_fpath: Path | None) -> Path
     """Gene sets as one vector per target, where there are gene sets and they know any target."""
     if genesets_fpath is None:
         return None
-    from vc_data.screen import read_screen
+    from vc_data.screen.file import read_screen
     from vc_featurize.bank import write_features
     from vc_featurize.geneset import geneset_features
 
@@ -133,7 +133,7 @@ def _split(run: Run, screen_fpath: Path) -> list[Path]:
     """One or several splits of the screen, as the settings ask or as its size suggests."""
     from vc_data import split as splitting
     from vc_data.contract import sha256_tree
-    from vc_data.screen import read_screen
+    from vc_data.screen.file import read_screen
 
     settings = run.settings
     screen = read_screen(screen_fpath)
@@ -170,7 +170,7 @@ def _split(run: Run, screen_fpath: Path) -> list[Path]:
 
 def _fit_and_score(run: Run, screen_fpath: Path, features_fpath: Path | None, splits_fpath: Path):
     """Fit and predict every model on one split, then score the files that came out."""
-    from vc_eval.score import score_split
+    from vc_eval.split.score import score_split
 
     name = splits_fpath.stem
     with run.stage(f"fit and predict {name}"):
@@ -200,8 +200,8 @@ def _fit_and_score(run: Run, screen_fpath: Path, features_fpath: Path | None, sp
 def _report(run: Run, scored: list, screen_fpath: Path, splits_fpaths: list[Path]):
     """Pool the splits, write scores, page and challenge file; return the summary table."""
     from vc_eval.contracts import sha256_tree, write_scores
-    from vc_eval.report import write_report
-    from vc_eval.summary import summarise
+    from vc_eval.report.page import write_report
+    from vc_eval.stats.summary import summarise
 
     from vc_apps.submission import write_challenge_file
 

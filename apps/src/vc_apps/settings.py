@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from vc_data.columns import Columns
+from vc_data.convert.columns import Columns
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -132,9 +132,9 @@ def _blocks(
 ) -> "tuple[np.ndarray, Iterator[Block]]":
     """Gene names, and per cell line the input controls, then the cells of every predicted condition."""
     import numpy as np
-    from vc_eval import emission
+    from vc_eval.cells import emission
     from vc_eval.contracts import read_predictions, read_screen, read_splits
-    from vc_eval.truth import log1p_cp10k
+    from vc_eval.split.truth import log1p_cp10k
 
     screen = read_screen(screen_fpath)
     splits = read_splits(splits_fpath, screen)
@@ -167,8 +167,8 @@ def _counts(cells_ng: "sp.csr_array", total_n: "np.ndarray", *, seed: int, condi
     """log1p_cp10k as whole counts at the depth of the control cells, fractions rounded at random so that means are kept."""
     import numpy as np
     import scipy.sparse as sp
-    from vc_eval.emission import stream
-    from vc_eval.truth import TARGET_SUM
+    from vc_eval.cells.emission import stream
+    from vc_eval.split.truth import TARGET_SUM
 
     rng = stream(seed, f"counts|{condition}")
     depth = np.repeat(np.asarray(total_n, np.float64) / TARGET_SUM, np.diff(cells_ng.indptr))

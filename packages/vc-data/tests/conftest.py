@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-from vc_data.convert import convert
-from vc_data.screen import read_screen
+from vc_data.convert.run import convert
+from vc_data.screen.file import read_screen
 from vc_data.testing import make_foreign, write_foreign
 
 

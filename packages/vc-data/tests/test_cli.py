@@ -10,10 +10,10 @@ import time
 import h5py
 import numpy as np
 import pytest
-import vc_data.screen
-from vc_data.cli import main
-from vc_data.screen import read_screen
-from vc_data.splits_v1 import read_splits
+import vc_data.screen.file
+from vc_data.cli.main import main
+from vc_data.screen.file import read_screen
+from vc_data.split.file import read_splits
 from vc_data.testing import make_foreign, write_foreign
 
 
@@ -61,7 +61,7 @@ def test_convert_inspect_split_end_to_end(toy, tmp_path, capsys):
     code, out, _ = run(capsys, "split", tmp_path / "toy.zarr", tmp_path / "s.json", "--min-cells", "5")
     assert code == 0 and out[-1].startswith(f"wrote {tmp_path / 's.json'}")
     splits = read_splits(tmp_path / "s.json", read_screen(tmp_path / "toy.zarr"))
-    assert splits.header["parents"] == {"toy.zarr": vc_data.screen.sha256_tree(tmp_path / "toy.zarr")}
+    assert splits.header["parents"] == {"toy.zarr": vc_data.screen.file.sha256_tree(tmp_path / "toy.zarr")}
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_simulated_screen_converts(tmp_path, capsys):
 @pytest.mark.parametrize("command", [[], ["convert"], ["inspect"], ["split"], ["genes"], ["simulate"]])
 def test_help_has_examples_and_loads_nothing_heavy(command):
     program = (
-        "import sys; from vc_data.cli import main\n"
+        "import sys; from vc_data.cli.main import main\n"
         "try: main(sys.argv[1:])\n"
         "finally: print('HEAVY', {'anndata', 'pandas', 'scipy', 'zarr', 'h5py', 'jax'} & set(sys.modules))"
     )
@@ -248,7 +248,7 @@ def test_split_refusals(screen_path, toy, tmp_path, capsys):
     assert "--cell-line" in refused(capsys, tmp_path, "split", screen_path, tmp_path / "s.json", "--recipe", "few_shot")
 
 
-CONVERT = "import sys; from vc_data.cli import main; sys.exit(main(sys.argv[1:]))"
+CONVERT = "import sys; from vc_data.cli.main import main; sys.exit(main(sys.argv[1:]))"
 # Without bytecode: under such a limit Python leaves cut .pyc files, which break every later process.
 LIMIT = "import resource, sys; sys.dont_write_bytecode = True; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); "
 LIMITED = LIMIT + CONVERT
@@ -284,7 +284,7 @@ def test_ctrl_c_or_a_kill_in_the_middle_keeps_the_work_and_no_output(tmp_path, w
     folder = tmp_path / "out"
     folder.mkdir()
     # One row a block makes the conversion long enough to be caught in the middle.
-    program = "import vc_data.source; vc_data.source.BLOCK_ELEMENTS = 1; " + CONVERT
+    program = "import vc_data.convert.source; vc_data.convert.source.BLOCK_ELEMENTS = 1; " + CONVERT
     command = [sys.executable, "-c", program, "convert", str(source), str(folder / "out.zarr")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
@@ -314,7 +314,7 @@ def test_ctrl_c_inside_a_destructor_is_heard(toy, tmp_path, monkeypatch, capsys)
         time.sleep(5)
         raise AssertionError("the interrupt was lost")
 
-    monkeypatch.setattr(vc_data.screen, "_write_matrix", interrupt)
+    monkeypatch.setattr(vc_data.screen.file, "_write_matrix", interrupt)
     hook = sys.unraisablehook
     code, _, err = run(capsys, "convert", toy, tmp_path / "toy.zarr")
     assert code == 130 and err[-1] == "error: interrupted; no output was written"
@@ -323,14 +323,14 @@ def test_ctrl_c_inside_a_destructor_is_heard(toy, tmp_path, monkeypatch, capsys)
 
 def test_ctrl_c_while_the_screen_is_written_keeps_the_old_one(toy, tmp_path, monkeypatch, capsys):
     assert run(capsys, "convert", toy, tmp_path / "toy.zarr")[0] == 0
-    before = vc_data.screen.sha256_tree(tmp_path / "toy.zarr")
+    before = vc_data.screen.file.sha256_tree(tmp_path / "toy.zarr")
 
     def interrupt(*_):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(5)
 
-    monkeypatch.setattr(vc_data.screen, "_write_matrix", interrupt)
+    monkeypatch.setattr(vc_data.screen.file, "_write_matrix", interrupt)
     code, _, err = run(capsys, "convert", toy, tmp_path / "toy.zarr", "--overwrite", "--seed", "5")
     assert code == 130 and err[-1] == "error: interrupted; no output was written"
-    assert vc_data.screen.sha256_tree(tmp_path / "toy.zarr") == before
+    assert vc_data.screen.file.sha256_tree(tmp_path / "toy.zarr") == before
     assert sorted(path.name for path in tmp_path.iterdir()) == [".toy.zarr.part", "toy.h5ad", "toy.zarr"]

@@ -1,6 +1,6 @@
 import pandas as pd
 import pytest
-from vc_data.columns import Columns, guess_columns
+from vc_data.convert.columns import Columns, guess_columns
 from vc_data.errors import ColumnError, ControlError
 
 VAR = pd.DataFrame({"gene_id": ["a"]}, index=["A"])

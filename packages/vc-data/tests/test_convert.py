@@ -4,12 +4,12 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-import vc_data.source
-from vc_data.columns import Columns
-from vc_data.convert import ConvertOptions, convert
+import vc_data.convert.source
+from vc_data.convert.columns import Columns
+from vc_data.convert.run import ConvertOptions, convert
 from vc_data.errors import ColumnError, ControlError, CountsError, GeneError, SourceError, TooFewError
-from vc_data.genes import align_genes, identify_genes
-from vc_data.screen import read_screen
+from vc_data.genes.align import align_genes, identify_genes
+from vc_data.screen.file import read_screen
 from vc_data.testing import LAYOUTS, make_foreign, write_foreign
 
 
@@ -22,7 +22,7 @@ def run(adata, folder, *, layout=None, **options):
 @pytest.mark.parametrize(("name", "backed"), [*((n, True) for n in LAYOUTS), ("csr", False), ("csc", False)])
 def test_every_layout_becomes_the_same_screen(foreign, screen, tmp_path, monkeypatch, name, backed):
     if backed:
-        monkeypatch.setattr(vc_data.source, "BLOCK_ELEMENTS", 100)
+        monkeypatch.setattr(vc_data.convert.source, "BLOCK_ELEMENTS", 100)
     layout = LAYOUTS[name]
     layer = layout.get("layer", "X")
     other, _ = run(foreign, tmp_path, layout=layout, layer=None if layer == "X" else layer, backed=backed)
@@ -224,8 +224,8 @@ def test_memory_is_bounded_by_the_block_not_by_the_matrix(tmp_path, monkeypatch)
     """Blocks of a dense matrix are never larger than asked for."""
     adata = make_foreign(cells_per_group=10)
     seen = []
-    monkeypatch.setattr(vc_data.source, "BLOCK_ELEMENTS", 120)
-    monkeypatch.setattr("vc_data.counts.iter_rows", lambda m, **how: _watch(vc_data.source.iter_rows(m, **how), seen))
+    monkeypatch.setattr(vc_data.convert.source, "BLOCK_ELEMENTS", 120)
+    monkeypatch.setattr("vc_data.convert.counts.iter_rows", lambda m, **how: _watch(vc_data.convert.source.iter_rows(m, **how), seen))
     run(adata, tmp_path, layout={"matrix": "dense"})
     assert max(seen) == 10 and sum(seen) == adata.n_obs
 
@@ -237,7 +237,7 @@ def _watch(blocks, seen):
 
 
 def test_gzip_counts_read_in_parallel_are_those_of_h5py(foreign, tmp_path, monkeypatch):
-    monkeypatch.setattr(vc_data.source, "BLOCK_ELEMENTS", 1000)
+    monkeypatch.setattr(vc_data.convert.source, "BLOCK_ELEMENTS", 1000)
     path = tmp_path / "gzip.h5ad"
     write_foreign(foreign, path, matrix="csr")
     with h5py.File(path, "r+") as file:

@@ -3,14 +3,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import scipy.sparse as sp
-import vc_data.counts
-import vc_data.source
+import vc_data.convert.counts
+import vc_data.convert.source
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from vc_data.counts import Spool, check_counts, merge_columns
+from vc_data.convert.counts import Spool, check_counts, merge_columns
+from vc_data.convert.source import open_source
 from vc_data.errors import CountsError
-from vc_data.source import open_source
 from vc_data.testing import make_foreign, write_foreign
 
 
@@ -34,8 +34,8 @@ def test_merging_columns_equals_the_dense_loop(data):
 @pytest.mark.parametrize("matrix", ["csr", "csc", "dense"])
 @pytest.mark.parametrize("elements", [1, 37, 1 << 20])
 def test_spooled_rows_come_back_in_any_order(tmp_path, monkeypatch, matrix, elements):
-    monkeypatch.setattr(vc_data.source, "BLOCK_ELEMENTS", elements)
-    monkeypatch.setattr(vc_data.counts, "RANGE_ELEMENTS", elements)
+    monkeypatch.setattr(vc_data.convert.source, "BLOCK_ELEMENTS", elements)
+    monkeypatch.setattr(vc_data.convert.counts, "RANGE_ELEMENTS", elements)
     adata = make_foreign()
     write_foreign(adata, tmp_path / "a.h5ad", matrix=matrix)
     with open_source(tmp_path / "a.h5ad") as source:

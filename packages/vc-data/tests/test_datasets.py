@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import tyro
-from vc_data import download_cli, registry
-from vc_data.columns import Columns
-from vc_data.convert import ConvertOptions, convert
-from vc_data.datasets import DATASETS, get_dataset, same_study
+from vc_data.cli import download as download_cli
+from vc_data.convert.columns import Columns
+from vc_data.convert.labels import is_chemical, parse_mode
+from vc_data.convert.run import ConvertOptions, convert
+from vc_data.datasets import DATASETS, get_dataset, registry, same_study
 from vc_data.datasets.adamson16_10x010 import target_of_guide
 from vc_data.datasets.norman19_k562 import target_of_identity
+from vc_data.datasets.registry import RemoteFile, tidy_obs
 from vc_data.datasets.tahoe100m import drop_sentinel, read_conc
 from vc_data.errors import VcDataError
-from vc_data.labels import is_chemical, parse_mode
-from vc_data.registry import RemoteFile, tidy_obs
-from vc_data.screen import read_screen
+from vc_data.screen.file import read_screen
 
 ORIGINS = {
     "replogle22_k562_essential",

@@ -15,10 +15,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from vc_data.download import DownloadError, download, fetch
+from vc_data.datasets.registry import RemoteFile
+from vc_data.download.fetch import DownloadError, download, fetch
+from vc_data.download.transfer import DownloadSettings
 from vc_data.errors import OutputError
-from vc_data.registry import RemoteFile
-from vc_data.transfer import DownloadSettings
 
 BODY = b"\x89HDF\r\n\x1a\n" + bytes(i * 31 % 251 for i in range(700_000))
 MD5 = "md5:" + hashlib.md5(BODY).hexdigest()
@@ -358,8 +358,8 @@ def test_second_process_on_the_same_file_is_refused(server, tmp_path):
 CLIENT = """
 import sys
 from pathlib import Path
-from vc_data.download import fetch
-from vc_data.registry import RemoteFile
+from vc_data.download.fetch import fetch
+from vc_data.datasets.registry import RemoteFile
 url, n_bytes, checksum, folder = sys.argv[1:]
 fetch(RemoteFile(name="a.h5ad", urls=(url,), n_bytes=int(n_bytes), checksum=checksum), Path(folder))
 """
@@ -430,7 +430,7 @@ def test_access_only_data_set_says_how_to_get_it(tmp_path, small):
 
 
 def test_command_line_fetches_and_refuses(server, tmp_path, small, monkeypatch, capsys):
-    from vc_data.cli import main
+    from vc_data.cli.main import main
     from vc_data.datasets import DATASETS
 
     server.behaviours["/a"] = [cut_at(400_000), serve]
@@ -448,8 +448,8 @@ def test_command_line_fetches_and_refuses(server, tmp_path, small, monkeypatch, 
 
 @pytest.fixture
 def small():
-    from vc_data.columns import Columns
-    from vc_data.registry import Dataset
+    from vc_data.convert.columns import Columns
+    from vc_data.datasets.registry import Dataset
 
     def make(*files: RemoteFile, access: str = ""):
         words = dict.fromkeys(("title", "citation", "doi", "licence", "perturbations"), "x")

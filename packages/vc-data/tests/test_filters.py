@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from vc_data.convert import ConvertOptions, convert
+from vc_data.convert.filters import Filters
+from vc_data.convert.run import ConvertOptions, convert
 from vc_data.errors import ControlError, OptionError, TooFewError
-from vc_data.filters import Filters
-from vc_data.screen import read_screen
+from vc_data.screen.file import read_screen
 from vc_data.testing import make_foreign, write_foreign
 
 
@@ -96,7 +96,7 @@ def test_without_filters_nothing_is_dropped_or_said(knocked, tmp_path):
 
 def test_blocks_do_not_change_what_is_measured(knocked, tmp_path, monkeypatch):
     whole, _ = run(knocked, tmp_path, max_residual=0.3)
-    monkeypatch.setattr("vc_data.filters.BLOCK_ROWS", 7)
+    monkeypatch.setattr("vc_data.convert.filters.BLOCK_ROWS", 7)
     blocks, _ = run(knocked, tmp_path, max_residual=0.3)
     assert whole.uns["filters"] == blocks.uns["filters"] and whole.obs_names.tolist() == blocks.obs_names.tolist()
 
@@ -143,7 +143,7 @@ def test_guides_are_kept(knocked, tmp_path):
     assert screen.obs["guide"].astype(str).tolist() == given.tolist()
     assert any("guide column: 'guide' (guessed)" in line for line in report.statements)
     write_foreign(adata, tmp_path / "a.h5ad")
-    from vc_data.columns import Columns
+    from vc_data.convert.columns import Columns
 
     convert(tmp_path / "a.h5ad", tmp_path / "b.zarr", ConvertOptions(columns=Columns(guide="none")))
     assert "guide" not in read_screen(tmp_path / "b.zarr").obs

@@ -5,10 +5,10 @@ import shlex
 from pathlib import Path
 
 import pytest
-from vc_data.cli import main
+from vc_data.cli.main import main
+from vc_data.cli.split import SplitOptions
 from vc_data.errors import few
-from vc_data.screen import read_screen
-from vc_data.split_cli import SplitOptions
+from vc_data.screen.file import read_screen
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "bring-your-own-screen.md"
 

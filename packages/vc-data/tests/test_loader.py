@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from vc_data.contract import sha256_tree
 from vc_data.errors import ContractError
 from vc_data.loader import Loader, LoaderError, NaiveLoader, Weights, pack_screen
-from vc_data.screen import read_screen, write_screen
+from vc_data.screen.file import read_screen, write_screen
 from vc_data.split import (
     LeakError,
     Splits,
@@ -33,8 +33,8 @@ from vc_data.split import (
     read_splits,
     write_splits,
 )
+from vc_data.split.file import RECIPES
 from vc_data.split.leakage import HELD_OUT, find_leaks, with_targets
-from vc_data.splits_v1 import RECIPES
 
 N_GENES = 700
 LABELS = ["control", "P0", "P1", "P2", "P3", "P4", "P0+P1"]

@@ -4,11 +4,11 @@ import subprocess
 import sys
 
 import pytest
-from vc_data.cli import main
+from vc_data.cli.main import main
 from vc_data.contract import sha256_tree
-from vc_data.convert import convert
+from vc_data.convert.many import convert_many
+from vc_data.convert.run import convert
 from vc_data.errors import OutputError, VcDataError
-from vc_data.many import convert_many
 from vc_data.testing import make_foreign, write_foreign
 
 
@@ -76,12 +76,12 @@ BOUNDED = """
 import resource, sys, threading
 threading.stack_size(1 << 19)  # stacks are counted too, however little of them is used
 import anndata, h5py, numpy, pandas, scipy.sparse, zarr, tqdm
-import vc_data.source, vc_data.counts, vc_data.screen
-from vc_data.cells import read_cells
-from vc_data.convert import ConvertOptions, convert
-vc_data.source.BLOCK_ELEMENTS = 1 << 17
-vc_data.counts.RANGE_ELEMENTS = 1 << 16
-vc_data.screen.CHUNK, vc_data.screen.SHARD, vc_data.screen.BATCH_ELEMENTS = 1 << 14, 1 << 16, 1 << 16
+import vc_data.convert.source, vc_data.convert.counts, vc_data.screen.file
+from vc_data.convert.obs import read_cells
+from vc_data.convert.run import ConvertOptions, convert
+vc_data.convert.source.BLOCK_ELEMENTS = 1 << 17
+vc_data.convert.counts.RANGE_ELEMENTS = 1 << 16
+vc_data.screen.file.CHUNK, vc_data.screen.file.SHARD, vc_data.screen.file.BATCH_ELEMENTS = 1 << 14, 1 << 16, 1 << 16
 source, small, out, room, backed = sys.argv[1:]
 convert(small, out + ".warm.zarr")  # threads and lazily imported modules
 data = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData")) << 10

@@ -4,7 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
-from vc_data.cli import main
+from vc_data.cli.main import main
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 from vc_data.contract import sha256_tree
-from vc_data.convert import ConvertOptions, convert
+from vc_data.convert.run import ConvertOptions, convert
 from vc_data.errors import CountsError, OutputError
-from vc_data.part import open_part, part_path, write_note
+from vc_data.screen.part import open_part, part_path, write_note
 from vc_data.testing import make_foreign, write_foreign
 
 # Small blocks and shards, so that a small file goes through every stage many times.
@@ -16,19 +16,19 @@ PROGRAM = """
 import os, random, signal, sys, time
 from pathlib import Path
 import anndata, h5py, pandas, scipy.sparse, zarr
-import vc_data.counts, vc_data.part, vc_data.screen, vc_data.source
-from vc_data.convert import convert
-from vc_data.part import part_path
-vc_data.source.BLOCK_ELEMENTS = 1500
-vc_data.counts.RANGE_ELEMENTS = 4000
-vc_data.screen.CHUNK, vc_data.screen.SHARD, vc_data.screen.BATCH_ELEMENTS = 256, 1024, 512
+import vc_data.convert.counts, vc_data.screen.part, vc_data.screen.file, vc_data.convert.source
+from vc_data.convert.run import convert
+from vc_data.screen.part import part_path
+vc_data.convert.source.BLOCK_ELEMENTS = 1500
+vc_data.convert.counts.RANGE_ELEMENTS = 4000
+vc_data.screen.file.CHUNK, vc_data.screen.file.SHARD, vc_data.screen.file.BATCH_ELEMENTS = 256, 1024, 512
 source, seed = sys.argv[1], int(sys.argv[2])
 
-def slowly(path, note, write=vc_data.part.write_note):
+def slowly(path, note, write=vc_data.screen.part.write_note):
     time.sleep(0.02)  # between what is written and the note of it: the moment that matters
     write(path, note)
 
-vc_data.counts.write_note = vc_data.screen.write_note = slowly
+vc_data.convert.counts.write_note = vc_data.screen.file.write_note = slowly
 
 def work(target):
     pid = os.fork()
@@ -75,10 +75,10 @@ def test_kill_9_at_random_moments(tmp_path, matrix):
 def test_interrupt_after_any_note(tmp_path, monkeypatch, matrix):
     """The n-th note is the last thing a run does; the next run starts from it."""
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
-    monkeypatch.setattr("vc_data.source.BLOCK_ELEMENTS", 300)
-    monkeypatch.setattr("vc_data.counts.RANGE_ELEMENTS", 400)
+    monkeypatch.setattr("vc_data.convert.source.BLOCK_ELEMENTS", 300)
+    monkeypatch.setattr("vc_data.convert.counts.RANGE_ELEMENTS", 400)
     for name, size in (("CHUNK", 64), ("SHARD", 256), ("BATCH_ELEMENTS", 512)):
-        monkeypatch.setattr(f"vc_data.screen.{name}", size)
+        monkeypatch.setattr(f"vc_data.screen.file.{name}", size)
     source = write_foreign(make_foreign(), tmp_path / "a.h5ad", matrix=matrix)
     notes, last = [], [0]
 
@@ -88,7 +88,7 @@ def test_interrupt_after_any_note(tmp_path, monkeypatch, matrix):
         if len(notes) == last[0]:
             raise KeyboardInterrupt
 
-    for module in ("counts", "screen"):
+    for module in ("convert.counts", "screen.file"):
         monkeypatch.setattr(f"vc_data.{module}.write_note", stop)
     convert(source, tmp_path / "whole.zarr")
     whole, n_notes = sha256_tree(tmp_path / "whole.zarr"), len(notes)
@@ -113,7 +113,7 @@ def test_what_zarr_had_begun_to_write_is_not_part_of_the_screen(tmp_path, monkey
     """A kill leaves zarr's half-written file beside its place, and a note that has not yet taken the former's place."""
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
     for name, size in (("CHUNK", 64), ("SHARD", 256), ("BATCH_ELEMENTS", 512)):
-        monkeypatch.setattr(f"vc_data.screen.{name}", size)
+        monkeypatch.setattr(f"vc_data.screen.file.{name}", size)
     source, out = write_foreign(make_foreign(), tmp_path / "a.h5ad"), tmp_path / "out.zarr"
     convert(source, tmp_path / "whole.zarr")
 
@@ -123,7 +123,7 @@ def test_what_zarr_had_begun_to_write_is_not_part_of_the_screen(tmp_path, monkey
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("vc_data.screen.write_note", stop)
+        patch.setattr("vc_data.screen.file.write_note", stop)
         convert(source, out)
     part = part_path(out)
     for folder in ("", "X", "X/data", "X/data/c"):
@@ -143,7 +143,7 @@ def test_work_of_another_job_is_never_taken_up(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("vc_data.screen._write_matrix", interrupt)
+        patch.setattr("vc_data.screen.file._write_matrix", interrupt)
         with pytest.raises(KeyboardInterrupt):
             convert(source, tmp_path / "out.zarr", ConvertOptions(seed=7))
     write_foreign(make_foreign(seed=1), tmp_path / "b.h5ad")

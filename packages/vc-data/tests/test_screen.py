@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-import vc_data.screen
+import vc_data.screen.file
 import zarr
 from vc_data.contract import sha256_tree
 from vc_data.errors import ContractError, OutputError
-from vc_data.screen import check_screen, describe_screen, read_screen, write_screen
+from vc_data.screen.file import check_screen, describe_screen, read_screen, write_screen
 
 
 def write(adata, path, *, seed=0, **options):
@@ -43,8 +43,8 @@ def test_same_seed_same_bytes(screen, tmp_path, monkeypatch):
 
 def test_matrix_of_many_shards_comes_back(screen, tmp_path, monkeypatch):
     whole = write(screen, tmp_path / "whole.zarr")
-    monkeypatch.setattr(vc_data.screen, "CHUNK", 16)
-    monkeypatch.setattr(vc_data.screen, "SHARD", 64)
+    monkeypatch.setattr(vc_data.screen.file, "CHUNK", 16)
+    monkeypatch.setattr(vc_data.screen.file, "SHARD", 64)
     parts = write(screen, tmp_path / "parts.zarr")
     assert (whole.X != parts.X).nnz == 0
     data = zarr.open_group(tmp_path / "parts.zarr", mode="r")["X/data"]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vc_data.errors import ContractError, OptionError, TooFewError
 from vc_data.split import by_cell_line, by_perturbation, cut_controls, few_shot
-from vc_data.splits_v1 import CONTROL_SETS, read_splits, write_splits
+from vc_data.split.file import CONTROL_SETS, read_splits, write_splits
 
 GENES = [f"G{i}" for i in range(12)]
 

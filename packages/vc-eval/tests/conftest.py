@@ -1,5 +1,6 @@
 import pytest
-from vc_eval import score, testing
+from vc_eval import testing
+from vc_eval.split import score
 
 BASELINES = ["mean_effect", "no_change", "random", "cell_eval_mean"]
 

@@ -1,5 +1,5 @@
 import numpy as np
-from vc_eval import bootstrap
+from vc_eval.stats import bootstrap
 
 
 def test_interval_covers_the_true_mean_at_its_level():

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from vc_eval import ceiling, testing
+from vc_eval import testing
 from vc_eval.contracts import read_splits
-from vc_eval.truth import make_truth, measured_genes
+from vc_eval.split import ceiling
+from vc_eval.split.truth import make_truth, measured_genes
 
 
 def line(**world):

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 from vc_eval import contracts, testing
-from vc_eval.cli import main
-from vc_eval.summary import REFERENCES
+from vc_eval.cli.main import main
+from vc_eval.stats.summary import REFERENCES
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_list_prints_every_metric(capsys):
 
 def test_help_needs_no_heavy_import():
     code = (
-        "import sys\ntry:\n    from vc_eval.cli import main; main(['run', '--help'])\nexcept SystemExit: pass\n"
+        "import sys\ntry:\n    from vc_eval.cli.main import main; main(['run', '--help'])\nexcept SystemExit: pass\n"
         "heavy = {'numpy', 'scipy', 'pandas', 'anndata', 'numba', 'zarr', 'pyarrow', 'jinja2'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

@@ -7,8 +7,8 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from vc_eval import de, kernels
 from vc_eval.errors import VcEvalError
+from vc_eval.rank import de, kernels
 
 # Few distinct values make heavy ties; zeros, negatives and fractions are all among them.
 VALUES = st.sampled_from([0.0, 0.0, 0.0, 1.0, 1.0, 2.5, 7.25, -1.5, -3.0, 1e-9])

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from vc_eval import de, emission
+from vc_eval.cells import emission
+from vc_eval.rank import de
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import scipy.sparse
 import scipy.spatial.distance
 import scipy.stats
 import sklearn.metrics
-from vc_eval import de
 from vc_eval.metrics import clustering, full_profile, population
+from vc_eval.rank import de
 
 BROADCAST = ("de_spearman_sig", "pearson_edistance", "clustering_agreement")
 

@@ -14,11 +14,15 @@ import pytest
 import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vc_eval import baseline, compare, contracts, inputs, pair, peer_files, rules, vcc2025
-from vc_eval.cli import main
+from vc_eval import contracts
+from vc_eval.cells import inputs, pair, peer_files, rules
+from vc_eval.cells.rules import Settings
+from vc_eval.cli.main import main
 from vc_eval.errors import ContractError, VcEvalError
 from vc_eval.metrics import custom
-from vc_eval.rules import Settings
+from vc_eval.stats import compare
+from vc_eval.vcc2025 import baseline
+from vc_eval.vcc2025 import cells as vcc2025
 
 CONTROL = "non-targeting"
 
@@ -303,7 +307,7 @@ def test_the_metric_of_the_readme_is_scored_in_both_routes(files, tmp_path, worl
         same = (signs[0] == signs[1]).to_numpy().astype(float)
         same[np.arange(6), np.arange(6)] = np.nan  # the perturbed gene
         assert own["value"] == pytest.approx(np.nanmean(same))
-        from vc_eval.score import score_split
+        from vc_eval.split.score import score_split
 
         screen, splits, predictions = world
         scores = score_split(screen, splits, {"truth": predictions["truth"]}, seed=0, n_ceiling=1, n_ceiling_des=0)
@@ -447,7 +451,7 @@ def test_a_screen_is_scored_with_its_own_columns(tmp_path, world):
 
 def test_help_of_every_command_needs_no_heavy_import():
     code = (
-        "import sys\nfrom vc_eval.cli import main\n"
+        "import sys\nfrom vc_eval.cli.main import main\n"
         "for name in ('run', 'baseline', 'score', 'compare', 'report', 'list'):\n"
         "    try:\n        main([name, '--help'])\n    except SystemExit as stop:\n        assert not stop.code\n"
         "heavy = {'numpy', 'scipy', 'pandas', 'anndata', 'numba', 'zarr', 'pyarrow', 'jinja2'} & set(sys.modules)\n"

@@ -8,9 +8,9 @@ import pandas as pd
 import pyarrow
 import pytest
 import scipy.sparse
-from vc_eval import prep
-from vc_eval.cli import main
+from vc_eval.cli.main import main
 from vc_eval.errors import ContractError, VcEvalError
+from vc_eval.vcc2025 import archive as prep
 
 
 def predicted(*, log=True, n=12, genes=("A", "B", "C", "D")):

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from vc_eval.errors import VcEvalError
-from vc_eval.report import write_report
-from vc_eval.summary import summarise
+from vc_eval.report.page import write_report
+from vc_eval.stats.summary import summarise
 
 
 class Page(HTMLParser):

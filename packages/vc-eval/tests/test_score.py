@@ -4,9 +4,10 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from vc_eval import score, testing
+from vc_eval import testing
 from vc_eval.errors import VcEvalError
-from vc_eval.score import score_split
+from vc_eval.split import score
+from vc_eval.split.score import score_split
 
 QUICK = {"seed": 0, "n_ceiling": 2, "n_ceiling_des": 1}
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.integrate
 import scipy.stats
-from vc_eval import de
 from vc_eval.metrics import REGISTRY, reliability, trust, weighted
+from vc_eval.rank import de
 
 RNG = np.random.default_rng(0)
 

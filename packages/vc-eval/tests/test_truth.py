@@ -8,7 +8,7 @@ from vc_eval import testing
 from vc_eval.contracts import read_splits
 from vc_eval.errors import VcEvalError
 from vc_eval.metrics import expression
-from vc_eval.truth import log1p_cp10k, make_truth, measure, measured_genes
+from vc_eval.split.truth import log1p_cp10k, make_truth, measure, measured_genes
 
 
 def test_cp10k_divides_by_the_stated_library_size():

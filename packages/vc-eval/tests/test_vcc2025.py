@@ -11,9 +11,11 @@ import pytest
 import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vc_eval import cells, inputs, rows, rules, vcc2025
+from vc_eval.cells import inputs, rows, rules
+from vc_eval.cells import ranked as cells
+from vc_eval.cells.rules import Settings
 from vc_eval.errors import VcEvalError
-from vc_eval.rules import Settings
+from vc_eval.vcc2025 import cells as vcc2025
 
 CONTROL = "non-targeting"
 PEER_COLUMNS = {"vcc2025/des": "overlap_at_N", "vcc2025/mae": "mae", "vcc2025/pds": "discrimination_score_l1"}
@@ -448,7 +450,7 @@ def test_the_cache_gives_the_same_bytes_and_is_keyed_by_content(tmp_path, monkey
     assert len(files) == 1
     reads = []
     original = cells.read_side
-    monkeypatch.setattr("vc_eval.cache.read_side", lambda *a, **k: reads.append(k["name"]) or original(*a, **k))
+    monkeypatch.setattr("vc_eval.cells.cache.read_side", lambda *a, **k: reads.append(k["name"]) or original(*a, **k))
     second = rules.score_pair(pred, real, settings=Settings(cache=cache)).per_perturbation
     assert reads == []
     for found in (first, second):

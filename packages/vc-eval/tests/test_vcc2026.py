@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 import scipy.sparse
 from vc_eval import vcc2026
-from vc_eval.cli import main
+from vc_eval.cells.rows import RowMatrix
+from vc_eval.cells.rules import Settings, score_pair
+from vc_eval.cli.main import main
 from vc_eval.errors import VcEvalError
-from vc_eval.rows import RowMatrix
-from vc_eval.rules import Settings, score_pair
 from vc_eval.vcc2026 import anchors, counts, members
 from vc_eval.vcc2026.sides import RealSide, Side, find_targets
 

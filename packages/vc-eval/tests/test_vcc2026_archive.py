@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
-from vc_eval.cli import main
+from vc_eval.cli.main import main
 from vc_eval.errors import ContractError
 from vc_eval.vcc2026 import archive
 from vc_eval.vcc2026.submission import SubmissionError

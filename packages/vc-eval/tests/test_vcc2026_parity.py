@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 from vc_eval import vcc2026
-from vc_eval.rules import Settings, score_pair
+from vc_eval.cells.rules import Settings, score_pair
 from vc_eval.vcc2026.anchors import MEMBERS
 
 pytestmark = [

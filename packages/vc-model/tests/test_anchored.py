@@ -8,9 +8,9 @@ from vc_model.anchored.gp import GPConfig
 from vc_model.anchored.residual import _fit, make_context_map, train_residuals
 from vc_model.anchored.stack import fall_back, make_moments, stack_weights
 from vc_model.baselines import EFFECTS
-from vc_model.denoise import denoise
-from vc_model.folds import BINS
-from vc_model.table import Action, Conditions
+from vc_model.table.denoise import denoise
+from vc_model.table.effects import Action, Conditions
+from vc_model.table.folds import BINS
 from vc_model.testing import make_world
 
 # Without the Gaussian process, which test_gp.py is about and which would leave the residual nothing to find.

@@ -9,9 +9,9 @@ from vc_model.baselines import BASELINES, EFFECTS, effect_factories
 from vc_model.baselines.pls import pls_coefficients
 from vc_model.baselines.ridge import PENALTIES
 from vc_model.baselines.singles import leave_group_out, make_problem
-from vc_model.effect import line_weights
 from vc_model.errors import VcModelError
-from vc_model.table import Action, Conditions
+from vc_model.table.effect import line_weights
+from vc_model.table.effects import Action, Conditions
 from vc_model.testing import make_world
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from vc_model.cells import draw_cells, make_source
+from vc_model.emit.cells import draw_cells, make_source
 from vc_model.errors import TableError
 
 N_GENES, N_CELLS = 120, 300

@@ -12,12 +12,12 @@ from vc_model.biojepa.config import BioJepaConfig
 from vc_model.biojepa.fitted import FittedBioJepa
 from vc_model.biojepa.stages import init_stage
 from vc_model.checkpoint import save_checkpoint
-from vc_model.cli import main
+from vc_model.cli.main import main
 from vc_model.contracts import read_context_vectors, read_predictions, write_context_vectors
+from vc_model.emit.output import make_prediction_file
 from vc_model.errors import ContractError
 from vc_model.models import make_model
-from vc_model.output import make_prediction_file
-from vc_model.pseudobulk import load_control_cells, load_tables
+from vc_model.table.pseudobulk import load_control_cells, load_tables
 
 
 def run(*arguments):
@@ -76,7 +76,7 @@ def test_list_names_every_model(capsys):
 
 
 def test_the_command_line_imports_nothing_heavy():
-    code = "import sys, vc_model, vc_model.cli; print([m for m in ('jax', 'numpy', 'pandas', 'anndata', 'scipy') if m in sys.modules])"
+    code = "import sys, vc_model, vc_model.cli.main; print([m for m in ('jax', 'numpy', 'pandas', 'anndata', 'scipy') if m in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )

@@ -4,10 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from vc_model.anchored import Anchored, AnchoredConfig
-from vc_model.conformal import MIN_UNITS, fit_conformal
+from vc_model.doubt.conformal import MIN_UNITS, fit_conformal
 from vc_model.errors import TableError
-from vc_model.folds import BINS
-from vc_model.table import Action, Conditions
+from vc_model.table.effects import Action, Conditions
+from vc_model.table.folds import BINS
 from vc_model.testing import make_world
 
 UNSEEN = BINS.index("unseen")

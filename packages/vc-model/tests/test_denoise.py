@@ -1,9 +1,9 @@
 from dataclasses import replace
 
 import numpy as np
-from vc_model.denoise import denoise, shrink
-from vc_model.support import make_support
-from vc_model.table import Action, Conditions
+from vc_model.doubt.support import make_support
+from vc_model.table.denoise import denoise, shrink
+from vc_model.table.effects import Action, Conditions
 from vc_model.testing import make_world
 
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
 from vc_model.anchored.dose import DoseGate, fit_dose
-from vc_model.folds import BINS, OutOfFold
-from vc_model.table import MODES, Action, Conditions
+from vc_model.table.effects import MODES, Action, Conditions
+from vc_model.table.folds import BINS, OutOfFold
 from vc_model.testing import make_world
 
 DOSES = (0.1, 1.0, 10.0)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from vc_model.effect import combine, mean_square
-from vc_model.table import Action, Conditions
+from vc_model.table.effect import combine, mean_square
+from vc_model.table.effects import Action, Conditions
 
 RNG = np.random.default_rng(0)
 BASES = RNG.standard_normal((7, 30)).astype(np.float32), RNG.standard_normal((9, 30)).astype(np.float32)

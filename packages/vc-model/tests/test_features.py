@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from vc_model.anchored.gp import GPConfig, fit_gp
 from vc_model.contracts import FeatureBank
-from vc_model.features import make_features
-from vc_model.table import Action, Conditions
+from vc_model.table.effects import Action, Conditions
+from vc_model.table.features import make_features
 from vc_model.testing import make_world
 
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vc_model.baselines import effect_factories
-from vc_model.folds import (
+from vc_model.table.effects import Action, Conditions
+from vc_model.table.folds import (
     BINS,
     all_folds,
     combo_folds,
@@ -17,7 +18,6 @@ from vc_model.folds import (
     target_groups,
     transfer_folds,
 )
-from vc_model.table import Action, Conditions
 from vc_model.testing import make_world
 
 LEARNERS = ("mean_effect", "txpert_general", "additive_scaled", "knn", "feature_ridge", "pls", "kernel_ridge")

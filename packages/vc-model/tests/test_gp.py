@@ -5,8 +5,8 @@ import pytest
 from vc_model.anchored.gp import GPConfig, fit_gp, kernel_weights, shorten
 from vc_model.anchored.kernels import covariances, make_rows
 from vc_model.errors import TableError
-from vc_model.features import make_features
-from vc_model.table import Action, Conditions
+from vc_model.table.effects import Action, Conditions
+from vc_model.table.features import make_features
 from vc_model.testing import make_world
 
 

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 from vc_model.errors import TableError
-from vc_model.pseudobulk import load_conditions, load_tables
+from vc_model.table.pseudobulk import load_conditions, load_tables
 
 
 def log1p_cp10k(adata):

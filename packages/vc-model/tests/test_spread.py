@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import numpy as np
 from vc_model.baselines import BASELINES
-from vc_model.folds import BINS, OutOfFold
-from vc_model.spread import fit_spread
+from vc_model.doubt.spread import fit_spread
+from vc_model.table.folds import BINS, OutOfFold
 from vc_model.testing import make_world
 
 

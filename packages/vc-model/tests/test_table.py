@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from vc_model.errors import TableError
-from vc_model.table import Action, Conditions
+from vc_model.table.effects import Action, Conditions
 from vc_model.testing import make_world
 
 

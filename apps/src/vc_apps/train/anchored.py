@@ -15,7 +15,7 @@ def train_anchored(settings: Anchored) -> str:
     from vc_model.checkpoint import save_checkpoint
     from vc_model.contracts import hash_path
     from vc_model.models import make_model
-    from vc_model.pseudobulk import load_tables
+    from vc_model.table.pseudobulk import load_tables
 
     table, _, test = load_tables(settings.screen, settings.splits, settings.features)
     fitted = make_model("anchored", settings.seed).fit(table)

@@ -40,7 +40,7 @@ def train_biojepa(settings: BioJepa) -> str:
     from vc_model.biojepa.fitted import with_spread
     from vc_model.checkpoint import save_checkpoint
     from vc_model.contracts import hash_path
-    from vc_model.pseudobulk import load_tables
+    from vc_model.table.pseudobulk import load_tables
     from vc_model.train.interrupt import catch_interrupts
 
     with catch_interrupts() as should_stop:
@@ -121,7 +121,7 @@ def _start(settings: BioJepa, table, val, test):
     from vc_model.biojepa.fitted import FittedBioJepa
     from vc_model.checkpoint import load_checkpoint
     from vc_model.contracts import read_features
-    from vc_model.pseudobulk import load_control_cells
+    from vc_model.table.pseudobulk import load_control_cells
 
     from vc_apps.train.recipes import RECIPES
 

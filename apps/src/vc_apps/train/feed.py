@@ -17,7 +17,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from vc_model.biojepa.actions import ActionBank
-    from vc_model.table import Action
+    from vc_model.table.effects import Action
 
 Arrays = dict[str, np.ndarray]
 
@@ -30,7 +30,7 @@ class _Loaded:
 
     def __init__(self, screen: Path, splits: Path, genes: Sequence[str], **settings: Any):
         from vc_data.loader import Loader
-        from vc_data.screen import read_screen
+        from vc_data.screen.file import read_screen
 
         self.loader = Loader.open([screen], [splits], **settings)
         counts = read_screen(screen)

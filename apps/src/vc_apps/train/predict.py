@@ -13,7 +13,7 @@ def predict(settings: Predict) -> None:
     """
     if settings.out.suffix not in (".zarr", ".h5ad"):
         raise AppError(f"--out {settings.out}: expected a name that ends in .zarr or .h5ad.")
-    from vc_model.output import predict_checkpoint
+    from vc_model.emit.output import predict_checkpoint
 
     name, n = predict_checkpoint(settings.checkpoint, settings.screen, settings.splits, settings.out, settings.part)
     print(f"wrote {settings.out}: {name} on {n} {settings.part} conditions. Next: score it with vc-eval")

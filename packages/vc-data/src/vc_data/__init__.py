@@ -1,7 +1,7 @@
 """Perturbation screens into one checked format: convert, align genes, split, simulate.
 
 Writes and reads the contracts screen-v1 and splits-v1 (docs/contracts). Names below are imported on first use, so that
-`import vc_data` and `vc-data --help` stay fast. The two verbs live in their modules: `vc_data.convert.convert` and
+`import vc_data` and `vc-data --help` stay fast. The two verbs live in their modules: `vc_data.convert.run.convert` and
 `vc_data.simulate.simulate`.
 """
 
@@ -10,33 +10,33 @@ import importlib
 __version__ = "0.1.0"
 
 _HOME = {
-    "Columns": "columns",
+    "Columns": "convert.columns",
     "ContractError": "errors",
-    "ConvertOptions": "convert",
-    "ConvertReport": "convert",
-    "GeneAlignment": "genes",
-    "Splits": "splits_v1",
+    "ConvertOptions": "convert.run",
+    "ConvertReport": "convert.run",
+    "GeneAlignment": "genes.align",
+    "Splits": "split.file",
     "VcDataError": "errors",
-    "align_genes": "genes",
+    "align_genes": "genes.align",
     "by_cell_line": "split",
     "by_dose": "split",
     "by_perturbation": "split",
     "by_scaffold": "split",
     "cell_load": "split",
     "check_corpus": "split",
-    "check_screen": "screen",
-    "describe_screen": "screen",
+    "check_screen": "screen.file",
+    "describe_screen": "screen.file",
     "few_shot": "split",
     "follow": "split",
     "gears": "split",
-    "guess_columns": "columns",
+    "guess_columns": "convert.columns",
     "kfold": "split",
-    "read_screen": "screen",
-    "read_splits": "splits_v1",
+    "read_screen": "screen.file",
+    "read_splits": "split.file",
     "sha256_tree": "contract",
-    "write_screen": "screen",
+    "write_screen": "screen.file",
     "write_simulation": "simulate",
-    "write_splits": "splits_v1",
+    "write_splits": "split.file",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -8,7 +8,7 @@ import pandas as pd
 import scipy.sparse
 
 from vc_eval.contracts import CONTROL
-from vc_eval.truth import log1p_cp10k
+from vc_eval.split.truth import log1p_cp10k
 
 
 def _header(name: str) -> dict:
@@ -150,7 +150,7 @@ def make_predictions(
         seed: Seed of noise and random choice.
     """
     from vc_eval.contracts import read_splits
-    from vc_eval.truth import make_truth, measured_genes, test_lines
+    from vc_eval.split.truth import make_truth, measured_genes, test_lines
 
     rng = np.random.default_rng(seed)
     read = read_splits(splits)

@@ -18,6 +18,7 @@ from vc_model.anchored.direct import DirectEffect
 from vc_model.anchored.dose import DoseGate
 from vc_model.anchored.ensemble import Ensemble
 from vc_model.anchored.gp import GaussianProcess, GPConfig
+from vc_model.anchored.losses import LossWeights
 from vc_model.anchored.model import AnchoredConfig, FittedAnchored
 from vc_model.anchored.residual import ContextMap, Residual, ResidualConfig
 from vc_model.anchored.stack import MeasuredEffect, Stack
@@ -29,18 +30,17 @@ from vc_model.baselines.ridge import FeatureRidge, KernelRidge
 from vc_model.biojepa.actions import ActionBank
 from vc_model.biojepa.config import BioJepaConfig
 from vc_model.biojepa.fitted import FittedBioJepa
-from vc_model.conformal import Conformal
 from vc_model.contracts.header import check_header, make_header, whole
+from vc_model.doubt.conformal import Conformal
+from vc_model.doubt.spread import Spread
+from vc_model.doubt.support import Support
 from vc_model.errors import CheckpointError
-from vc_model.features import BankMap, FeatureMap
-from vc_model.folds import KnownActions
-from vc_model.losses import LossWeights
 from vc_model.models import MODELS
 from vc_model.predictor import Fitted, FittedEffect
-from vc_model.pseudobulk import ControlCells
-from vc_model.spread import Spread
-from vc_model.support import Support
-from vc_model.table import Action, Contexts
+from vc_model.table.effects import Action, Contexts
+from vc_model.table.features import BankMap, FeatureMap
+from vc_model.table.folds import KnownActions
+from vc_model.table.pseudobulk import ControlCells
 
 _CLASSES = {
     kind.__name__: kind

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 
 from vc_model.anchored import Anchored, AnchoredConfig, make_stacked
 from vc_model.baselines import BASELINES, EFFECTS, effect_factories
+from vc_model.doubt.spread import fit_spread
 from vc_model.errors import VcModelError
-from vc_model.folds import all_folds, out_of_fold
 from vc_model.predictor import Fitted, FittedEffect, Model
-from vc_model.spread import fit_spread
-from vc_model.table import EffectTable
+from vc_model.table.effects import EffectTable
+from vc_model.table.folds import all_folds, out_of_fold
 
 MODELS: dict[str, Callable[..., Model]] = {
     **BASELINES,

@@ -11,11 +11,11 @@ from typing import Protocol
 
 import numpy as np
 
-from vc_model.conformal import Conformal
-from vc_model.effect import Effect
+from vc_model.doubt.conformal import Conformal
+from vc_model.doubt.spread import Spread
 from vc_model.errors import TableError
-from vc_model.spread import Spread
-from vc_model.table import Conditions, Contexts, EffectTable
+from vc_model.table.effect import Effect
+from vc_model.table.effects import Conditions, Contexts, EffectTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,7 @@ class Prediction:
     def interval(self, level: float = 0.9, noise_pg: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         """Central interval of each effect, lower and upper, both [q, g] float32.
 
-        Conformal for what a new perturbation of a trained line would measure (`vc_model.conformal`); without noise, the
+        Conformal for what a new perturbation of a trained line would measure (`vc_model.doubt.conformal`); without noise, the
         part of it that is about the effect itself. Infinite where too few perturbations were seen to promise the level.
 
         Args:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from vc_model.contracts.features import FeatureBank
-from vc_model.table import Action, Conditions, Contexts, EffectTable
+from vc_model.table.effects import Action, Conditions, Contexts, EffectTable
 
 Quality = Literal["none", "useless", "weak", "good"]
 CONTROLS_PER_CELL = 10  # reference (and input) controls of a line per cell of a condition

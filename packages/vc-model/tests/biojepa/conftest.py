@@ -9,7 +9,7 @@ from vc_model.biojepa.actions import ActionBank
 from vc_model.biojepa.config import STAGES, BioJepaConfig
 from vc_model.biojepa.fitted import FittedBioJepa
 from vc_model.biojepa.stages import init_stage
-from vc_model.pseudobulk import ControlCells
+from vc_model.table.pseudobulk import ControlCells
 
 N_CELLS, N_SLOTS = 4, 2
 

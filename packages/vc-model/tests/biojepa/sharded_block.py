@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from vc_model.biojepa.config import BioJepaConfig
 from vc_model.biojepa.stages import bind, init_part
-from vc_model.sharding import RULES, make_mesh
+from vc_model.train.rules import RULES, make_mesh
 
 cfg = BioJepaConfig.tiny(n_genes=96)
 params = init_part("encoder", cfg, 0)

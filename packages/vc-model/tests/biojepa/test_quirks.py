@@ -10,8 +10,8 @@ import pytest
 from vc_model.biojepa import losses
 from vc_model.biojepa.encoder import cell_vector
 from vc_model.biojepa.stages import bind, decay_mask, draw_mask, ema_update, init_stage, make_loss, mask_ratio
-from vc_model.pseudobulk import ControlCells
-from vc_model.table import Action
+from vc_model.table.effects import Action
+from vc_model.table.pseudobulk import ControlCells
 
 LATE = jnp.float32(1)
 

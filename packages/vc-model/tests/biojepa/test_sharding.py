@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from jax.sharding import PartitionSpec
-from vc_model.sharding import RULES, constrain
+from vc_model.train.rules import RULES, constrain
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from scipy.stats import binom
 from vc_model.biojepa.config import BioJepaConfig
 from vc_model.biojepa.encoder import room_for
 from vc_model.biojepa.stages import bind
-from vc_model.table import Action
+from vc_model.table.effects import Action
 
 ROOM = 24
 

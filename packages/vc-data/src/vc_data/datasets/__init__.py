@@ -18,8 +18,8 @@ from vc_data.datasets import (
     tahoe100m,
     vcc25_h1,
 )
+from vc_data.datasets.registry import Dataset
 from vc_data.errors import VcDataError, few
-from vc_data.registry import Dataset
 
 _MODULES = (
     replogle22_k562_essential,

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from vc_data.columns import Columns
-from vc_data.registry import Dataset, RemoteFile
+from vc_data.convert.columns import Columns
+from vc_data.datasets.registry import Dataset, RemoteFile
 
 CHALLENGE = (
     "Answers scripts with a browser challenge (HTTP 202 or a page): fetch it in a browser, then place it by hand."

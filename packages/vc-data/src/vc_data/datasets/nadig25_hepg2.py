@@ -1,8 +1,8 @@
 """Nadig et al. 2025, HepG2: the essential-gene screen of Replogle in a third line."""
 
 from vc_data.datasets.hosts import geo_series, scperturb
+from vc_data.datasets.registry import Dataset, RemoteFile
 from vc_data.datasets.replogle22_k562_essential import COPY_COLUMNS, GUIDES, TRAPS, read_as
-from vc_data.registry import Dataset, RemoteFile
 
 CITATION = (
     "Nadig et al., Transcriptome-wide analysis of differential expression in perturbation atlases, "

@@ -2,8 +2,8 @@
 
 from vc_data.datasets.hosts import geo_series, scperturb
 from vc_data.datasets.nadig25_hepg2 import CITATION, DOI, LICENCE, NO_CHECKSUM
+from vc_data.datasets.registry import Dataset, RemoteFile
 from vc_data.datasets.replogle22_k562_essential import COPY_COLUMNS, GUIDES, TRAPS, read_as
-from vc_data.registry import Dataset, RemoteFile
 
 ORIGIN = Dataset(
     key="nadig25_jurkat",

@@ -1,8 +1,8 @@
 """Replogle et al. 2022, K562, genome-wide (day 8): the widest single-line CRISPRi screen of its layout."""
 
 from vc_data.datasets.hosts import figshare, scperturb
+from vc_data.datasets.registry import Dataset, RemoteFile
 from vc_data.datasets.replogle22_k562_essential import CITATION, COPY_COLUMNS, DOI, GUIDES, LICENCE, TRAPS, read_as
-from vc_data.registry import Dataset, RemoteFile
 
 ORIGIN = Dataset(
     key="replogle22_k562_gwps",

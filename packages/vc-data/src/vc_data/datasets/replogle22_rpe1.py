@@ -1,8 +1,8 @@
 """Replogle et al. 2022, RPE1, essential genes (day 7): the second line of the common benchmark."""
 
 from vc_data.datasets.hosts import figshare, gears, scperturb
+from vc_data.datasets.registry import Dataset, RemoteFile
 from vc_data.datasets.replogle22_k562_essential import CITATION, COPY_COLUMNS, DOI, GUIDES, LICENCE, TRAPS, read_as
-from vc_data.registry import Dataset, RemoteFile
 
 ORIGIN = Dataset(
     key="replogle22_rpe1",

@@ -12,8 +12,8 @@ import numpy as np
 
 from vc_data.errors import ContractError, VcDataError, few
 from vc_data.loader.packed import PackedScreen
+from vc_data.split.file import Splits, read_splits
 from vc_data.split.leakage import HELD_OUT, check_leakage, check_studies
-from vc_data.splits_v1 import Splits, read_splits
 
 POOLS = ("input", "reference")
 TIERS = ("same_batch", "same_cell_line")

@@ -75,7 +75,7 @@ def open_tables(screen_path: Path) -> Iterator[tuple]:
     import h5py
     import zarr
 
-    from vc_data.screen import check_tables
+    from vc_data.screen.file import check_tables
 
     remake = "Write the screen again with 'vc-data convert'."
     with contextlib.ExitStack() as stack:
@@ -208,7 +208,7 @@ def _read_block(X, indptr, start: int, stop: int, n_genes: int, screen_path: Pat
     """Rows of X, checked: indptr from 0, counts [z] int64, genes [z]."""
     import scipy.sparse as sp
 
-    from vc_data.screen import check_matrix
+    from vc_data.screen.file import check_matrix
 
     inside = slice(int(indptr[start]), int(indptr[stop]))
     values, indices = np.asarray(X["data"][inside]), np.asarray(X["indices"][inside])

@@ -7,10 +7,10 @@ from vc_data.split.cell_line import by_cell_line, few_shot
 from vc_data.split.cell_load import cell_load
 from vc_data.split.chemical import by_dose, by_scaffold, read_structures
 from vc_data.split.conditions import cut_controls
+from vc_data.split.file import Splits, read_splits, write_splits
 from vc_data.split.gears import gears
 from vc_data.split.leakage import LeakError, check_corpus
 from vc_data.split.perturbation import by_perturbation, follow, kfold
-from vc_data.splits_v1 import Splits, read_splits, write_splits
 
 __all__ = [
     "LeakError",

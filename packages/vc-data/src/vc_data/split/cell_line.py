@@ -15,7 +15,7 @@ from vc_data.split.conditions import (
     most_held_out,
     usable,
 )
-from vc_data.splits_v1 import Splits
+from vc_data.split.file import Splits
 
 
 def by_cell_line(

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from vc_data.errors import OptionError, SourceError, few
 from vc_data.split.conditions import THIRDS, check_known, finish, list_conditions
+from vc_data.split.file import PARTS, Splits
 from vc_data.split.leakage import find_leaks
-from vc_data.splits_v1 import PARTS, Splits
 
 
 def cell_load(

@@ -9,8 +9,8 @@ import numpy as np
 
 from vc_data.contract import make_header
 from vc_data.errors import OptionError, TooFewError, few
+from vc_data.split.file import CONTROL_SETS, Splits, check_splits
 from vc_data.split.leakage import HELD_OUT, check_leakage
-from vc_data.splits_v1 import CONTROL_SETS, Splits, check_splits
 
 THIRDS = (1 / 3, 1 / 3, 1 / 3)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from vc_data.errors import OptionError, few
 from vc_data.split.conditions import THIRDS, finish, list_conditions
-from vc_data.splits_v1 import Splits
+from vc_data.split.file import Splits
 
 CONTROL = "ctrl"
 

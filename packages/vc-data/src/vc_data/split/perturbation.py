@@ -9,8 +9,8 @@ import numpy as np
 
 from vc_data.errors import OptionError, TooFewError, few
 from vc_data.split.conditions import THIRDS, count_share, draw, finish, list_conditions, most_held_out, usable
+from vc_data.split.file import Splits
 from vc_data.split.leakage import part_of_targets
-from vc_data.splits_v1 import Splits
 
 
 def by_perturbation(

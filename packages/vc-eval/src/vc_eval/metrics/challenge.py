@@ -1,9 +1,9 @@
-"""The members of the Virtual Cell Challenge 2025 rule; the arithmetic is in `vc_eval.vcc`."""
+"""The members of the Virtual Cell Challenge 2025 rule; the arithmetic is in `vc_eval.vcc2025.rule`."""
 
 from dataclasses import replace
 
 from vc_eval.metrics.registry import Metric
-from vc_eval.vcc import RULE_VERSION
+from vc_eval.vcc2025.rule import RULE_VERSION
 
 _SOURCE = "metrics.md {}; cell-eval 0.8.2"
 _RULE = (
@@ -77,6 +77,6 @@ METRICS = (
         name="emission/residual", title="Emission residual", direction="lower", best=0.0, chance="none",
         unit="log1p_cp10k",
         definition="Mean over genes of |emitted mean - predicted mean|: what the drawn control cells could not reach.",
-        reference="vc_eval.emission",
+        reference="vc_eval.cells.emission",
     ),
 )  # fmt: skip

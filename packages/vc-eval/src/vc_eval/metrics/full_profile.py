@@ -7,9 +7,9 @@ fold changes and adjusted p values are compared in float32. `energy_distances` i
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from vc_eval.de import DeTable
 from vc_eval.metrics.ranks import auroc, average_precision
 from vc_eval.metrics.registry import family
+from vc_eval.rank.de import DeTable
 
 TOP = (50, 100, 200, 500)
 SMALLEST_Q = 1e-10  # adjusted p values are raised to it before the logarithm

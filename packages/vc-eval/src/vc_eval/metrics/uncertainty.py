@@ -1,4 +1,4 @@
-"""Metrics of stated uncertainty; the arithmetic is in `vc_eval.calibration`."""
+"""Metrics of stated uncertainty; the arithmetic is in `vc_eval.split.calibration`."""
 
 from vc_eval.metrics.registry import Metric
 

@@ -14,9 +14,9 @@ import pandas as pd
 import scipy.sparse
 from tqdm import tqdm
 
-from vc_eval.controls import MEAN_EFFECT, SPLIT_HALF
+from vc_eval.cells.rows import BLOCK_BYTES
 from vc_eval.errors import VcEvalError
-from vc_eval.rows import BLOCK_BYTES
+from vc_eval.split.controls import MEAN_EFFECT, SPLIT_HALF
 from vc_eval.vcc2026 import members
 from vc_eval.vcc2026.counts import Counts, sum_groups
 from vc_eval.vcc2026.sides import RealSide, Side, measure_prediction, measure_real

@@ -19,7 +19,7 @@ import numpy as np
 import scipy.sparse
 
 from vc_eval.errors import ContractError
-from vc_eval.prep import write_members
+from vc_eval.vcc2025.archive import write_members
 from vc_eval.vcc2026.submission import SubmissionRules, require_submission
 
 if TYPE_CHECKING:

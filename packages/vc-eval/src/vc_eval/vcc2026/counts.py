@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse
 
-from vc_eval import sweep
+from vc_eval.cells.rows import Rows, with_bar
 from vc_eval.errors import VcEvalError
-from vc_eval.kernels import default_threads
-from vc_eval.rows import Rows, with_bar
+from vc_eval.rank import sweep
+from vc_eval.rank.kernels import default_threads
 from vc_eval.vcc2026 import kernels
 
 BULK_TARGET_SUM = 50_000.0  # counts of a scaled bulk profile

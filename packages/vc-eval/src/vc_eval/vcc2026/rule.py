@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from vc_eval.controls import MEAN_EFFECT, NO_CHANGE, SHUFFLED, SPLIT_HALF, shuffle
+from vc_eval.cells.rows import RowMatrix
+from vc_eval.cells.rules import AGGREGATE, PER_PERTURBATION, RuleResult, Settings
 from vc_eval.errors import VcEvalError
-from vc_eval.rows import RowMatrix
-from vc_eval.rules import AGGREGATE, PER_PERTURBATION, RuleResult, Settings
+from vc_eval.split.controls import MEAN_EFFECT, NO_CHANGE, SHUFFLED, SPLIT_HALF, shuffle
 from vc_eval.vcc2026 import members
 from vc_eval.vcc2026.anchors import (
     LOWER,

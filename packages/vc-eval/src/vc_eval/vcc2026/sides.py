@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vc_eval import de
 from vc_eval.errors import VcEvalError
+from vc_eval.rank import de
 from vc_eval.vcc2026.counts import BULK_TARGET_SUM, Columns, Counts, Ranks, rank_groups, sum_groups
 
 if TYPE_CHECKING:

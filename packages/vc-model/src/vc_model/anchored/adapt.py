@@ -16,12 +16,12 @@ from vc_model.anchored.gate import fit_gate
 from vc_model.anchored.gp import GaussianProcess, GPConfig, fit_gp
 from vc_model.anchored.model import FittedAnchored
 from vc_model.baselines.singles import noise_weights
+from vc_model.doubt.spread import Spread
 from vc_model.errors import TableError
-from vc_model.features import FeatureMap
-from vc_model.folds import target_groups
 from vc_model.predictor import Prediction
-from vc_model.spread import Spread
-from vc_model.table import Conditions, Contexts, EffectTable
+from vc_model.table.effects import Conditions, Contexts, EffectTable
+from vc_model.table.features import FeatureMap
+from vc_model.table.folds import target_groups
 
 PRIOR_CONDITIONS = 5.0  # that the pull of the scale towards 1 is worth
 MOST_FOLDS = 10

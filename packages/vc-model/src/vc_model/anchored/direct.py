@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vc_model.anchored.gate import fit_gate
-from vc_model.folds import BINS, OutOfFold, target_groups
-from vc_model.table import MODES, Conditions, Contexts, EffectTable
+from vc_model.table.effects import MODES, Conditions, Contexts, EffectTable
+from vc_model.table.folds import BINS, OutOfFold, target_groups
 
 PRIOR_TARGETS = 5.0  # targets that the pull of a slope towards 0 is worth
 N_FOLDS = 5

@@ -12,8 +12,8 @@ import numpy as np
 from scipy.special import expit
 
 from vc_model.anchored.gate import fit_gate
-from vc_model.folds import OutOfFold, target_groups
-from vc_model.table import MODES, Conditions, EffectTable
+from vc_model.table.effects import MODES, Conditions, EffectTable
+from vc_model.table.folds import OutOfFold, target_groups
 
 OFFSETS = np.linspace(-6, 3, 19)
 SLOPES = np.concatenate([[0], np.geomspace(0.1, 6.4, 13)])

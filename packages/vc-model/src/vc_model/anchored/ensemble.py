@@ -12,11 +12,11 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from vc_model.anchored.stack import MIN_ROWS, Stack
-from vc_model.components import top_eigen
-from vc_model.effect import Effect, Parts
-from vc_model.folds import units
-from vc_model.table import Conditions, EffectTable
-from vc_model.threads import in_threads
+from vc_model.table.components import top_eigen
+from vc_model.table.effect import Effect, Parts
+from vc_model.table.effects import Conditions, EffectTable
+from vc_model.table.folds import units
+from vc_model.table.threads import in_threads
 
 DIRECTIONS = 32  # in which members are told apart
 BASES = ("basis_rg", "basis_pg", "other_1g")  # fields of effects that have genes as columns and enter their parts

@@ -20,10 +20,10 @@ from scipy.optimize import minimize
 
 from vc_model.anchored.kernels import Rows, covariances, is_smooth, make_rows, weighted_sum
 from vc_model.baselines.ridge import squared_distances
-from vc_model.components import top_eigen
-from vc_model.effect import Effect
-from vc_model.features import FeatureMap, make_features
-from vc_model.table import Action, Conditions, EffectTable
+from vc_model.table.components import top_eigen
+from vc_model.table.effect import Effect
+from vc_model.table.effects import Action, Conditions, EffectTable
+from vc_model.table.features import FeatureMap, make_features
 
 SCALES = np.array([0.0, *np.geomspace(1 / 64, 64, 13)])  # of a gene's effects, relative to the common size
 EM_STEPS = 60

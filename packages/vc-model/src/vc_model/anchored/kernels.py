@@ -11,8 +11,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from vc_model.baselines.ridge import cosines, squared_distances
-from vc_model.features import FeatureMap
-from vc_model.table import Conditions
+from vc_model.table.effects import Conditions
+from vc_model.table.features import FeatureMap
 
 ROWS_AT_ONCE = 256  # so that what is worked on stays in the cache
 PAIRS = ("pairs", "same pair", "own pair", "similar pairs")

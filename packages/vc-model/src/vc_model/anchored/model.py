@@ -20,9 +20,13 @@ from vc_model.anchored.residual import Residual, ResidualConfig, train_residuals
 from vc_model.anchored.stack import Stack, fit_stack
 from vc_model.baselines import effect_factories
 from vc_model.baselines.singles import noise_weights
-from vc_model.denoise import Denoised, denoise, shift_of
-from vc_model.effect import Effect, combine, gather, mean_square
-from vc_model.folds import (
+from vc_model.doubt.spread import Spread, fit_spread
+from vc_model.doubt.support import Support, make_support
+from vc_model.predictor import Prediction, join, make_prediction
+from vc_model.table.denoise import Denoised, denoise, shift_of
+from vc_model.table.effect import Effect, combine, gather, mean_square
+from vc_model.table.effects import Conditions, Contexts, EffectTable
+from vc_model.table.folds import (
     BINS,
     Fold,
     OutOfFold,
@@ -33,11 +37,7 @@ from vc_model.folds import (
     target_folds,
     target_groups,
 )
-from vc_model.predictor import Prediction, join, make_prediction
-from vc_model.spread import Spread, fit_spread
-from vc_model.support import Support, make_support
-from vc_model.table import Conditions, Contexts, EffectTable
-from vc_model.threads import in_threads
+from vc_model.table.threads import in_threads
 
 ANCHORS = (
     "mean_effect",
@@ -66,7 +66,7 @@ class AnchoredConfig:
     prior_conditions: float = 3.0
     """Conditions that the pull of stacking weights towards the best single anchor is worth."""
     denoise: bool = True
-    """Whether anchors are made of posterior means of the measured effects (`vc_model.denoise`)."""
+    """Whether anchors are made of posterior means of the measured effects (`vc_model.table.denoise`)."""
     measured: tuple[str, ...] = ("mean_effect", "txpert_general", "additive")
     """Anchors that are also made of the effects as measured: what denoising takes for noise may be many small effects."""
     fallback: bool = True

@@ -19,11 +19,11 @@ import optax
 from flax import nnx
 from tqdm import tqdm
 
-from vc_model.components import top_eigen
-from vc_model.features import FeatureMap, make_features
-from vc_model.folds import BINS
-from vc_model.losses import LossWeights, contrastive, cosine_distance, de_weights, weighted_square
-from vc_model.table import Conditions, Contexts, EffectTable
+from vc_model.anchored.losses import LossWeights, contrastive, cosine_distance, de_weights, weighted_square
+from vc_model.table.components import top_eigen
+from vc_model.table.effects import Conditions, Contexts, EffectTable
+from vc_model.table.features import FeatureMap, make_features
+from vc_model.table.folds import BINS
 
 N_CONTEXT = 8  # components of the lines' input profiles that describe a context
 
@@ -49,7 +49,7 @@ class ResidualConfig:
     ema: float = 0.98
     """Decay of the averaged weights."""
     losses: LossWeights = LossWeights()  # noqa: RUF009 frozen, so sharing the default is safe
-    """How much each loss counts (`vc_model.losses`); by default the noise-aware squared error alone."""
+    """How much each loss counts (`vc_model.anchored.losses`); by default the noise-aware squared error alone."""
     seed: int = 0
     """Of the initial weights."""
 

@@ -17,10 +17,10 @@ import scipy.sparse as sp
 from scipy.optimize import nnls
 
 from vc_model.baselines.singles import noise_weights
-from vc_model.effect import BasisEffect, Effect, Parts, Weights, scale_rows, sum_by_owner
-from vc_model.folds import BINS, KnownActions, OutOfFold, known_actions, units
-from vc_model.spread import FALLBACK
-from vc_model.table import Action, Conditions, EffectTable
+from vc_model.doubt.spread import FALLBACK
+from vc_model.table.effect import BasisEffect, Effect, Parts, Weights, scale_rows, sum_by_owner
+from vc_model.table.effects import Action, Conditions, EffectTable
+from vc_model.table.folds import BINS, KnownActions, OutOfFold, known_actions, units
 
 MEASURED = "measured"  # the anchor that returns the training effect of a condition that is in training
 MIN_ROWS = 3  # out-of-fold rows below which a bin borrows the weights of a related one

@@ -26,12 +26,12 @@ from vc_model.baselines.means import (
 from vc_model.baselines.neighbours import fit_knn
 from vc_model.baselines.pls import fit_pls
 from vc_model.baselines.ridge import fit_feature_ridge, fit_kernel_ridge
-from vc_model.effect import Effect
+from vc_model.doubt.spread import fit_spread
 from vc_model.errors import VcModelError
-from vc_model.folds import all_folds, out_of_fold
 from vc_model.predictor import FittedEffect
-from vc_model.spread import fit_spread
-from vc_model.table import EffectTable
+from vc_model.table.effect import Effect
+from vc_model.table.effects import EffectTable
+from vc_model.table.folds import all_folds, out_of_fold
 
 EFFECTS: dict[str, Callable[..., Effect]] = {
     "no_change": fit_no_change,

@@ -8,8 +8,8 @@ import scipy.sparse as sp
 from scipy.optimize import nnls
 
 from vc_model.baselines.lowrank import LowRank, fit_lowrank_ridge
-from vc_model.effect import Effect, Parts, sum_by_owner
-from vc_model.table import Action, Conditions, EffectTable
+from vc_model.table.effect import Effect, Parts, sum_by_owner
+from vc_model.table.effects import Action, Conditions, EffectTable
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,9 +9,9 @@ from functools import cached_property
 
 import numpy as np
 
-from vc_model.components import top_eigen
-from vc_model.effect import BasisEffect, Effect, line_rows, line_weights, sum_of_components
-from vc_model.table import Conditions, EffectTable
+from vc_model.table.components import top_eigen
+from vc_model.table.effect import BasisEffect, Effect, line_rows, line_weights, sum_of_components
+from vc_model.table.effects import Conditions, EffectTable
 
 RANK = 10  # components of A, as published
 RIDGE = 0.1  # lambda, as published

@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
-from vc_model.effect import BasisEffect, Effect, Parts, Weights, line_rows, line_weights, sum_by_owner
-from vc_model.table import Action, Conditions, EffectTable
+from vc_model.table.effect import BasisEffect, Effect, Parts, Weights, line_rows, line_weights, sum_by_owner
+from vc_model.table.effects import Action, Conditions, EffectTable
 
 N_DIRECTIONS = 256  # Gaussian directions that random effects are mixed from
 

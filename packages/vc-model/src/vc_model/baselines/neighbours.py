@@ -6,8 +6,8 @@ import numpy as np
 
 from vc_model.baselines.ridge import cosines
 from vc_model.baselines.singles import FeatureEffect, make_problem
-from vc_model.effect import Effect
-from vc_model.table import Conditions, EffectTable
+from vc_model.table.effect import Effect
+from vc_model.table.effects import Conditions, EffectTable
 
 NEIGHBOURS = (1, 5, 10, 20)
 TEMPERATURES = (0.05, 0.2)  # of the softmax over cosine similarities

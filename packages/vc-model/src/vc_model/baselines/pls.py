@@ -4,9 +4,9 @@ import numpy as np
 
 from vc_model.baselines.ridge import FeatureRidge
 from vc_model.baselines.singles import make_problem
-from vc_model.components import top_eigen
-from vc_model.effect import Effect
-from vc_model.table import EffectTable
+from vc_model.table.components import top_eigen
+from vc_model.table.effect import Effect
+from vc_model.table.effects import EffectTable
 
 MAX_COMPONENTS = 10
 INNER_FOLDS = 5

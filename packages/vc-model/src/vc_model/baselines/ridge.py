@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from vc_model.baselines.singles import FeatureEffect, SingleProblem, leave_group_out, make_problem
-from vc_model.components import top_eigen
-from vc_model.effect import Effect, line_rows
-from vc_model.features import FeatureMap
-from vc_model.table import Conditions, EffectTable
+from vc_model.table.components import top_eigen
+from vc_model.table.effect import Effect, line_rows
+from vc_model.table.effects import Conditions, EffectTable
+from vc_model.table.features import FeatureMap
 
 PENALTIES = np.geomspace(1e-2, 1e4, 13)  # times the mean eigenvalue; the largest one is the mean effect
 OTHER_LINE = 0.5  # kernel between the same features in two cell lines

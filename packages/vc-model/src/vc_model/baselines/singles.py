@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vc_model.components import make_components
-from vc_model.effect import BasisEffect, line_rows, sum_of_components
-from vc_model.features import FeatureMap, make_features
-from vc_model.folds import target_groups
-from vc_model.table import Conditions, EffectTable
+from vc_model.table.components import make_components
+from vc_model.table.effect import BasisEffect, line_rows, sum_of_components
+from vc_model.table.effects import Conditions, EffectTable
+from vc_model.table.features import FeatureMap, make_features
+from vc_model.table.folds import target_groups
 
 CELLS_FOR_HALF_WEIGHT = 50.0  # n0: a condition with that many cells counts half as much as one with very many
 

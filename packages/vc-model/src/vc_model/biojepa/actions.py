@@ -15,8 +15,8 @@ import numpy as np
 
 from vc_model.contracts import FeatureBank
 from vc_model.errors import TableError
-from vc_model.features import make_features
-from vc_model.table import Action, Conditions, EffectTable
+from vc_model.table.effects import Action, Conditions, EffectTable
+from vc_model.table.features import make_features
 
 SLOTS = 4
 """Most perturbations of one action."""

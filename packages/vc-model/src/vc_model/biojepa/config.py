@@ -40,7 +40,7 @@ class BioJepaConfig:
     target_width: int = 320
     """Width of the embedding of the targeted protein."""
     n_modes: int = 9
-    """Modes of action (`vc_model.table.MODES`)."""
+    """Modes of action (`vc_model.table.effects.MODES`)."""
     mode_width: int = 64
     """m, width of mode vectors."""
     faithful: bool = False

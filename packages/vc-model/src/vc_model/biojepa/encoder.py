@@ -25,7 +25,7 @@ from scipy.stats import binom
 
 from vc_model.biojepa.config import BioJepaConfig
 from vc_model.biojepa.layers import Blocks, Draw, Linear, rms_norm
-from vc_model.sharding import constrain
+from vc_model.train.rules import constrain
 
 EMBEDDING_STD = 0.02
 VALUE_STD = 0.1

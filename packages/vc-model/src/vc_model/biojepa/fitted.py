@@ -22,12 +22,12 @@ from vc_model.biojepa.config import BioJepaConfig
 from vc_model.biojepa.cpu import few_cells
 from vc_model.biojepa.encoder import Tokens, cell_vector
 from vc_model.biojepa.stages import bind
+from vc_model.doubt.spread import Spread, fit_spread
 from vc_model.errors import TableError
-from vc_model.folds import BINS, OutOfFold
 from vc_model.predictor import Prediction, make_prediction
-from vc_model.pseudobulk import ControlCells
-from vc_model.spread import Spread, fit_spread
-from vc_model.table import Action, Conditions, Contexts, EffectTable
+from vc_model.table.effects import Action, Conditions, Contexts, EffectTable
+from vc_model.table.folds import BINS, OutOfFold
+from vc_model.table.pseudobulk import ControlCells
 
 NEEDED = ("encoder", "teacher", "composer", "predictor", "decoder")
 

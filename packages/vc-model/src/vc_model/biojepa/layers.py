@@ -21,7 +21,7 @@ from scipy.special import ndtr, ndtri
 
 from vc_model.biojepa.config import BioJepaConfig
 from vc_model.biojepa.cpu import on_cpu, on_one_cpu, product, run_layers
-from vc_model.sharding import constrain
+from vc_model.train.rules import constrain
 
 EPS = 1e-6
 GATE_BIAS = 2.0  # sigmoid(2) = 0.881: attention starts nearly open

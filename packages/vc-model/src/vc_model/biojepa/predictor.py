@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float
 
 from vc_model.biojepa.config import BioJepaConfig
 from vc_model.biojepa.layers import Blocks, Draw, Linear, rms_norm, zeros
-from vc_model.sharding import constrain
+from vc_model.train.rules import constrain
 
 LOGVAR_RANGE = (-10.0, 2.0)
 

@@ -129,7 +129,7 @@ def train(
         if done == config.steps:
             return state
         step = make_step(stage, optimiser, shardings, config.seed, config.steps)
-        # Model code states how activations are cut on the mesh that is set (`vc_model.sharding.constrain`).
+        # Model code states how activations are cut on the mesh that is set (`vc_model.train.rules.constrain`).
         with jax.set_mesh(mesh):
             return run.go(state, step, log, done, should_stop)
 

@@ -1,4 +1,4 @@
-"""Where the arrays of a run lie: `vc_model.sharding.RULES`, the one table, applied to parameters and batches.
+"""Where the arrays of a run lie: `vc_model.train.rules.RULES`, the one table, applied to parameters and batches.
 
 Losses are written for the whole batch, so the compiler adds the sums over devices: statistics of a batch are those of the
 global batch on any mesh. Linear attention reduces over genes to a state that does not grow with them, which is why a `gene`
@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vc_model.errors import TrainingError
-from vc_model.sharding import MESH_AXES, RULES
+from vc_model.train.rules import MESH_AXES, RULES
 
 Axes = tuple[str | None, ...]
 

@@ -1,0 +1,1 @@
+"""Foreign files become screens: columns, labels, counts, conversion."""

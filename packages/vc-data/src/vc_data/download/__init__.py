@@ -1,0 +1,1 @@
+"""Files of public data sets, whole and checked."""

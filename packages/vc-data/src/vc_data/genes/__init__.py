@@ -1,0 +1,1 @@
+"""Genes by name, and panels of them."""

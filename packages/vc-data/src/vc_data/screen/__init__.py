@@ -1,0 +1,1 @@
+"""The contract screen-v1: written, read, merged."""

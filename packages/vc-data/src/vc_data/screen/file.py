@@ -1,0 +1,429 @@
+"""The contract screen-v1: one perturbation screen of raw counts, written, checked, read and described.
+
+Defined in docs/contracts/screen-v1.md. How a foreign file becomes one is decided in `convert.py`.
+"""
+
+import json
+import os
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from vc_data.contract import check_header, check_target, make_header, sha256_tree, write_whole
+from vc_data.errors import ContractError, OutputError, few
+from vc_data.screen.part import publish, read_note, write_note
+
+OBS_COLUMNS = (
+    "perturbation", "target", "cell_line", "batch", "is_control", "mode", "dose", "total_counts", "dataset",
+)  # fmt: skip
+OBS_OPTIONAL = ("guide",)
+VAR_COLUMNS = ("gene_id", "symbol", "measured")
+GROUP_COLUMNS = ("cell_line", "perturbation", "batch")
+CHUNK = 1 << 17
+"""Stored values per zarr chunk: one read of a few hundred cells."""
+SHARD = 1 << 22
+"""Stored values per zarr shard: one file."""
+BATCH_ELEMENTS = 1 << 22
+NOTE = "matrix.json"
+"""In a work folder: how much of X is written."""
+_REMAKE = "Write the screen again with 'vc-data convert'."
+
+
+def read_screen(path: str | Path):
+    """Read a screen into memory and check it.
+
+    Args:
+        path: A `.zarr` folder or an `.h5ad` file.
+
+    Returns:
+        An `anndata.AnnData`; `X` is CSR raw counts.
+
+    Raises:
+        ContractError: It is not a screen-v1 file, or breaks the contract.
+    """
+    import anndata
+
+    path = Path(path)
+    if not path.exists():
+        raise ContractError(path, "file", "a screen (.zarr folder or .h5ad)", "nothing", "Check the path.")
+    read = anndata.read_zarr if path.is_dir() else anndata.read_h5ad
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            adata = read(path)
+    except Exception as error:
+        # anndata, zarr and h5py raise nearly every type for damaged files; all mean the same to the user.
+        raise ContractError(path, "file", "readable AnnData", f"{type(error).__name__}: {error}", _REMAKE) from error
+    check_screen(adata, path)
+    return adata
+
+
+def check_screen(adata, path: object = "screen") -> None:
+    """Check everything that screen-v1 says readers refuse.
+
+    Raises:
+        ContractError: At the first breach, with file, field, expected, found and remedy.
+    """
+    check_tables(adata.obs, adata.var, adata.uns, path)
+    check_matrix(adata.X, path)
+
+
+def check_tables(obs, var, uns, path: object) -> None:
+    """Check header, columns, names and groups (everything but the counts)."""
+
+    def refuse(field: str, expected: str, found: object):
+        raise ContractError(path, field, expected, str(found), _REMAKE)
+
+    check_header(uns.get("contract"), "screen", path)
+    for name, table, columns in (("obs", obs, OBS_COLUMNS), ("var", var, VAR_COLUMNS)):
+        missing = [column for column in columns if column not in table.columns]
+        if missing:
+            refuse(name, f"the columns {few(columns, 10)}", f"no {few(missing, 10)}")
+        if not table.index.is_unique:
+            refuse(f"{name} index", "unique names", f"repeated: {few(table.index[table.index.duplicated()])}")
+    for column in ("perturbation", "target", "cell_line", "batch", "dataset"):
+        if obs[column].isna().any():
+            refuse(f"obs[{column!r}]", "a string for every cell", f"{int(obs[column].isna().sum())} missing")
+    for table, name in ((obs, "is_control"), (var, "measured")):
+        if table[name].dtype != bool:
+            refuse(name, "true or false", f"dtype {table[name].dtype}")
+    named = (obs["perturbation"] == "control").to_numpy()
+    if (named != obs["is_control"].to_numpy()).any():
+        wrong = obs.index[named != obs["is_control"].to_numpy()]
+        refuse("obs['is_control']", "true exactly where perturbation is 'control'", f"other cells: {few(wrong)}")
+    if not named.any() or named.all():
+        what = "no control cell" if not named.any() else "no perturbed cell"
+        refuse("obs['is_control']", "control cells and perturbed cells", what)
+    if obs["mode"].dtype.kind not in "iu" or not obs["mode"].between(0, 8).all():
+        refuse("obs['mode']", "whole numbers in 0..8", few(obs["mode"].unique()))
+    if obs["dose"].dtype.kind != "f":
+        refuse("obs['dose']", "float32", f"dtype {obs['dose'].dtype}")
+    totals = obs["total_counts"].to_numpy()
+    if totals.dtype.kind not in "fiu" or not (np.isfinite(totals) & (totals > 0)).all():
+        refuse("obs['total_counts']", "finite and above 0", few(np.unique(totals.astype(str))))
+    _check_groups(obs, uns.get("groups"), refuse)
+    try:
+        alignment = json.loads(uns.get("alignment", ""))
+    except (TypeError, json.JSONDecodeError):
+        alignment = None
+    if not isinstance(alignment, dict):
+        refuse("uns['alignment']", "a JSON object as text", repr(uns.get("alignment"))[:80])
+
+
+def check_matrix(counts, path: object) -> None:
+    """Check that X is CSR with whole, finite, non-negative counts, sorted, without stored zeros."""
+    import scipy.sparse as sp
+
+    def refuse(expected: str, found: object):
+        raise ContractError(path, "X", expected, str(found), _REMAKE)
+
+    if not sp.issparse(counts) or counts.format != "csr":
+        refuse("a CSR matrix", f"{getattr(counts, 'format', type(counts).__name__)}")
+    data = counts.data
+    for found, bad in (
+        ("values that are not finite", lambda: ~np.isfinite(data)),
+        ("negative values", lambda: data < 0),
+        ("fractional values", lambda: data != np.trunc(data)),
+        ("stored zeros", lambda: data == 0),
+    ):
+        if data.dtype.kind in "ui" and found in ("values that are not finite", "fractional values"):
+            continue
+        if bad().any():
+            refuse("raw counts: finite, whole, above 0 where stored", f"{found} ({int(bad().sum())})")
+    falls = np.flatnonzero(np.diff(counts.indices.astype(np.int64)) <= 0) + 1
+    if not np.isin(falls, counts.indptr).all():
+        refuse("sorted, distinct column indices in every row", "unsorted or repeated ones")
+
+
+def _check_groups(obs, groups, refuse) -> None:
+    """`groups` must tile the rows in order and agree with obs."""
+    missing = [c for c in (*GROUP_COLUMNS, "start", "stop") if c not in getattr(groups, "columns", ())]
+    if missing:
+        refuse("uns['groups']", "a data frame with cell_line, perturbation, batch, start, stop", f"no {few(missing)}")
+    start, stop = groups["start"].to_numpy(), groups["stop"].to_numpy()
+    if start.dtype.kind not in "iu" or stop.dtype.kind not in "iu":
+        refuse("uns['groups']", "whole numbers in start and stop", f"{start.dtype} and {stop.dtype}")
+    tiles = len(start) and start[0] == 0 and stop[-1] == len(obs) and (start[1:] == stop[:-1]).all()
+    if not tiles or (start >= stop).any():
+        refuse("uns['groups']", f"slices that tile 0..{len(obs)} in row order", "gaps, overlaps or empty slices")
+    for column in GROUP_COLUMNS:
+        listed = np.repeat(groups[column].astype(str).to_numpy(), stop - start)
+        wrong = np.flatnonzero(listed != obs[column].astype(str).to_numpy())
+        if len(wrong):
+            found = f"row {wrong[0]}: {listed[wrong[0]]!r} against {obs[column].iloc[wrong[0]]!r}"
+            refuse(f"uns['groups'][{column!r}]", "the same as in obs", found)
+    if groups[list(GROUP_COLUMNS)].duplicated().any():
+        refuse("uns['groups']", "each (cell_line, perturbation, batch) once", "a repeated one")
+
+
+def write_screen(
+    obs,
+    var,
+    rows: Callable[[np.ndarray], object],
+    path: str | Path,
+    *,
+    alignment: dict,
+    parents: dict[str, str] | None = None,
+    config: dict | None = None,
+    seed: int = 0,
+    max_count: int = np.iinfo(np.uint32).max,
+    overwrite: bool = False,
+    filters: dict | None = None,
+    measured: dict[str, np.ndarray] | None = None,
+    part: Path | None = None,
+) -> None:
+    """Write a screen: group the rows, shuffle within groups, write whole or not at all.
+
+    Rows are asked for a batch at a time, so the counts need never be in memory together. For a matrix that is, pass
+    `X.__getitem__`.
+
+    Args:
+        obs: [n] Cells, a data frame with the columns of screen-v1 (and `guide`, where known), in any order of rows.
+        var: [g] Genes, a data frame with the columns of screen-v1.
+        rows: Gives `counts_bg`, a CSR matrix with sorted indices, for an array of row numbers of `obs`.
+        path: Target; a folder whose name ends in `.zarr`.
+        alignment: How genes were matched, JSON.
+        parents: File name -> sha256 of what the screen was made from.
+        config: What made it, JSON.
+        seed: Of the shuffle within groups; the same seed gives the same bytes.
+        max_count: No count is above this; decides the smallest integer type that X can have.
+        overwrite: Replace an existing target.
+        filters: Which cells were left out and why, JSON.
+        measured: Data set -> [g] bool, where the screen joins several data sets.
+        part: Work folder (`part.open_part`): what an earlier call wrote there is not written again.
+
+    Raises:
+        ContractError: The tables break the contract; nothing is written.
+        OutputError: The target exists or cannot be written.
+    """
+    import anndata
+    import pandas as pd
+
+    path = Path(path)
+    if path.suffix != ".zarr":
+        raise OutputError(path, "output", "a name that ends in .zarr", repr(path.name), "Choose such a name.")
+    kept = [*OBS_COLUMNS, *(column for column in OBS_OPTIONAL if column in obs)]
+    obs = obs[kept].astype({"mode": np.int8, "dose": np.float32, "total_counts": np.float32})
+    order = _row_order(obs, seed)
+    obs = obs.iloc[order]
+    for column in ("perturbation", "target", "cell_line", "batch", "dataset", *kept[len(OBS_COLUMNS) :]):
+        obs[column] = pd.Categorical(obs[column].astype(str))
+    uns = {
+        "contract": json.dumps(make_header("screen", parents=parents, config=config), sort_keys=True),
+        "alignment": json.dumps(alignment),
+        "groups": _plain(_make_groups(obs)),
+    }
+    if filters is not None:
+        uns["filters"] = json.dumps(filters)
+    varm = {}
+    if measured is not None:
+        uns["datasets"] = np.array(list(measured), dtype=object)
+        varm["measured"] = np.column_stack(list(measured.values()))
+    check_tables(obs, var, uns, path)
+
+    def build(folder: Path) -> None:
+        # zarr says that consolidated metadata is not in the zarr 3 specification; readers here and anndata use it.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            note = None if part is None else part / NOTE
+            if note is None or read_note(note) is None:
+                tables = anndata.AnnData(obs=_plain(obs), var=_plain(var[list(VAR_COLUMNS)]), uns=uns, varm=varm)
+                tables.write_zarr(folder, convert_strings_to_categoricals=False)
+            else:
+                # zarr writes a file beside its place and renames it; a kill leaves what it had begun.
+                for begun in list(folder.rglob("*.partial")):
+                    begun.unlink()
+            _write_matrix(folder, rows, order, len(var), np.min_scalar_type(max_count), note)
+
+    if part is None:
+        with write_whole(path, overwrite=overwrite) as temporary:
+            build(temporary)
+    else:
+        path = check_target(path, overwrite=overwrite)
+        build(part / "screen")
+        publish(part / "screen", path)
+
+
+def _row_order(obs, seed: int) -> np.ndarray:
+    """[n] Order of rows: cell line, controls first, perturbation, batch; shuffled within."""
+    import pandas as pd
+
+    keys = {column: pd.Categorical(obs[column].astype(str)).codes for column in GROUP_COLUMNS}
+    shuffle = np.random.default_rng(seed).permutation(len(obs))
+    perturbed = ~obs["is_control"].to_numpy()
+    return np.lexsort((shuffle, keys["batch"], keys["perturbation"], perturbed, keys["cell_line"]))
+
+
+def _make_groups(obs):
+    """One row per run of (cell_line, perturbation, batch), with its slice."""
+    import pandas as pd
+
+    codes = np.stack([obs[column].cat.codes.to_numpy() for column in GROUP_COLUMNS])
+    start = np.flatnonzero(np.concatenate([[True], (np.diff(codes, axis=1) != 0).any(axis=0)]))
+    groups = {column: obs[column].astype(str).to_numpy()[start] for column in GROUP_COLUMNS}
+    stop = np.append(start[1:], len(obs))
+    index = np.arange(len(start)).astype(str)
+    return pd.DataFrame({**groups, "start": start.astype(np.int64), "stop": stop.astype(np.int64)}, index=index)
+
+
+def _plain(table):
+    """A table whose strings are Python objects: anndata stores these as one array, which every reader knows."""
+    table = table.astype({column: object for column in table.columns if table[column].dtype == "str"})
+    return table.set_index(table.index.astype(object))
+
+
+def _write_matrix(folder: Path, rows, order: np.ndarray, n_genes: int, dtype: np.dtype, note: Path | None) -> None:
+    """Write X as AnnData's CSR, a shard at a time; with a note, from where an earlier call was killed."""
+    import zarr
+    from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+
+    root = zarr.open_group(folder, mode="r+", use_consolidated=False)
+    done = read_note(note) if note else None
+    lengths_fpath = note.with_suffix(".i8") if note else None
+    lengths, start, skip = np.zeros(len(order), np.int64), 0, 0
+    if done is None:
+        group = root.create_group("X", overwrite=True)
+        shape = [len(order), n_genes]
+        group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": shape})
+        settings = {"shape": (0,), "chunks": (CHUNK,), "shards": (SHARD,)}
+        group.create_array("data", dtype=dtype, compressors=ZstdCodec(level=1, checksum=True), **settings)
+        # Rising positions differ in their low bytes: bytes of one rank together take half the room and a sixth of the time.
+        shuffled = BloscCodec(typesize=4, cname="zstd", clevel=3, shuffle="shuffle")
+        group.create_array("indices", dtype=np.int32, compressors=[shuffled, Crc32cCodec()], **settings)
+        if note:
+            lengths_fpath.write_bytes(b"")
+            write_note(note, {"n_values": 0, "n_rows": 0})
+    else:
+        group = root["X"]
+        ends = np.cumsum(np.fromfile(lengths_fpath, np.int64, count=done["n_rows"]))
+        # The first row of which something is missing, and how much of it is there.
+        start = int(np.searchsorted(ends, done["n_values"], side="right"))
+        before = int(ends[start - 1]) if start else 0
+        lengths[:start] = np.diff(ends[:start], prepend=0)
+        skip = done["n_values"] - before
+        os.truncate(lengths_fpath, 8 * start)
+    n_values = done["n_values"] if done else 0
+    columns = {name: _Column(group[name], n_values) for name in ("data", "indices")}
+    step, noted = max(1, min(1024, BATCH_ELEMENTS >> 14)), start
+    with (
+        ThreadPoolExecutor(1) as pool,
+        tqdm(total=len(order), initial=start, desc="writing screen", unit="cell", disable=None) as bar,
+    ):
+        following = pool.submit(rows, order[start : start + step])
+        while start < len(order):
+            block = following.result()
+            stop = start + block.shape[0]
+            lengths[start:stop] = np.diff(block.indptr)
+            step = max(1, min(16 * 1024, BATCH_ELEMENTS * stop // max(int(lengths.sum()), 1)))
+            if stop < len(order):
+                # Gathered while this block is compressed.
+                following = pool.submit(rows, order[stop : stop + step])
+            columns["data"].append(block.data[skip:].astype(dtype, copy=False))
+            columns["indices"].append(block.indices[skip:].astype(np.int32, copy=False))
+            bar.update(stop - start)
+            start, skip = stop, 0
+            if note and columns["data"].n_written > n_values:
+                n_values = columns["data"].n_written
+                with lengths_fpath.open("ab") as file:
+                    file.write(lengths[noted:stop].tobytes())
+                write_note(note, {"n_values": n_values, "n_rows": stop})
+                noted = stop
+    for column in columns.values():
+        column.close()
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    group.create_array("indptr", data=indptr, compressors=ZstdCodec(level=1, checksum=True), overwrite=True)
+    zarr.consolidate_metadata(root.store)
+
+
+class _Column:
+    """A growing zarr array that is only ever written in whole shards, so that no shard is written twice."""
+
+    def __init__(self, array, n_written: int):
+        if array.shape[0] != n_written:
+            array.resize((n_written,))
+        self._array = array
+        self._waiting: list[np.ndarray] = []
+        self._n_waiting = 0
+        self.n_written = n_written
+
+    def append(self, values: np.ndarray) -> None:
+        self._waiting.append(values)
+        self._n_waiting += len(values)
+        if self._n_waiting >= SHARD:
+            values = np.concatenate(self._waiting)
+            whole = len(values) // SHARD * SHARD
+            self._write(values[:whole])
+            self._waiting, self._n_waiting = [values[whole:]], len(values) - whole
+
+    def close(self) -> None:
+        if self._n_waiting:
+            self._write(np.concatenate(self._waiting))
+        self._waiting, self._n_waiting = [], 0
+
+    def _write(self, values: np.ndarray) -> None:
+        self._array.resize((self.n_written + len(values),))
+        self._array[self.n_written :] = values
+        self.n_written += len(values)
+
+
+def describe_screen(adata, path: str | Path | None = None) -> dict:
+    """Describe a screen in numbers.
+
+    Args:
+        adata: A checked screen.
+        path: Where it lies; adds its hash.
+
+    Returns:
+        A JSON object: shape, cell lines with their controls and conditions, quantiles of cells per condition and of
+        counts per cell, share of zeros, batches without controls, modes, and the alignment in numbers.
+    """
+    obs = adata.obs
+    lines = {}
+    perturbed = obs[~obs["is_control"]]
+    for line, cells in obs.groupby("cell_line", observed=True):
+        controls = cells[cells["is_control"]]
+        per_batch = controls["batch"].astype(str).value_counts()
+        batches = sorted(cells["batch"].astype(str).unique())
+        lines[str(line)] = {
+            "cells": len(cells),
+            "controls": len(controls),
+            "perturbations": int(cells.loc[~cells["is_control"], "perturbation"].nunique()),
+            "batches": len(batches),
+            "controls_per_batch": {b: int(per_batch.get(b, 0)) for b in batches},
+            "batches_without_controls": [batch for batch in batches if batch not in per_batch.index],
+        }
+    sizes = perturbed.groupby(["cell_line", "perturbation"], observed=True).size().to_numpy()
+    measured = adata.var["measured"].to_numpy()
+    combos = perturbed.loc[perturbed["target"].astype(str).str.contains("+", regex=False), "perturbation"]
+    return {
+        "cells": adata.n_obs,
+        "genes": adata.n_vars,
+        "genes_measured": int(measured.sum()),
+        "perturbations": int(perturbed["perturbation"].nunique()),
+        "combinations": int(combos.nunique()),
+        "conditions": len(sizes),
+        "cell_lines": lines,
+        "modes": {str(mode): int(n) for mode, n in obs["mode"].value_counts().sort_index().items()},
+        "cells_per_condition": _quantiles(sizes),
+        "counts_per_cell": _quantiles(obs["total_counts"].to_numpy()),
+        "share_of_zeros": round(1 - adata.X.nnz / max(adata.n_obs * int(measured.sum()), 1), 4),
+        "alignment": _numbers(json.loads(adata.uns["alignment"])),
+        "header": json.loads(adata.uns["contract"]),
+        "sha256": sha256_tree(path) if path else None,
+    }
+
+
+def _numbers(value: object) -> object:
+    """The alignment without its lists of genes and its rules: each list as its length."""
+    if not isinstance(value, dict):
+        return value
+    return value["n"] if "n" in value else {key: _numbers(item) for key, item in value.items() if key != "rules"}
+
+
+def _quantiles(values: np.ndarray) -> dict[str, float]:
+    names = {"min": 0, "q25": 0.25, "median": 0.5, "q75": 0.75, "max": 1}
+    return {name: round(float(np.quantile(values, q)), 1) for name, q in names.items()}

@@ -1,0 +1,1 @@
+"""Cells against cells, under a named rule."""

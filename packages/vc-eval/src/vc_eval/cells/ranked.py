@@ -1,0 +1,274 @@
+"""Cells of one AnnData, in memory or backed by a file, brought to log1p and ranked against its own controls.
+
+Rows are read in blocks, values are kept gene by gene without zeros, and genes that do not fit in the memory allowed are
+read in a further pass. The result, a `Side`, is all that scores of the 2025 rule need: a DE table and mean profiles.
+What a matrix holds (counts or log1p) is found as cell-eval 0.8.2 finds it (metrics.md A2); bad values are refused here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse
+
+from vc_eval.cells.inputs import source_name
+from vc_eval.cells.rows import RowMatrix, with_bar
+from vc_eval.cells.rules import Settings
+from vc_eval.errors import VcEvalError
+from vc_eval.rank import de, sweep
+from vc_eval.vcc2025 import rule as vcc
+
+if TYPE_CHECKING:
+    import anndata
+
+FRACTION = 1e-3  # a fractional part beyond it means log1p (metrics.md A2)
+LOG_LIMIT = 15.0  # log1p values stay below it (metrics.md A2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """What one matrix was found to hold, and what was done with it."""
+
+    found: str
+    """`log1p` or `counts`."""
+    target_sum: float | None
+    """Median total counts that every cell was scaled to before log1p; None where values were taken as they are."""
+    minimum: float
+    maximum: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One side of a comparison: `p` perturbations tested against the control of the same matrix."""
+
+    name: str
+    """`real` or `pred`, for messages."""
+    labels: list[str]
+    """`[p]` perturbations in ascending order, the control left out."""
+    genes: np.ndarray
+    """`[g]` names."""
+    sizes: np.ndarray
+    """`[p + 1]` cells per perturbation, controls last."""
+    scale: Scale
+    stored_bytes: int
+    """4 or 8: width of the values, which bounds how finely the peer tells means apart."""
+    twice_u: np.ndarray
+    """`[p, g]` 2U."""
+    ties: np.ndarray
+    """`[p, g]` sum of t^3 - t over tied blocks."""
+    mean_lg: np.ndarray
+    """`[p + 1, g]` mean value, controls last."""
+    mean_log_lg: np.ndarray
+    """`[p + 1, g]` mean log1p behind the fold change; `mean_lg` itself unless counts were taken as they are."""
+    placed: np.ndarray
+    """`[3, g]` controls below the mean profile of all labels, those equal to it, sum of t^3 - t of the controls alone."""
+    halves: "tuple[Side, Side] | None" = None
+    """Two disjoint halves of the cells, if they were asked for; labels of a single cell are in neither."""
+
+    def table(self) -> de.DeTable:
+        """The DE table: p values, q values per perturbation and fold changes."""
+        p_value_pg = de.p_values(self.twice_u, self.ties, self.sizes[:-1], int(self.sizes[-1]))
+        return de.DeTable(
+            u_pg=self.twice_u / 2,
+            p_value_pg=p_value_pg,
+            q_value_pg=de.benjamini_hochberg(p_value_pg),
+            lfc_pg=de.log_fold_change(self.mean_log_lg[:-1], self.mean_log_lg[-1]),
+            mean_pg=self.mean_log_lg[:-1],
+            control_mean_g=self.mean_log_lg[-1],
+        )
+
+
+def read_side(
+    adata: "anndata.AnnData", labels_n: np.ndarray, genes: np.ndarray, *, name: str, settings: Settings,
+    half_n: np.ndarray | None = None,
+) -> Side:  # fmt: skip
+    """Rank every perturbation of one matrix against its own controls.
+
+    Args:
+        adata: `[n, g]` cells, log1p or counts; CSR, CSC or dense, in memory or backed.
+        labels_n: `[n]` labels; an empty one leaves the cell out.
+        genes: `[g]` names in the order wanted; all in the file.
+        name: `real` or `pred`, for messages.
+        settings: Control label, memory, threads.
+        half_n: `[n]` half 0 or 1 of each cell, 2 for neither: also rank each half, in the same pass.
+
+    Raises:
+        VcEvalError: If values are negative, not finite, or of no scale the rule knows.
+    """
+    matrix = RowMatrix(adata, settings.memory_mb)
+    names = sorted(set(labels_n) - {"", settings.control})
+    if not names:
+        raise VcEvalError(f"{name} ({source_name(adata)}): no perturbation besides the control {settings.control!r}.")
+    codes = {label: code for code, label in enumerate([*names, settings.control])}
+    code_n = np.array([codes.get(label, -1) for label in labels_n], np.int64)
+    n_genes, n_groups = len(genes), len(names) + 1
+    column_g = adata.var_names.get_indexer(genes)
+    counts, totals, state = _scan(matrix, code_n, settings.progress)
+    scale = _check_scale(matrix, code_n, state, totals, name, adata, settings)
+    factor_n = _factors(scale, totals, matrix.dtype)
+    log_sums = settings.allow_counts
+    dtype = matrix.dtype
+    subsets = [code_n >= 0] + ([] if half_n is None else [(code_n >= 0) & (half_n == h) for h in (0, 1)])
+    n_subsets, divisor = len(subsets), 1 if half_n is None else 3
+    sizes = np.stack([np.bincount(code_n[kept], minlength=n_groups) for kept in subsets])
+    owner_n = code_n if half_n is None else np.where(code_n < 0, -1, 3 * code_n + half_n)
+    twice_u, ties = (np.zeros((n_subsets, n_genes, n_groups - 1)) for _ in range(2))
+    sums, sums_log = (np.zeros((n_subsets, n_genes if used else 1, n_groups)) for used in (True, log_sums))
+    placed = np.zeros((n_genes, 3))
+    outputs = (twice_u, ties, sums)
+    for start, stop in sweep.windows(counts, dtype.itemsize + 2, settings.memory_mb):
+        values, owners, offsets = _columns(matrix, owner_n, factor_n, counts, start, stop, settings)
+        into = [array[:, start:stop] for array in outputs]
+        logs = sums_log[:, start:stop] if log_sums else None
+        sweep.rank(values, owners, offsets, sizes, *into, logs, n_threads=settings.n_threads)
+        profile_w = vcc.mean_baseline(np.ascontiguousarray(sums[0, start:stop].T) / sizes[0][:, None]).astype(
+            np.float32
+        )
+        sweep.place(
+            values, owners, offsets, n_groups - 1, divisor, int(sizes[0, -1]), profile_w, placed[start:stop],
+            n_threads=settings.n_threads,
+        )  # fmt: skip
+        del values, owners
+
+    def side(subset: int, kept: np.ndarray) -> Side:
+        size = sizes[subset][kept]
+        mean_lg, mean_log_lg = (
+            np.ascontiguousarray(total[subset, column_g].T[kept]) / size[:, None]
+            for total in (sums, sums_log if log_sums else sums)
+        )
+        return Side(
+            name=name, labels=[label for label, used in zip(names, kept, strict=False) if used], genes=genes, sizes=size,
+            scale=scale, stored_bytes=dtype.itemsize, mean_lg=mean_lg, mean_log_lg=mean_log_lg if log_sums else mean_lg,
+            twice_u=np.ascontiguousarray(twice_u[subset, column_g].T[kept[:-1]]),
+            ties=np.ascontiguousarray(ties[subset, column_g].T[kept[:-1]]),
+            placed=np.ascontiguousarray(placed[column_g].T),
+        )  # fmt: skip
+
+    whole = side(0, np.ones(n_groups, bool))
+    if half_n is None or not sizes[1, -1] or not sizes[1, :-1].any():
+        return whole
+    return replace(whole, halves=(side(1, sizes[1] > 0), side(2, sizes[2] > 0)))
+
+
+def log1p_blocks(
+    adata: "anndata.AnnData", labels_n: np.ndarray, *, settings: Settings, wanted: np.ndarray, name: str = "real"
+) -> Iterator[scipy.sparse.csr_array]:
+    """Wanted rows in blocks, as the rule sees them: log1p without stored zeros, float32 or float64.
+
+    Args:
+        adata: `[n, g]` cells.
+        labels_n: `[n]` labels; an empty one leaves the cell out of the median that counts are scaled to.
+        settings: As for `read_side`.
+        wanted: `[n]` bool.
+        name: `real` or `pred`, for messages.
+    """
+    matrix = RowMatrix(adata, settings.memory_mb)
+    code_n = np.where(labels_n != "", 0, -1)
+    _, totals, state = _scan(matrix, code_n, settings.progress)
+    factor_n = _factors(_check_scale(matrix, code_n, state, totals, name, adata, settings), totals, matrix.dtype)
+    for start, block in matrix.blocks():
+        values = scipy.sparse.csr_array(
+            (_log1p(block, factor_n, start), block.indices, block.indptr), shape=block.shape
+        )
+        values = values[wanted[start : start + block.shape[0]]]
+        values.eliminate_zeros()
+        yield values
+
+
+def _scan(matrix: RowMatrix, code_n: np.ndarray, progress: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Non-zero values per column, total of each row, and (minimum, maximum, largest fraction, not finite)."""
+    counts, totals = np.zeros(matrix.n_columns, np.int64), np.zeros(matrix.n_rows)
+    state = np.array([0.0, 0.0, 0.0, 0.0])
+    for start, block in with_bar(matrix, "looking", progress):
+        stop = start + block.shape[0]
+        sweep.scan(block.indptr, block.indices, block.data, code_n[start:stop] >= 0, counts, totals[start:stop], state)
+    return counts, totals, state
+
+
+def _columns(
+    matrix: RowMatrix, code_n: np.ndarray, factor_n: np.ndarray | None, counts: np.ndarray, start: int, stop: int,
+    settings: Settings,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Values and group codes of the columns `start..stop`, column after column, and where each starts."""
+    offsets = np.concatenate([[0], np.cumsum(counts[start:stop])])
+    values = np.empty(offsets[-1], matrix.dtype)
+    owners = np.empty(offsets[-1], np.uint16 if code_n.max() < 2**16 else np.uint32)
+    position = offsets[:-1].copy()
+    for row, block in with_bar(matrix, "ranking", settings.progress):
+        last = row + block.shape[0]
+        arrays = (block.indptr, block.indices, _log1p(block, factor_n, row), code_n[row:last])
+
+        def task(first: int, end: int, arrays: tuple = arrays) -> None:  # columns of its own, so nothing is shared
+            sweep.fill(*arrays, start + first, start + end, True, position[first:end], values, owners)
+
+        sweep.share(task, stop - start, settings.n_threads)
+    return values, owners, offsets
+
+
+def _factors(scale: Scale, totals: np.ndarray, dtype: np.dtype) -> np.ndarray | None:
+    """`[n]` what each cell of counts is divided by; None for values taken as they are."""
+    if scale.target_sum is None:
+        return None
+    # Rounded where scanpy's normalize_total rounds: ties between cells hang on it.
+    return totals.astype(dtype) / dtype.type(scale.target_sum)
+
+
+def _log1p(block: scipy.sparse.csr_array, factor_n: np.ndarray | None, row: int) -> np.ndarray:
+    """Values of a block that starts at `row`, brought to log1p."""
+    if factor_n is None:
+        return block.data
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log1p(block.data / np.repeat(factor_n[row : row + block.shape[0]], np.diff(block.indptr)))
+
+
+def _check_scale(
+    matrix: RowMatrix, code_n: np.ndarray, state: np.ndarray, totals: np.ndarray, name: str, adata: "anndata.AnnData",
+    settings: Settings,
+) -> Scale:  # fmt: skip
+    minimum, maximum, fraction, bad = state
+    where = f"{name} ({source_name(adata)})"
+    if bad:
+        cell, gene, value = _first(matrix, code_n, lambda data: ~np.isfinite(data), adata)
+        raise VcEvalError(
+            f"{where}: {int(bad)} values of X are not finite, first {value} at cell {cell!r}, gene {gene!r}; expected "
+            "finite expression. Replace them before scoring."
+        )
+    if minimum < 0:
+        cell, gene, value = _first(matrix, code_n, lambda data: data < 0, adata)
+        raise VcEvalError(
+            f"{where}: X holds negative values, first {value:g} at cell {cell!r}, gene {gene!r}; expected counts or "
+            "log1p values of 0 or more. Score expression, not differences."
+        )
+    if fraction > FRACTION and maximum >= LOG_LIMIT and not settings.allow_counts:
+        cell, gene, value = _first(matrix, code_n, lambda data: data >= LOG_LIMIT, adata)
+        raise VcEvalError(
+            f"{where}: X has fractions and reaches {maximum:g} (cell {cell!r}, gene {gene!r}); expected whole counts, or "
+            f"log1p values below {LOG_LIMIT:g}. Take log1p of normalised values, of every cell."
+        )
+    if settings.allow_counts and fraction > FRACTION and maximum < LOG_LIMIT:
+        raise VcEvalError(
+            f"{where}: counts were asked for (--allow-counts), but X has fractions and stays below {LOG_LIMIT:g}, as log1p "
+            "values do. Pass counts, or leave the option out."
+        )
+    if fraction > FRACTION or settings.allow_counts:
+        found = "counts" if settings.allow_counts else "log1p"
+        return Scale(found=found, target_sum=None, minimum=float(minimum), maximum=float(maximum))
+    positive = totals[(code_n >= 0) & (totals > 0)]
+    target = float(np.median(positive.astype(matrix.dtype))) if positive.size else None
+    return Scale(found="counts", target_sum=target, minimum=float(minimum), maximum=float(maximum))
+
+
+def _first(matrix: RowMatrix, code_n: np.ndarray, wrong: object, adata: "anndata.AnnData") -> tuple[str, str, float]:
+    """Cell, gene and value of the first offending entry."""
+    for start, block in matrix.blocks():
+        rows = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
+        found = np.flatnonzero(wrong(block.data) & (code_n[start + rows] >= 0))
+        if found.size:
+            at = found[0]
+            return (
+                str(adata.obs_names[start + rows[at]]),
+                str(adata.var_names[block.indices[at]]),
+                float(block.data[at]),
+            )
+    raise AssertionError("no offending entry")

@@ -1,0 +1,1 @@
+"""Mean profiles on a split, condition by condition."""

@@ -1,0 +1,1 @@
+"""The Virtual Cell Challenge 2025."""

@@ -1,0 +1,169 @@
+"""The archive that the 2025 challenge takes: checked, reduced cells, compressed, in a tar (metrics.md A11).
+
+Checks and changes follow `cell-eval prep` in their order; what it lets pass silently (cells beyond the challenge's own
+limit, another gene list than the challenge's) is said. The archive of the same input has the same bytes.
+"""
+
+import shutil
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import scipy.sparse
+
+from vc_eval.cells.inputs import load_cells, read_labels, source_name
+from vc_eval.cells.ranked import log1p_blocks
+from vc_eval.cells.rules import Settings
+from vc_eval.contracts import write_whole
+from vc_eval.errors import ContractError, VcEvalError
+
+if TYPE_CHECKING:
+    import anndata
+
+WATERMARK = "vcc-prep"
+MEMBERS = ("pred.h5ad.zst", "watermark.txt")
+CHALLENGE_CELLS = 100_000  # of the challenge's text; the tool itself takes more
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepConfig:
+    """What an archive holds."""
+
+    pert_col: str = "target_gene"
+    """Column of `obs` that names the perturbation."""
+    control: str = "non-targeting"
+    """Label of control cells."""
+    celltype_col: str | None = None
+    """Column of `obs` to keep as the cell type."""
+    output_pert_col: str = "target_gene"
+    """Its name in the archive."""
+    output_celltype_col: str = "celltype"
+    """Name of the cell type in the archive."""
+    encoding: Literal[32, 64] = 32
+    """Bits of a value."""
+    allow_counts: bool = False
+    """Keep counts as they are."""
+    expected_genes: int | None = 18_080
+    """Genes of the challenge; another number in the gene list is only said. None: any."""
+    max_cells: int | None = 200_000
+    """Cells beyond this are refused. None: any number."""
+
+
+def read_gene_list(path: str | Path) -> list[str]:
+    """Gene names, first column of a CSV without header.
+
+    Raises:
+        ContractError: If there is no such file, or a name is empty or occurs twice.
+    """
+    import csv
+
+    remedy = "Pass the challenge's gene list: one name per line, no header."
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            names = [row[0] for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ContractError(path, "file", "a list of genes", f"none ({error})", remedy) from None
+    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
+    if not names or "" in names or twice:
+        raise ContractError(path, "genes", "names, each once", f"{sorted(twice)[:5] or 'an empty name'}", remedy)
+    return names
+
+
+def prepare_submission(
+    pred: "str | Path | anndata.AnnData", genes: list[str], config: PrepConfig
+) -> "tuple[anndata.AnnData, list[str]]":
+    """Check predicted cells and reduce them to what the archive holds.
+
+    Args:
+        pred: Predicted cells with their controls.
+        genes: The gene list, in the order wanted.
+        config: What to keep.
+
+    Returns:
+        (cells with one or two columns of `obs`, log1p unless counts are kept; notes to show the user).
+
+    Raises:
+        VcEvalError: If a column, the control, genes or the number of cells do not fit.
+    """
+    import anndata
+    import pandas as pd
+
+    adata = load_cells(pred)
+    notes = []
+    labels = read_labels(adata, config.pert_col, config.control, "pred")
+    obs = pd.DataFrame({config.output_pert_col: labels}, index=np.arange(adata.n_obs).astype(str))
+    if config.celltype_col is not None:
+        if config.celltype_col not in adata.obs.columns:
+            raise VcEvalError(f"pred ({source_name(adata)}): no column {config.celltype_col!r} in obs.")
+        obs[config.output_celltype_col] = adata.obs[config.celltype_col].astype(str).to_numpy()
+    if config.expected_genes is not None and len(genes) != config.expected_genes:
+        notes.append(f"the gene list has {len(genes)} genes, the challenge {config.expected_genes}; the list is taken.")
+    names = adata.var_names.astype(str).tolist()
+    missing, extra = sorted(set(genes) - set(names)), sorted(set(names) - set(genes))
+    if missing or extra or len(names) != len(genes):
+        raise VcEvalError(
+            f"pred ({source_name(adata)}): genes differ from the list: {len(missing)} missing, e.g. {missing[:5]!r}, "
+            f"{len(extra)} too many, e.g. {extra[:5]!r}, {len(names)} columns for {len(genes)} names. Predict those of the list."
+        )
+    if names != genes:
+        notes.append("genes are in another order than the list; reordered.")
+    if config.max_cells is not None and adata.n_obs > config.max_cells:
+        raise VcEvalError(f"pred ({source_name(adata)}): {adata.n_obs} cells, at most {config.max_cells} are taken.")
+    if adata.n_obs > CHALLENGE_CELLS:
+        notes.append(f"{adata.n_obs} cells; the challenge's rules name at most {CHALLENGE_CELLS}.")
+    dtype = np.dtype(f"float{config.encoding}")
+    matrix = scipy.sparse.csr_matrix(adata.X.astype(dtype))[:, adata.var_names.get_indexer(genes)]
+    whole = anndata.AnnData(matrix, obs=obs, var=pd.DataFrame(index=pd.Index(genes, dtype=object)))
+    settings = Settings(pert_col=config.output_pert_col, control=config.control, allow_counts=config.allow_counts)
+    counts = not (matrix.data % 1 > 1e-3).any()
+    kept = np.ones(adata.n_obs, bool)
+    blocks = [*log1p_blocks(whole, labels, settings=settings, wanted=kept, name="pred")]
+    whole.X = scipy.sparse.csr_matrix(scipy.sparse.vstack(blocks, format="csr"))
+    if counts and not config.allow_counts:
+        whole.uns["log1p"] = {}
+        notes.append("whole counts were scaled to their median and log1p.")
+    return whole, notes
+
+
+def write_archive(path: str | Path, cells: "anndata.AnnData") -> None:
+    """Write the archive: an uncompressed tar of `pred.h5ad.zst` and `watermark.txt`.
+
+    Args:
+        path: The file; replaced when whole.
+        cells: From `prepare_submission`.
+    """
+    write_members(path, {MEMBERS[0]: cells, MEMBERS[1]: WATERMARK.encode()})
+
+
+def write_members(path: str | Path, members: "dict[str, anndata.AnnData | bytes]") -> None:
+    """Write an uncompressed tar without users and times; cells become a zstd-compressed h5ad.
+
+    Args:
+        path: The file; replaced when whole.
+        members: Name -> content, in the order of the tar.
+    """
+    import pyarrow
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(dir=path.parent) as folder,
+        write_whole(path) as temporary,
+        tarfile.open(temporary, "w") as tar,
+    ):
+        for name, content in members.items():
+            packed = Path(folder) / "member"
+            if isinstance(content, bytes):
+                packed.write_bytes(content)
+            else:
+                plain = Path(folder) / "pred.h5ad"
+                content.write_h5ad(plain)
+                with plain.open("rb") as source, pyarrow.CompressedOutputStream(str(packed), "zstd") as target:
+                    shutil.copyfileobj(source, target, 1 << 24)
+            member = tarfile.TarInfo(name)
+            member.size = packed.stat().st_size
+            with packed.open("rb") as file:
+                tar.addfile(member, file)

@@ -1,0 +1,159 @@
+"""The command line: `vc-model fit | predict | encode | list`."""
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import tyro
+
+EXAMPLES = """examples:
+  vc-model list
+  vc-model fit screen.zarr splits.json model --features bank.zarr
+  vc-model fit screen.zarr splits.json ridge --model feature_ridge
+  vc-model predict model screen.zarr splits.json predictions.zarr
+  vc-model encode biojepa screen.zarr splits.json lines.zarr
+  vc-model fit screen.zarr splits.json model --contexts lines.zarr
+"""
+
+
+def fit(
+    screen: tyro.conf.Positional[Path],
+    splits: tyro.conf.Positional[Path],
+    out: tyro.conf.Positional[Path],
+    features: tuple[Path, ...] = (),
+    contexts: Path | None = None,
+    model: str = "anchored",
+    seed: int = 0,
+) -> None:
+    """Fit a model on the training conditions of a split and write a checkpoint.
+
+    Args:
+        screen: A screen-v1 file (.zarr or .h5ad).
+        splits: The splits-v1 file of that screen.
+        out: Folder to write the checkpoint to.
+        features: features-v1 banks of the perturbed entities; several are sources of their own.
+        contexts: latents-v1 file of an encoder of unperturbed cells, to describe cell lines with instead of their control
+            profiles (`anchored` and `stacked`); `predict` then needs one, too.
+        model: Any name of `vc-model list`.
+        seed: Of folds, initial weights and random baselines.
+    """
+    from vc_model.anchored import Anchored
+    from vc_model.checkpoint import save_checkpoint
+    from vc_model.contracts import hash_path, read_context_vectors
+    from vc_model.errors import VcModelError
+    from vc_model.models import make_model
+    from vc_model.table.pseudobulk import load_tables
+
+    chosen = make_model(model, seed)
+    if contexts is not None and not isinstance(chosen, Anchored):
+        raise VcModelError(f"--contexts: expected --model anchored or stacked, found {model!r}. Leave it out.")
+    train, _, test = load_tables(screen, splits, features)
+    fitted = chosen.fit(train) if contexts is None else chosen.fit(train, read_context_vectors(contexts))
+    sources = [screen, splits, *features, *([] if contexts is None else [contexts])]
+    save_checkpoint(
+        out,
+        fitted,
+        parents={path.name: hash_path(path) for path in sources},
+        config={"model": model, "seed": seed},
+    )
+    for note, count in train.notes.items():
+        if count:
+            print(f"note: {note.replace('_', ' ')}: {count}")
+    print(
+        f"Wrote {out}: {model} fitted on {len(train)} conditions x {len(train.genes)} genes. "
+        f"Next: vc-model predict {out} {screen} {splits} predictions.zarr ({len(test)} test conditions)."
+    )
+
+
+def predict(
+    checkpoint: tyro.conf.Positional[Path],
+    screen: tyro.conf.Positional[Path],
+    splits: tyro.conf.Positional[Path],
+    out: tyro.conf.Positional[Path],
+    part: str = "test",
+    contexts: Path | None = None,
+    cells: int = 0,
+    seed: int = 0,
+) -> None:
+    """Predict the held-out conditions of a split and write a predictions-v1 file.
+
+    Args:
+        checkpoint: A folder written by `vc-model fit`.
+        screen: The screen-v1 file; only its control cells are read.
+        splits: The splits-v1 file.
+        out: File to write, .zarr or .h5ad.
+        part: Which conditions: test, val or train.
+        contexts: latents-v1 file that describes the cell lines, for a model that was fitted with one.
+        cells: Write so many cells with counts of each condition instead of its profile.
+        seed: Of the cells.
+    """
+    from vc_model.emit.output import predict_checkpoint
+
+    name, n = predict_checkpoint(checkpoint, screen, splits, out, part, contexts=contexts, cells=cells, seed=seed)
+    print(f"Wrote {out}: {name} on {n} {part} conditions. Next: score it with vc-eval.")
+
+
+def encode(
+    checkpoint: tyro.conf.Positional[Path],
+    screen: tyro.conf.Positional[Path],
+    splits: tyro.conf.Positional[Path],
+    out: tyro.conf.Positional[Path],
+) -> None:
+    """Describe the cell lines of a screen by a BioJEPA's encoder and write a latents-v1 file for --contexts.
+
+    Args:
+        checkpoint: A BioJEPA checkpoint; pretraining is enough.
+        screen: The screen-v1 file; only its `input` control cells are read.
+        splits: The splits-v1 file.
+        out: File to write, .zarr or .h5ad.
+    """
+    from vc_model.emit.output import encode_checkpoint
+
+    name, n = encode_checkpoint(checkpoint, screen, splits, out)
+    print(f"Wrote {out}: {name} on {n} cell lines. Next: vc-model fit {screen} {splits} model --contexts {out}.")
+
+
+def list_models() -> None:
+    """List every model with its definition."""
+    from vc_model.models import MODELS, describe
+
+    for name in MODELS:
+        print(f"{name:36s} {describe(name)}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exits 2 on a refusal, 130 on Ctrl-C.
+
+    Args:
+        arguments: What was typed after `vc-model`; by default the process's own.
+    """
+    from vc_model.errors import VcModelError
+
+    # The decompositions here are small: threads of OpenBLAS wait for each other longer than they work. numpy is not
+    # loaded before this line.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    commands = {"fit": fit, "predict": predict, "encode": encode, "list": list_models}
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            commands,
+            prog="vc-model",
+            description=f"Fit perturbation effect models and predict held-out conditions.\n\n{EXAMPLES}",
+            args=arguments,
+        )
+    except VcModelError as error:
+        sys.exit(_report(str(error), 2))
+    except KeyboardInterrupt:
+        sys.exit(_report("interrupted; nothing was written", 130))
+    except OSError as error:
+        remedy = " Free some space and run again." if error.errno == errno.ENOSPC else ""
+        sys.exit(_report(f"{error}.{remedy}", 2))
+
+
+def _report(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

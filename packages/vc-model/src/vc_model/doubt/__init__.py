@@ -1,0 +1,1 @@
+"""Variance, intervals and support of predictions."""

@@ -1,0 +1,143 @@
+"""Cells from means: what a predicted profile looks like as single cells, with counts.
+
+Control cells of the line are drawn again. Their counts are taken for gamma-Poisson draws: each gene has a mean share of
+the depth and a dispersion. Scaling a gene by f < 1 thins its counts binomially; scaling by f > 1 adds Poisson counts at
+(f - 1) times the cell's own rate, drawn from what its count says about it. Either way the new counts are gamma-Poisson
+draws of f times the mean with the same dispersion, so zeros, depth and the dependence of variance on mean are those of
+real cells. f is sought such that the mean of log1p CP10k is the prediction; last, single counts are added or removed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vc_model.errors import TableError
+from vc_model.table.pseudobulk import TARGET_SUM, ControlCells
+
+PRIOR_SIZE = 10.0  # sum of squared expected counts that the common dispersion is worth against a gene's own
+LEAST_DISPERSION, MOST_DISPERSION = 1e-3, 20.0
+MOST_FACTOR = 1e4
+ROUNDS = 6  # of the search for the factors
+PASSES = 3  # of single counts
+
+
+@dataclass(frozen=True, eq=False)
+class CellSource:
+    """Control cells of one line, as counts.
+
+    Attributes:
+        count_ng: [n, g] int32.
+        total_n: [n] float64, total counts of each cell, genes outside the table included.
+        share_g: [g] mean share of the depth, > 0.
+        dispersion_g: [g] variance of a gene's rate between cells, relative to the squared mean.
+    """
+
+    count_ng: np.ndarray
+    total_n: np.ndarray
+    share_g: np.ndarray
+    dispersion_g: np.ndarray
+
+
+def make_source(count_ng: np.ndarray, total_n: np.ndarray) -> CellSource:
+    """Estimate shares and dispersions by moments, the dispersion shrunk to its mean over genes.
+
+    Args:
+        count_ng: [n, g] counts of control cells.
+        total_n: [n] their total counts.
+
+    Raises:
+        TableError: If there is no cell, a negative or fractional count, or a total below the sum of counts.
+    """
+    count_ng, total_n = np.asarray(count_ng), np.asarray(total_n, dtype=np.float64)
+    if len(count_ng) == 0 or (count_ng < 0).any() or (count_ng != np.rint(count_ng)).any():
+        raise TableError("Control cells: expected at least one cell with counts that are whole and >= 0.")
+    if (total_n < count_ng.sum(axis=1)).any() or (total_n <= 0).any():
+        raise TableError("Control cells: expected totals > 0 that are no less than the sum of a cell's counts.")
+    share_g = np.maximum(count_ng.sum(axis=0), 0.5) / total_n.sum()
+    expected_ng = total_n[:, None] * share_g
+    excess_g = ((count_ng - expected_ng) ** 2 - expected_ng).sum(axis=0)
+    size_g = (expected_ng**2).sum(axis=0)
+    common = np.clip(np.maximum(excess_g, 0).sum() / size_g.sum(), LEAST_DISPERSION, MOST_DISPERSION)
+    dispersion_g = (excess_g + PRIOR_SIZE * common) / (size_g + PRIOR_SIZE)
+    return CellSource(
+        count_ng.astype(np.int32), total_n, share_g, np.clip(dispersion_g, LEAST_DISPERSION, MOST_DISPERSION)
+    )
+
+
+def source_of(cells: ControlCells, line: str) -> CellSource:
+    """The control cells of one line, their counts found again from log1p CP10k and totals."""
+    x_ng, log_total_n = cells.of(line)
+    total_n = np.expm1(log_total_n.astype(np.float64))
+    return make_source(np.rint(np.expm1(x_ng.astype(np.float64)) * total_n[:, None] / TARGET_SUM), np.rint(total_n))
+
+
+def draw_cells(
+    source: CellSource, profile_g: np.ndarray, n_cells: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cells whose mean log1p CP10k is a profile.
+
+    Args:
+        source: Control cells of the line.
+        profile_g: [g] mean of log1p CP10k >= 0.
+        n_cells: How many cells.
+        rng: Draws everything.
+
+    Returns:
+        count_mg: [m, g] int32 >= 0.
+        total_m: [m] float64, the new totals.
+    """
+    n = len(source.count_ng)
+    # No control cell is used more often than it must be.
+    row_m = np.concatenate([rng.permutation(n) for _ in range(-(-n_cells // n))])[:n_cells]
+    count_mg, total_m = source.count_ng[row_m], source.total_n[row_m]
+    shape_g = 1 / source.dispersion_g
+    rate_mg = rng.gamma(count_mg + shape_g) / (total_m[:, None] + shape_g / source.share_g) * total_m[:, None]
+    goal_g = np.maximum(np.asarray(profile_g, dtype=np.float64), 0)
+    factor_g, stream = np.ones(len(goal_g)), int(rng.integers(2**62))
+    for _ in range(ROUNDS):
+        # The same stream every time, so that rounds differ by the factors and hardly by chance.
+        new_mg = _scale(count_mg, rate_mg, factor_g, np.random.default_rng(stream))
+        mean_g = _log(new_mg, _total(new_mg, count_mg, total_m)).mean(axis=0)
+        step_g = (np.expm1(goal_g) + 1e-3) / (np.expm1(mean_g) + 1e-3)
+        factor_g = np.minimum(np.where(goal_g > 0, factor_g * step_g, 0), MOST_FACTOR)
+    new_mg = _scale(count_mg, rate_mg, factor_g, np.random.default_rng(stream))
+    for _ in range(PASSES):
+        new_mg += _single_counts(new_mg, rate_mg, _total(new_mg, count_mg, total_m), goal_g, rng)
+    return new_mg.astype(np.int32), _total(new_mg, count_mg, total_m)
+
+
+def _scale(count_mg: np.ndarray, rate_mg: np.ndarray, factor_g: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Counts of factor times the mean, in law."""
+    new_mg = rng.binomial(count_mg, np.minimum(factor_g, 1)).astype(np.int64)
+    more = np.flatnonzero(factor_g > 1)
+    new_mg[:, more] += rng.poisson((factor_g[more] - 1) * rate_mg[:, more])
+    return new_mg
+
+
+def _single_counts(
+    count_mg: np.ndarray, rate_mg: np.ndarray, total_m: np.ndarray, goal_g: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """[m, g] in -1, 0, 1: which cells get or lose one count so that the mean comes closest to the goal."""
+    log_mg = _log(count_mg, total_m)
+    left_g = (goal_g * len(count_mg)) - log_mg.sum(axis=0)
+    sign_g = np.sign(left_g).astype(np.int64)
+    other_mg = np.maximum(count_mg + sign_g, 0)
+    size_mg = np.abs(_log(other_mg, total_m) - log_mg)
+    # Counts come and go in proportion to the cell's rate, or to what it has.
+    odds_mg = np.where(sign_g > 0, rate_mg, count_mg)
+    with np.errstate(divide="ignore"):
+        key_mg = rng.exponential(size=count_mg.shape) / odds_mg
+    order_mg = np.argsort(key_mg, axis=0)
+    size_mg = np.take_along_axis(size_mg, order_mg, axis=0)
+    taken_mg = (size_mg > 0) & (np.cumsum(size_mg, axis=0) - size_mg / 2 < np.abs(left_g))
+    change_mg = np.zeros_like(count_mg)
+    np.put_along_axis(change_mg, order_mg, np.where(taken_mg, sign_g, 0), axis=0)
+    return change_mg
+
+
+def _total(new_mg: np.ndarray, count_mg: np.ndarray, total_m: np.ndarray) -> np.ndarray:
+    return np.maximum(total_m + new_mg.sum(axis=1) - count_mg.sum(axis=1), 1)
+
+
+def _log(count_mg: np.ndarray, total_m: np.ndarray) -> np.ndarray:
+    return np.log1p(count_mg * (TARGET_SUM / total_m)[:, None])

@@ -1,0 +1,1 @@
+"""The table of measured effects that every model learns from."""
