@@ -1,41 +1,23 @@
 """`vc`: the command line of the workspace.
 
-Nothing heavy is imported here: `vc --help` answers at once, and each command imports what it needs.
+Before or after a command: --version; -q, --quiet (no progress, warnings only); -v, --verbose (what each step does).
+Only the command that was asked for is imported, so that `vc --help` answers at once and a question does in seconds.
 """
 
 import errno
+import inspect
+import logging
 import os
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import tyro
 
-from vc_apps.settings import Quickstart, Submit
-from vc_apps.train.settings import Anchored, Predict, Train
+from vc_apps.commands import COMMANDS, run_of, settings_of
 
-
-def run(command: Quickstart | Train | Predict | Submit) -> None:
-    """Carry out a parsed command."""
-    if isinstance(command, Quickstart):
-        from vc_apps.quickstart import quickstart
-
-        quickstart(command)
-    elif isinstance(command, Predict):
-        from vc_apps.train.predict import predict
-
-        predict(command)
-    elif isinstance(command, Submit):
-        from vc_apps.submission import submit
-
-        submit(command)
-    elif isinstance(command.recipe, Anchored):
-        from vc_apps.train.anchored import train_anchored
-
-        print(train_anchored(command.recipe))
-    else:
-        from vc_apps.train.biojepa import train_biojepa
-
-        print(train_biojepa(command.recipe))
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+SWITCHES = {"-q": "quiet", "--quiet": "quiet", "-v": "verbose", "--verbose": "verbose"}
 
 
 def main(args: list[str] | None = None) -> int:
@@ -44,17 +26,60 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         0 when everything was written, 2 for a refused input or a failed write, 130 after Ctrl-C.
     """
-    commands = {"quickstart": Quickstart, "train": Train, "predict": Predict, "submit": Submit}
-    command = tyro.extras.subcommand_cli_from_dict(
-        {name: Annotated[kind, tyro.conf.arg(name="")] for name, kind in commands.items()},
+    args = list(sys.argv[1:] if args is None else args)
+    if args[:1] == ["--version"]:
+        print(version_line())
+        return 0
+    set_volume({SWITCHES[arg] for arg in args if arg in SWITCHES})
+    name, settings = parse([arg for arg in args if arg not in SWITCHES])
+    return guarded(lambda: run_of(name)(settings))
+
+
+def parse(args: list[str]) -> tuple[str, Any]:
+    """Command and settings that arguments ask for; prints help and leaves where they ask for that.
+
+    Returns:
+        The command's name and an instance of its settings class.
+    """
+    if args and args[0] in COMMANDS:
+        kind = settings_of(args[0])
+        return args[0], tyro.cli(kind, args=args[1:], prog=f"vc {args[0]}", description=inspect.getdoc(kind))
+    kinds = {name: settings_of(name) for name in COMMANDS}
+    parsed = tyro.extras.subcommand_cli_from_dict(
+        {name: Annotated[kind, tyro.conf.arg(name="")] for name, kind in kinds.items()},
         args=args,
         prog="vc",
         description=__doc__,
     )
-    return guarded(lambda: run(command))
+    return next(name for name, kind in kinds.items() if type(parsed) is kind), parsed
 
 
-def guarded(job) -> int:
+def set_volume(switches: set[str]) -> None:
+    """Say more or less on stderr: `quiet` leaves warnings and errors, `verbose` adds what each step does."""
+    level = logging.WARNING
+    if "verbose" in switches:
+        level = logging.INFO
+    if "quiet" in switches:
+        level = logging.ERROR
+        os.environ["TQDM_DISABLE"] = "1"
+    os.environ["VC_VOLUME"] = "quiet" if "quiet" in switches else "verbose" if "verbose" in switches else "normal"
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+
+
+def version_line() -> str:
+    """The version of every part that is installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    parts = []
+    for name in ("vc-apps", "vc-contracts", "vc-data", "vc-featurize", "vc-model", "vc-eval", "vc-interp"):
+        try:
+            parts.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(parts)
+
+
+def guarded(job: Callable[[], Any]) -> int:
     """Run `job`; turn refusals, a full disk and Ctrl-C into one line and an exit code."""
     try:
         job()
@@ -74,9 +99,6 @@ def guarded(job) -> int:
         print(f"error: {message}", file=sys.stderr)
         return 2
     return 0
-
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def disk_is_full(error: BaseException | None) -> bool:

@@ -1,0 +1,38 @@
+"""The commands of `vc`, by name: what a user can set, and what carries it out; nothing is imported before it is needed."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, NamedTuple
+
+
+class Command(NamedTuple):
+    """One command, as `module:name` of its two halves."""
+
+    settings: str
+    """The dataclass that tyro reads from the command line; light to import."""
+    run: str
+    """The function that takes these settings and carries the command out."""
+
+
+COMMANDS: dict[str, Command] = {
+    "quickstart": Command("vc_apps.settings:Quickstart", "vc_apps.quickstart:quickstart"),
+    "train": Command("vc_apps.train.settings:Train", "vc_apps.train.run:train"),
+    "predict": Command("vc_apps.train.settings:Predict", "vc_apps.train.predict:predict"),
+    "submit": Command("vc_apps.settings:Submit", "vc_apps.submission:submit"),
+}
+"""In the order in which `vc --help` shows them."""
+
+
+def settings_of(name: str) -> type[Any]:
+    """The settings class of a command."""
+    return _load(COMMANDS[name].settings)
+
+
+def run_of(name: str) -> Callable[[Any], None]:
+    """The function of a command."""
+    return _load(COMMANDS[name].run)
+
+
+def _load(place: str) -> Any:
+    module, name = place.split(":")
+    return getattr(import_module(module), name)

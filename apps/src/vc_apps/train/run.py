@@ -1,0 +1,15 @@
+"""`vc train RECIPE`."""
+
+from vc_apps.train.settings import Anchored, Train
+
+
+def train(command: Train) -> None:
+    """Train what the recipe says and print what was written."""
+    if isinstance(command.recipe, Anchored):
+        from vc_apps.train.anchored import train_anchored
+
+        print(train_anchored(command.recipe))
+    else:
+        from vc_apps.train.biojepa import train_biojepa
+
+        print(train_biojepa(command.recipe))
