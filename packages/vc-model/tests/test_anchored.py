@@ -5,7 +5,8 @@ import pytest
 from vc_model.anchored import Anchored, AnchoredConfig, ResidualConfig, make_stacked
 from vc_model.anchored.gate import fit_gate
 from vc_model.anchored.gp import GPConfig
-from vc_model.anchored.residual import _fit, make_context_map, train_residuals
+from vc_model.anchored.network import _fit
+from vc_model.anchored.residual import make_context_map, train_residuals
 from vc_model.anchored.stack import fall_back, make_moments, stack_weights
 from vc_model.baselines import EFFECTS
 from vc_model.table.denoise import denoise

@@ -3,8 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from vc_model.anchored import Anchored, AnchoredConfig, ResidualConfig
-from vc_model.anchored.losses import LossWeights, contrastive, cosine_distance, de_weights, weighted_square
+from vc_model.anchored.losses import contrastive, cosine_distance, weighted_square
 from vc_model.anchored.residual import _extra
+from vc_model.anchored.weights import LossWeights, de_weights
 from vc_model.testing import make_world
 
 RNG = np.random.default_rng(0)

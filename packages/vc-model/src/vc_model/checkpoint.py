@@ -8,50 +8,49 @@ it must find, and predictions after loading are the same to the bit.
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vc_model.anchored.adapt import FittedAdapted
-from vc_model.anchored.direct import DirectEffect
-from vc_model.anchored.dose import DoseGate
-from vc_model.anchored.ensemble import Ensemble
-from vc_model.anchored.gp import GaussianProcess, GPConfig
-from vc_model.anchored.losses import LossWeights
-from vc_model.anchored.model import AnchoredConfig, FittedAnchored
-from vc_model.anchored.residual import ContextMap, Residual, ResidualConfig
-from vc_model.anchored.stack import MeasuredEffect, Stack
-from vc_model.baselines.additive import Additive
-from vc_model.baselines.lowrank import LowRank
-from vc_model.baselines.means import GaussianEffect, LineMean, RandomEffect, SeenEffect
-from vc_model.baselines.neighbours import NearestNeighbours
-from vc_model.baselines.ridge import FeatureRidge, KernelRidge
-from vc_model.biojepa.actions import ActionBank
-from vc_model.biojepa.config import BioJepaConfig
-from vc_model.biojepa.fitted import FittedBioJepa
 from vc_model.contracts.header import check_header, make_header, whole
-from vc_model.doubt.conformal import Conformal
-from vc_model.doubt.spread import Spread
-from vc_model.doubt.support import Support
 from vc_model.errors import CheckpointError
-from vc_model.models import MODELS
-from vc_model.predictor import Fitted, FittedEffect
-from vc_model.table.effects import Action, Contexts
-from vc_model.table.features import BankMap, FeatureMap
-from vc_model.table.folds import KnownActions
-from vc_model.table.pseudobulk import ControlCells
+from vc_model.predictor import Fitted
 
-_CLASSES = {
-    kind.__name__: kind
-    for kind in (
-        Action, ActionBank, Additive, AnchoredConfig, BankMap, BioJepaConfig, Conformal, ContextMap, Contexts, ControlCells,
-        DirectEffect, DoseGate, Ensemble, FeatureMap, FeatureRidge, FittedAdapted, FittedAnchored, FittedBioJepa, FittedEffect,
-        GaussianEffect, GaussianProcess, GPConfig, KernelRidge, KnownActions, LineMean, LossWeights, LowRank, MeasuredEffect, NearestNeighbours,
-        RandomEffect, Residual, ResidualConfig, SeenEffect, Spread, Stack, Support,
-    )
-}  # fmt: skip
-_NAMES = (*MODELS, "biojepa", "biojepa_faithful")
+_PLACES = {
+    "anchored.adapt": ("FittedAdapted",),
+    "anchored.direct": ("DirectEffect",),
+    "anchored.dose": ("DoseGate",),
+    "anchored.ensemble": ("Ensemble",),
+    "anchored.gp": ("GaussianProcess", "GPConfig"),
+    "anchored.model": ("AnchoredConfig", "FittedAnchored"),
+    "anchored.residual": ("ContextMap", "Residual", "ResidualConfig"),
+    "anchored.stack": ("MeasuredEffect", "Stack"),
+    "anchored.weights": ("LossWeights",),
+    "ask.memory": ("Memory", "Precedent"),
+    "ask.plugin": ("FittedPlugin",),
+    "ask.relatives": ("Relatives",),
+    "baselines.additive": ("Additive",),
+    "baselines.lowrank": ("LowRank",),
+    "baselines.means": ("GaussianEffect", "LineMean", "RandomEffect", "SeenEffect"),
+    "baselines.neighbours": ("NearestNeighbours",),
+    "baselines.ridge": ("FeatureRidge", "KernelRidge"),
+    "biojepa.actions": ("ActionBank",),
+    "biojepa.config": ("BioJepaConfig",),
+    "biojepa.fitted": ("FittedBioJepa",),
+    "doubt.conformal": ("Conformal",),
+    "doubt.spread": ("Spread",),
+    "doubt.support": ("Support",),
+    "predictor": ("FittedEffect",),
+    "table.effects": ("Action", "Contexts"),
+    "table.features": ("BankMap", "FeatureMap"),
+    "table.folds": ("KnownActions",),
+    "table.pseudobulk": ("ControlCells",),
+}
+"""Module -> its classes that a checkpoint may hold; a module is imported when a checkpoint holds one of them."""
+_MODULES = {name: f"vc_model.{module}" for module, names in _PLACES.items() for name in names}
+_FITTED = ("FittedAdapted", "FittedAnchored", "FittedEffect", "FittedBioJepa", "FittedPlugin")
 _ITEMS = ("params", "config.json", "meta.json")
 
 
@@ -63,6 +62,7 @@ def save_checkpoint(
     commit: str | None = None,
     parents: Mapping[str, str] | None = None,
     config: Mapping[str, object] | None = None,
+    memory: Any = None,
 ) -> None:
     """Write a fitted model, whole or not at all; an older checkpoint there is replaced.
 
@@ -73,6 +73,7 @@ def save_checkpoint(
         commit: Version control id of the code, if known.
         parents: File name -> sha256 of what the model was fitted on.
         config: What the caller was asked for, for the header.
+        memory: A `vc_model.ask.memory.Memory`: what answering questions needs to know of the training data, or None.
 
     Raises:
         CheckpointError: If the model holds something that no checkpoint can.
@@ -82,10 +83,12 @@ def save_checkpoint(
     path = Path(path)
     writer = _Writer()
     root = writer.encode(fitted)
+    remembered = writer.encode(memory)
     name = fitted.name
     content = {
         "model": name,
         "root": root,
+        "memory": remembered,
         "objects": writer.objects,
         "arrays": {key: [list(array.shape), str(array.dtype)] for key, array in writer.arrays.items()},
     }
@@ -108,6 +111,18 @@ def load_checkpoint(path: Path | str) -> Fitted:
     """Read a fitted model.
 
     Raises:
+        CheckpointError, ContractError: As `load_with_memory`.
+    """
+    return load_with_memory(path)[0]
+
+
+def load_with_memory(path: Path | str) -> tuple[Fitted, Any]:
+    """Read a fitted model and what it remembers of its training data.
+
+    Returns:
+        The model, and its `vc_model.ask.memory.Memory`, or None for a checkpoint without one.
+
+    Raises:
         CheckpointError: If an item is missing, the model is unknown, or the parameters' tree or shapes differ from what
             `config.json` asks for.
         ContractError: If the header is wrong.
@@ -120,10 +135,7 @@ def load_checkpoint(path: Path | str) -> Fitted:
             )
     meta, content = _read_json(path / "meta.json"), _read_json(path / "config.json")
     check_header(path / "meta.json", meta.get("contract"), "checkpoint")
-    if content.get("model") not in _NAMES:
-        raise CheckpointError(
-            f"{path}/config.json: model: expected one of {list(_NAMES)}, found {content.get('model')!r}. Update vc-model."
-        )
+    _check_name(path, content)
     try:
         expected = {key: np.empty(shape, dtype) for key, (shape, dtype) in content["arrays"].items()}
         objects, root = content["objects"], content["root"]
@@ -133,12 +145,13 @@ def load_checkpoint(path: Path | str) -> Fitted:
         ) from error
     arrays = _restore(path, expected)
     try:
-        fitted = _Reader(arrays, objects).decode(root)
+        reader = _Reader(arrays, objects)
+        fitted, memory = reader.decode(root), reader.decode(content.get("memory"))
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path}/config.json: expected the parts of a {content['model']}, found {error!r}. Fit the model again."
         ) from error
-    if not isinstance(fitted, FittedAdapted | FittedAnchored | FittedEffect | FittedBioJepa):
+    if type(fitted).__name__ not in _FITTED:
         raise CheckpointError(
             f"{path}/config.json: root: expected a fitted model, found {type(fitted).__name__}. Fit again."
         )
@@ -146,7 +159,18 @@ def load_checkpoint(path: Path | str) -> Fitted:
         raise CheckpointError(
             f"{path}/meta.json: genes: expected those of the parameters, found others. Fit the model again."
         )
-    return fitted
+    return fitted, memory
+
+
+def _check_name(path: Path, content: dict[str, Any]) -> None:
+    """Refuse a model that this package does not know; a user's own brings its plugin's name with it."""
+    from vc_model.models import MODELS
+
+    names = (*MODELS, "biojepa", "biojepa_faithful")
+    if content.get("model") not in names and not content.get("plugin"):
+        raise CheckpointError(
+            f"{path}/config.json: model: expected one of {list(names)}, found {content.get('model')!r}. Update vc-model."
+        )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -160,21 +184,37 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _restore(path: Path, expected: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays of the orbax item, which must have exactly the expected names, shapes and types."""
-    import orbax.checkpoint as ocp
+    """Arrays of the orbax item, which must have exactly the expected names, shapes and types.
+
+    Read with tensorstore, what orbax itself stores arrays with: orbax would load JAX, which takes longer than an answer.
+    """
+    import tensorstore as ts
 
     folder = path.resolve() / "params"
-    with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
-        stored = _guard(folder, lambda: checkpointer.metadata(folder).item_metadata.tree)
-        found = {key: (tuple(leaf.shape), str(np.dtype(leaf.dtype))) for key, leaf in stored.items()}
-        wanted = {key: (array.shape, str(array.dtype)) for key, array in expected.items()}
-        if found != wanted:
-            wrong = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
-            raise CheckpointError(
-                f"{folder}: expected the arrays of config.json, found {len(wrong)} that differ, e.g. "
-                f"{[(key, found.get(key), wanted.get(key)) for key in wrong[:3]]}. Fit the model again."
-            )
-        return _guard(folder, lambda: checkpointer.restore(folder, expected))
+    place = {"driver": "ocdbt", "base": folder.as_uri() + "/"}
+
+    def open_all() -> dict[str, Any]:
+        names = sorted({key.decode().split("/")[0] for key in ts.KvStore.open(place).result().list().result()})
+        spec = {"driver": "zarr", "kvstore": place}
+        opened = {name: ts.open(spec | {"path": f"{name}/"}, open=True, read=True) for name in names}
+        return {name: store.result() for name, store in opened.items()}
+
+    stored = _guard(folder, open_all)
+    found = {key: (tuple(store.shape), str(store.dtype.numpy_dtype)) for key, store in stored.items()}
+    wanted = {key: (array.shape, str(array.dtype)) for key, array in expected.items()}
+    if found != wanted:
+        wrong = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+        raise CheckpointError(
+            f"{folder}: expected the arrays of config.json, found {len(wrong)} that differ, e.g. "
+            f"{[(key, found.get(key), wanted.get(key)) for key in wrong[:3]]}. Fit the model again."
+        )
+    reading = {key: store.read() for key, store in stored.items()}
+    return _guard(folder, lambda: {key: np.asarray(read.result()) for key, read in reading.items()})
+
+
+def _class(name: str) -> type[Any]:
+    """A class that a checkpoint may hold; its module is imported now at the latest."""
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def _alone():
@@ -227,7 +267,7 @@ class _Writer:
             columns = value.flags.f_contiguous and not value.flags.c_contiguous
             self.arrays[key] = value.T if columns else value
             return {"transposed" if columns else "array": key}
-        if type(value).__name__ in _CLASSES:
+        if type(value).__name__ in _MODULES:
             fields = {field.name: self.encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
             self.objects.append({"class": type(value).__name__, "fields": fields})
             return {"object": len(self.objects) - 1}
@@ -245,7 +285,7 @@ class _Reader:
         self.objects: list[Any] = []
         for entry in objects:
             fields = {name: self.decode(part) for name, part in entry["fields"].items()}
-            self.objects.append(_CLASSES[entry["class"]](**fields))
+            self.objects.append(_class(entry["class"])(**fields))
 
     def decode(self, value: Any) -> Any:
         if not isinstance(value, dict):

@@ -6,20 +6,15 @@
 Gm and U start at zero, so an untrained residual is no residual. Gm is learnt in the span of the main training effects
 (128 directions), which keeps it gene-specific while a step costs nothing that grows with the number of genes. All
 cross-fitting folds and the final fit are trained at once, as one vectorised full-batch loop of fixed length; the
-exponential moving average of the weights is kept.
+exponential moving average of the weights is kept. The network itself is in `network.py`, which alone needs JAX here.
 """
 
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from flax import nnx
 from tqdm import tqdm
 
-from vc_model.anchored.losses import LossWeights, contrastive, cosine_distance, de_weights, weighted_square
+from vc_model.anchored.weights import LossWeights, de_weights
 from vc_model.table.components import top_eigen
 from vc_model.table.effects import Conditions, Contexts, EffectTable
 from vc_model.table.features import FeatureMap, make_features
@@ -54,35 +49,6 @@ class ResidualConfig:
     """Of the initial weights."""
 
 
-class ResidualNet(nnx.Module):
-    """h, Gm, U and the context terms, on directions of the effect space."""
-
-    def __init__(self, n_features: int, n_context: int, n_directions: int, config: ResidualConfig, *, rngs: nnx.Rngs):
-        zeros = nnx.initializers.zeros_init()
-        self.feature = nnx.Linear(n_features, config.hidden, rngs=rngs)
-        self.bin = nnx.Linear(len(BINS), config.hidden, use_bias=False, rngs=rngs)
-        self.film = nnx.Linear(n_context, config.hidden, kernel_init=zeros, rngs=rngs)
-        self.code = nnx.Linear(config.hidden, config.rank, rngs=rngs)
-        self.scale = nnx.Linear(n_context, config.rank, kernel_init=zeros, rngs=rngs)
-        self.dose = nnx.Param(jnp.array([2.0, 0.0]))
-        self.readout = nnx.Param(jnp.zeros((config.rank, n_directions)))
-        self.interaction = nnx.Param(jnp.zeros((config.rank, config.rank)))
-
-    def __call__(self, batch: "Batch") -> tuple[jax.Array, jax.Array]:
-        """Residual and interaction, both [n, d] on the directions."""
-        film = 1 + self.film(batch.context)
-        inner = (self.feature(batch.x) + self.bin(batch.bin)[:, None]) * film[:, None]
-        gate = jax.nn.sigmoid(self.dose[0] + jax.nn.softplus(self.dose[1]) * batch.log_dose)
-        present = batch.present * jnp.where(batch.log_dose > 0, gate, 1.0)[:, None]
-        code = self.code(jax.nn.gelu(inner)) * present[..., None]
-        scale = 1 + self.scale(batch.context)
-        total = code.sum(axis=1)
-        # Half of (square of sum - sum of squares) is the sum over pairs; the mask makes it exactly 0 for singles.
-        pairs = (total**2 - (code**2).sum(axis=1)) / 2 * (batch.present.sum(axis=1) > 1)[:, None]
-        return (total * scale) @ self.readout, (pairs @ self.interaction * scale) @ self.readout
-
-
-@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Batch:
     """Conditions as arrays.
@@ -95,11 +61,11 @@ class Batch:
         bin: [n, b] one-hot bin.
     """
 
-    x: jax.Array
-    present: jax.Array
-    log_dose: jax.Array
-    context: jax.Array
-    bin: jax.Array
+    x: np.ndarray
+    present: np.ndarray
+    log_dose: np.ndarray
+    context: np.ndarray
+    bin: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,9 +113,11 @@ class Residual:
 
     def delta(self, conditions: Conditions, bin_q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Residual and interaction of each condition, both [q, g] float32."""
+        from vc_model.anchored.network import forward
+
         batch = make_batch(conditions, bin_q, self.features, self.context_map, self.contexts)
         shape = (batch.x.shape[2], batch.context.shape[1], len(self.direction_dg))
-        outputs = _forward(shape, self.config, self.weights, _pad(batch))
+        outputs = forward(shape, self.config, self.weights, batch)
         r1_qg, r2_qg = (np.asarray(out)[: len(conditions)] * self.size @ self.direction_dg for out in outputs)
         return r1_qg, r2_qg
 
@@ -216,6 +184,8 @@ def train_residuals(
     Returns:
         One trained residual per hold-out. Features are fitted on the rows a fit may see.
     """
+    from vc_model.anchored.network import train_network
+
     context_map = make_context_map(table)
     fits = []
     for held_p, held_m in tqdm(held, desc="residual", leave=False, disable=None):
@@ -246,7 +216,7 @@ def train_residuals(
     extra = {
         name: np.stack([_deepen(extra[name], depth, name) for extra in extras]).astype(np.float32) for name in extras[0]
     }
-    trained = _train((width, batches[0].context.shape[1], depth), config, stacked, target_kmd, weight_km, extra)
+    trained = train_network((width, batches[0].context.shape[1], depth), config, stacked, target_kmd, weight_km, extra)
     residuals = []
     for at, (features, direction_dg, size, *_) in enumerate(fits):
         weights = {path: np.asarray(value[at]) for path, value in trained.items()}
@@ -301,98 +271,3 @@ def _main_directions(table: EffectTable, n_directions: int) -> np.ndarray:
 def _widen(array: np.ndarray, width: int) -> np.ndarray:
     """Pad the last axis with zeros."""
     return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, width - array.shape[-1])])
-
-
-def _pad(batch: Batch) -> Batch:
-    """Pad the number of conditions to a power of two, so that few shapes are compiled."""
-    n = len(batch.present)
-    more = (1 << max(0, n - 1).bit_length()) - n
-    return jax.tree.map(lambda a: np.pad(a, [(0, more)] + [(0, 0)] * (a.ndim - 1)), batch)
-
-
-def _build(shape: tuple[int, int, int], config: ResidualConfig) -> ResidualNet:
-    return ResidualNet(*shape, config, rngs=nnx.Rngs(config.seed))
-
-
-def _paths(params: nnx.State) -> dict[str, jax.Array]:
-    return {"/".join(str(part) for part in path): leaf.get_value() for path, leaf in nnx.to_flat_state(params)}
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _forward(
-    shape: tuple[int, int, int], config: ResidualConfig, weights: dict[str, jax.Array], batch: Batch
-) -> tuple[jax.Array, jax.Array]:
-    graph, params = nnx.split(nnx.eval_shape(lambda: _build(shape, config)))
-    flat = [
-        (path, leaf.replace(weights["/".join(str(part) for part in path)])) for path, leaf in nnx.to_flat_state(params)
-    ]
-    return nnx.merge(graph, nnx.from_flat_state(flat))(batch)
-
-
-def _train(
-    shape: tuple[int, int, int],
-    config: ResidualConfig,
-    batch: Batch,
-    target_kmd: np.ndarray,
-    weight_km: np.ndarray,
-    extra: dict[str, np.ndarray],
-) -> dict[str, np.ndarray]:
-    """Averaged weights of k fits, path -> [k, ...]."""
-    params = nnx.split(_build(shape, config))[1]
-    # The seed is in the initial weights already; without it, fits of other seeds need no compiling.
-    trained = _fit(shape, replace(config, seed=0), params, batch, target_kmd, weight_km, extra)
-    return {path: np.asarray(value) for path, value in _paths(trained).items()}
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _fit(
-    shape: tuple[int, int, int],
-    config: ResidualConfig,
-    params: nnx.State,
-    batch: Batch,
-    target_kmd: jax.Array,
-    weight_km: jax.Array,
-    extra: dict[str, jax.Array],
-) -> nnx.State:
-    """Averaged weights of k fits that start from the same ones; compiled once for each shape and choice."""
-    choices = config.losses
-    graph = nnx.split(nnx.eval_shape(lambda: _build(shape, config)))[0]
-    warmup = max(1, config.steps // 20)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, max(config.steps, warmup + 1))
-    optimiser = optax.adamw(schedule, weight_decay=config.weight_decay)
-
-    def loss(params, x_mtf, target_md, weight_m, extra):
-        net = nnx.merge(graph, params)
-        r1, r2 = net(Batch(x_mtf, batch.present, batch.log_dose, batch.context, batch.bin))
-        said_md = r1 + r2
-        error_m = ((said_md - target_md) ** 2).mean(axis=1)
-        total = choices.mse * (weight_m @ error_m) + config.interaction_ridge * (net.interaction[...] ** 2).mean()
-        if choices.wmse:
-            gap_mg = said_md @ extra["direction_dg"] - extra["error_mg"]
-            total += choices.wmse * (weight_m @ weighted_square(gap_mg, extra["gene_weight_mg"]))
-        if choices.cosine or choices.contrastive:
-            whole_md, truth_md = extra["stacked_md"] + said_md, extra["stacked_md"] + target_md
-        if choices.cosine:
-            total += choices.cosine * (weight_m @ cosine_distance(whole_md, truth_md))
-        if choices.contrastive:
-            tau = choices.temperature * (truth_md**2).sum(axis=1).mean()
-            lost_m = contrastive(whole_md, truth_md, extra["line_m"], extra["condition_m"], extra["seen_m"], tau)
-            total += choices.contrastive * (weight_m @ lost_m)
-        return total
-
-    def fit(x_mtf, target_md, weight_m, extra):
-        def step(carry, _):
-            params, average, state, decay = carry
-            gradient = jax.grad(loss)(params, x_mtf, target_md, weight_m, extra)
-            updates, state = optimiser.update(gradient, state, params)
-            params = optax.apply_updates(params, updates)
-            average = jax.tree.map(lambda a, p: config.ema * a + (1 - config.ema) * p, average, params)
-            return (params, average, state, decay * config.ema), None
-
-        zero = jax.tree.map(jnp.zeros_like, params)
-        start = (params, zero, optimiser.init(params), jnp.ones(()))
-        (_, average, _, decay), _ = jax.lax.scan(step, start, None, length=config.steps)
-        # The average starts from zero; dividing by its total weight removes that bias, as Adam does.
-        return jax.tree.map(lambda a: a / (1 - decay), average)
-
-    return jax.vmap(fit)(batch.x, target_kmd, weight_km, extra)
