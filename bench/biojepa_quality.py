@@ -40,7 +40,9 @@ from vc_data import split as splitting
 from vc_data.convert.run import ConvertOptions, convert
 from vc_data.screen.file import read_screen
 from vc_data.simulate import PRESETS, SimulatorConfig, write_simulation
-from vc_eval.split.score import SplitScores, paired_differences, score_split, summarise
+from vc_eval.split.score import score_split
+from vc_eval.stats.conditions import SplitScores
+from vc_eval.stats.summary import paired_differences, summarise
 from vc_featurize.bank import write_features
 from vc_featurize.geneset import geneset_features
 from vc_model.anchored import Anchored

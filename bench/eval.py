@@ -1,4 +1,4 @@
-"""Time and memory of `vc-eval run` beside cell-eval 0.8.2 and pdex 0.3.0 (vcc2025) or cell-eval2 0.20.0 (vcc2026), whole processes.
+"""Time and memory of `vc-eval cells` beside cell-eval 0.8.2 and pdex 0.3.0 (vcc2025) or cell-eval2 0.20.0 (vcc2026), whole processes.
 
     python bench/eval.py --sizes small panel            # both programs, ratios
     python bench/eval.py --sizes panel --rule vcc2026   # raw counts, beside cell-eval2
@@ -97,7 +97,7 @@ def measure(command: list[str], threads: int, cwd: Path) -> tuple[float, float, 
 
 def commands(real: Path, pred: Path, work: Path, threads: int, rule: str) -> dict[str, list[str]]:
     tools = Path(sys.executable).parent
-    ours = [str(tools / "vc-eval"), "run", "--real", str(real), "--pred", str(pred), "--rule", rule, "--quiet"]
+    ours = [str(tools / "vc-eval"), "cells", "--real", str(real), "--pred", str(pred), "--rule", rule, "--quiet"]
     ours += ["--threads", str(threads)]
     if rule == "vcc2026":
         return {

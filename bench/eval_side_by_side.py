@@ -1,4 +1,4 @@
-"""Run `vc-eval run` and `cell-eval run` on one real file and write both outputs beside each other as a page.
+"""Run `vc-eval cells` and `cell-eval run` on one real file and write both outputs beside each other as a page.
 
     python bench/eval_side_by_side.py ../shared/data/single_cell/norman2019_k562_crispra_500g.h5ad docs/log/cell-eval-side-by-side.md
 
@@ -37,7 +37,7 @@ def main() -> None:
         folder = Path(name)
         halves(source, folder)
         commands = {
-            "vc-eval": "vc-eval run --real real.h5ad --pred pred.h5ad --pert-col perturbation --control control --rule vcc2025 --quiet --out ours",
+            "vc-eval": "vc-eval cells --real real.h5ad --pred pred.h5ad --pert-col perturbation --control control --rule vcc2025 --quiet --out ours",
             "cell-eval": "cell-eval run -ar real.h5ad -ap pred.h5ad --pert-col perturbation --control-pert control --profile vcc --num-threads 2 -o theirs",
         }
         said = {}

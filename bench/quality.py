@@ -37,8 +37,8 @@ from vc_data.convert.run import ConvertOptions, convert
 from vc_data.screen.file import read_screen as read_source
 from vc_data.simulate import PRESETS, SimulatorConfig, write_simulation
 from vc_eval.contracts import read_screen, read_splits
-from vc_eval.metrics import expression, get_metric
-from vc_eval.split import calibration, ceiling
+from vc_eval.metrics import calibration, expression, get_metric
+from vc_eval.split import ceiling
 from vc_eval.split.evaluate import profile_scores
 from vc_eval.split.prediction import Predicted
 from vc_eval.split.truth import make_truth, measured_genes, test_lines

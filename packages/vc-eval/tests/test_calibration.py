@@ -1,6 +1,6 @@
 import numpy as np
+from vc_eval.metrics import calibration
 from vc_eval.metrics.uncertainty import LEVELS
-from vc_eval.split import calibration
 
 
 def world(scale=1.0, n=20, g=800):

@@ -2,10 +2,11 @@ import json
 import subprocess
 import sys
 
+import anndata
 import pytest
 from vc_eval import contracts, testing
 from vc_eval.cli.main import main
-from vc_eval.stats.summary import REFERENCES
+from vc_eval.roles import REFERENCES
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +21,18 @@ def files(tmp_path_factory):
     return folder
 
 
-def run(files, out, *extra, pred=("no_change", "mine", "mean_effect")):
+def run(files, out, *extra, pred=("no_change", "mine", "mean_effect"), screens=None):
+    screens = screens or files
     paths = [str(files / f"{name}.zarr") for name in pred]
-    base = ["run", "--screen", str(files / "screen.zarr"), "--splits", str(files / "split.json"), "--pred", *paths]
+    base = [
+        "split",
+        "--screen",
+        str(screens / "screen.zarr"),
+        "--splits",
+        str(screens / "split.json"),
+        "--pred",
+        *paths,
+    ]
     main([*base, "--out", str(out), "--n-boot", "50", "--n-ceiling", "2", "--n-ceiling-des", "1", "--quiet", *extra])
 
 
@@ -46,7 +56,7 @@ def test_run_writes_scores_and_report_and_says_so(files, tmp_path, capsys, monke
     ("extra", "pred", "message"),
     [
         (("--model", "nobody"), ("mine",), "nobody"),
-        ((), ("mine", "mine"), "both say their model is 'mine'"),
+        ((), ("mine", "mine"), "are both named 'mine'"),
         ((), ("absent",), "nothing there"),
         (("--baselines", "additive"), ("mine",), "additive"),
     ],
@@ -71,10 +81,39 @@ def test_list_prints_every_metric(capsys):
 
 def test_help_needs_no_heavy_import():
     code = (
-        "import sys\ntry:\n    from vc_eval.cli.main import main; main(['run', '--help'])\nexcept SystemExit: pass\n"
+        "import sys\ntry:\n    from vc_eval.cli.main import main; main(['split', '--help'])\nexcept SystemExit: pass\n"
         "heavy = {'numpy', 'scipy', 'pandas', 'anndata', 'numba', 'zarr', 'pyarrow', 'jinja2'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--splits" in done.stdout
+
+
+@pytest.mark.parametrize(("words", "name"), [(["--screen", "s.zarr"], "split"), (["--real", "r.h5ad"], "cells")])
+def test_the_old_spelling_names_the_new_one(capsys, words, name):
+    with pytest.raises(SystemExit) as stop:
+        main(["run", *words])
+    assert stop.value.code == 2
+    assert f"vc-eval {name} {' '.join(words)}" in capsys.readouterr().err
+
+
+def test_roles_come_from_the_files_and_silence_is_said(files, tmp_path, capsys):
+    def write(name, role):
+        adata = anndata.read_zarr(files / f"{name}.zarr")
+        if role is None:
+            adata.uns.pop("role", None)
+        else:
+            adata.uns["role"] = role
+        adata.write_zarr(tmp_path / f"{name}.zarr")
+
+    for name, role in (("no_change", "reference"), ("mine", None), ("mean_effect", "baseline")):
+        write(name, role)
+    run(tmp_path, tmp_path / "out", screens=files)
+    assert "mine: no role is stated" in capsys.readouterr().out
+    _, summary = contracts.read_scores(tmp_path / "out")
+    assert summary["model"] == "mine"
+    write("mine", "teacher")
+    with pytest.raises(SystemExit):
+        run(tmp_path, tmp_path / "again", screens=files)
+    assert "one of model, baseline, reference" in capsys.readouterr().err

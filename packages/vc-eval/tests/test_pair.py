@@ -15,14 +15,14 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vc_eval import contracts
-from vc_eval.cells import inputs, pair, peer_files, rules
-from vc_eval.cells.rules import Settings
+from vc_eval.cells import inputs, peer_files, rules
+from vc_eval.cells.settings import Settings
 from vc_eval.cli.main import main
 from vc_eval.errors import ContractError, VcEvalError
 from vc_eval.metrics import custom
-from vc_eval.stats import compare
+from vc_eval.stats import compare, pair
 from vc_eval.vcc2025 import baseline
-from vc_eval.vcc2025 import cells as vcc2025
+from vc_eval.vcc2025 import rule as vcc2025
 
 CONTROL = "non-targeting"
 
@@ -55,7 +55,7 @@ def run(folder, out, *extra, pred=("good", "poor")):
     paths = [str(folder / f"{name}.h5ad") for name in pred]
     main(
         [
-            "run",
+            "cells",
             "--real",
             str(folder / "real.h5ad"),
             "--pred",
@@ -369,9 +369,6 @@ def test_one_context_with_few_cells_has_no_ceiling():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--pred", "good.h5ad"], "either --real"),
-        (["--pred", "good.h5ad", "--real", "real.h5ad", "--screen", "x", "--splits", "y"], "either --real"),
-        (["--pred", "good.h5ad", "--screen", "x"], "--screen and --splits go together"),
         (["--pred", "good.h5ad", "--real", "absent.h5ad"], "nothing there"),
         (["--pred", "good.h5ad", "good.h5ad", "--real", "real.h5ad"], "both named 'good'"),
         (["--pred", "good.h5ad", "--real", "real.h5ad", "--rule", "vcc2025", "--profile", "full"], "found both"),
@@ -386,7 +383,7 @@ def test_one_context_with_few_cells_has_no_ceiling():
 def test_refusals_are_one_line_exit_2_and_nothing_written(files, tmp_path, capsys, monkeypatch, arguments, message):
     monkeypatch.chdir(files)
     with pytest.raises(SystemExit) as stop:
-        main(["run", *arguments, "--out", str(tmp_path / "out"), "--quiet"])
+        main(["cells", *arguments, "--out", str(tmp_path / "out"), "--quiet"])
     assert stop.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and len(error.splitlines()) == 1
@@ -397,7 +394,7 @@ def test_counts_are_scaled_and_said(files, tmp_path, capsys):
     cells(1, noise=0.3, log=False).write_h5ad(tmp_path / "counts.h5ad")
     main(
         [
-            "run",
+            "cells",
             "--real",
             str(files / "real.h5ad"),
             "--pred",
@@ -413,11 +410,11 @@ def test_counts_are_scaled_and_said(files, tmp_path, capsys):
 def test_sides_of_different_depths_are_scored_as_given_and_it_is_said(files, tmp_path, capsys):
     flat = anndata.read_h5ad(files / "real.h5ad")
     options = ["--real", str(files / "real.h5ad"), "--out", str(tmp_path / "out"), "--quiet"]
-    main(["run", *options, "--pred", str(files / "real.h5ad")])
+    main(["cells", *options, "--pred", str(files / "real.h5ad")])
     assert "different depths" not in capsys.readouterr().out
     flat.X = np.log1p(3 * np.expm1(flat.X.toarray() if scipy.sparse.issparse(flat.X) else flat.X))
     flat.write_h5ad(tmp_path / "deep.h5ad")
-    main(["run", *options, "--pred", str(tmp_path / "deep.h5ad")])
+    main(["cells", *options, "--pred", str(tmp_path / "deep.h5ad")])
     assert re.search(r"note: deep: a control cell holds about [\d,]+ counts.*different depths", capsys.readouterr().out)
 
 
@@ -433,7 +430,7 @@ def test_a_screen_is_scored_with_its_own_columns(tmp_path, world):
     screen.write_zarr(tmp_path / "screen.zarr")
     main(
         [
-            "run",
+            "cells",
             "--real",
             str(tmp_path / "screen.zarr"),
             "--pred",
@@ -452,7 +449,7 @@ def test_a_screen_is_scored_with_its_own_columns(tmp_path, world):
 def test_help_of_every_command_needs_no_heavy_import():
     code = (
         "import sys\nfrom vc_eval.cli.main import main\n"
-        "for name in ('run', 'baseline', 'score', 'compare', 'report', 'list'):\n"
+        "for name in ('cells', 'split', 'baseline', 'score', 'compare', 'report', 'list'):\n"
         "    try:\n        main([name, '--help'])\n    except SystemExit as stop:\n        assert not stop.code\n"
         "heavy = {'numpy', 'scipy', 'pandas', 'anndata', 'numba', 'zarr', 'pyarrow', 'jinja2'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"

@@ -4,9 +4,8 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from vc_eval import testing
+from vc_eval import roles, testing
 from vc_eval.errors import VcEvalError
-from vc_eval.split import score
 from vc_eval.split.score import score_split
 
 QUICK = {"seed": 0, "n_ceiling": 2, "n_ceiling_des": 1}
@@ -168,5 +167,5 @@ def test_notes_say_what_was_held_out(world, scored):
     assert scored.notes["test"] == test
     assert [row[2] for row in scored.notes["unused"]] == ["kept aside by the toy split"] * 2
     assert scored.notes["control_gap"]["no_change"] < 1e-6 < scored.notes["control_gap"]["truth"]
-    assert score.MEAN_BASELINE not in scored.models
+    assert roles.MEAN_BASELINE not in scored.models
     json.dumps(scored.notes)

@@ -5,9 +5,9 @@ import pytest
 from vc_eval import testing
 from vc_eval.contracts import SCORE_TYPES
 from vc_eval.errors import VcEvalError
+from vc_eval.metrics import challenge2025 as vcc
 from vc_eval.split import score
 from vc_eval.stats.summary import paired_differences, summarise, undefined_counts
-from vc_eval.vcc2025 import rule as vcc
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vc_eval.metrics import challenge2025 as vcc
 from vc_eval.rank.de import DeTable
-from vc_eval.vcc2025 import rule as vcc
 
 
 def table(significant, lfc):

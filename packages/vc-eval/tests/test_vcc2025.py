@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vc_eval.cells import inputs, rows, rules
 from vc_eval.cells import ranked as cells
-from vc_eval.cells.rules import Settings
+from vc_eval.cells.settings import Settings
 from vc_eval.errors import VcEvalError
-from vc_eval.vcc2025 import cells as vcc2025
+from vc_eval.vcc2025 import rule as vcc2025
 
 CONTROL = "non-targeting"
 PEER_COLUMNS = {"vcc2025/des": "overlap_at_N", "vcc2025/mae": "mae", "vcc2025/pds": "discrimination_score_l1"}

@@ -9,11 +9,12 @@ import pytest
 import scipy.sparse
 from vc_eval import vcc2026
 from vc_eval.cells.rows import RowMatrix
-from vc_eval.cells.rules import Settings, score_pair
+from vc_eval.cells.rules import score_pair
+from vc_eval.cells.settings import Settings
 from vc_eval.cli.main import main
 from vc_eval.errors import VcEvalError
 from vc_eval.vcc2026 import anchors, counts, members
-from vc_eval.vcc2026.sides import RealSide, Side, find_targets
+from vc_eval.vcc2026.sides import MeasuredSide, RealSide, find_targets
 
 GENES = np.array(["A", "B", "C", "D", "E", "F"])
 
@@ -128,7 +129,7 @@ def jackknife(matrix_ng, code_n):
     source = counts.Counts(rows=RowMatrix(anndata.AnnData(scipy.sparse.csr_matrix(matrix_ng)), 100), name="x")
     sums = counts.sum_groups(source, code_n, code_n.max() + 1)
     terms = counts.Jackknife(sums, code_n)
-    with counts.Pool(2) as pool:
+    with counts.CountPool(2) as pool:
         for start, block in source.blocks("test"):
             terms.add(start, block, pool)
     return terms.result()
@@ -177,7 +178,7 @@ def test_the_truth_is_perfect_and_a_copy_of_it_beats_the_replicate():
 def test_the_control_itself_has_an_expression_error_of_one():
     real = cells()
     side = vcc2026.prepare_real(real).contexts[""].side
-    flat = Side(
+    flat = MeasuredSide(
         perturbations=side.perturbations, genes=side.genes, bulk_pg=np.tile(side.origin_g, (len(side.perturbations), 1)),
         jackknife_p=np.full(len(side.perturbations), side.control_jackknife), origin_g=side.origin_g,
         p_value_pg=side.p_value_pg, q_value_pg=side.q_value_pg, lfc_pg=side.lfc_pg, tested_g=side.tested_g,
@@ -315,7 +316,7 @@ def test_the_command_line_scores_and_reports(tmp_path):
     cells(n_cells=20, seed=1).write_h5ad(tmp_path / "pred.h5ad")
     out = tmp_path / "scores"
     files = ["--real", str(tmp_path / "real.h5ad"), "--pred", str(tmp_path / "pred.h5ad"), "--out", str(out)]
-    main(["run", "--rule", "vcc2026", "--set", "anchors=compute", "n_splits=2", *files, "--n-boot", "20", "--quiet"])
+    main(["cells", "--rule", "vcc2026", "--set", "anchors=compute", "n_splits=2", *files, "--n-boot", "20", "--quiet"])
     everything = pd.read_parquet(out / "scores.parquet").query("group == 'all'")
     table = everything[everything["model"] == "pred"].set_index("metric")
     expected = score_pair(

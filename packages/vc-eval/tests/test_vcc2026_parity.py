@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import scipy.sparse
 from vc_eval import vcc2026
-from vc_eval.cells.rules import Settings, score_pair
+from vc_eval.cells.rules import score_pair
+from vc_eval.cells.settings import Settings
 from vc_eval.vcc2026.anchors import MEMBERS
 
 pytestmark = [

@@ -310,7 +310,7 @@ def read_scores(path: str | Path) -> tuple[pd.DataFrame, dict]:
     import pyarrow
 
     path = Path(path)
-    remedy = "Score again with `vc-eval run`."
+    remedy = "Score again with `vc-eval cells`."
     for name in ("scores.json", "scores.parquet"):
         _check_exists(path / name, "scores")
     try:
@@ -439,7 +439,7 @@ def _check_splits_against_screen(keys: set, names: list[str], screen: "anndata.A
 
 
 def _check_scores(scores: pd.DataFrame, path: Path) -> None:
-    remedy = "Score again with `vc-eval run`."
+    remedy = "Score again with `vc-eval cells`."
     _check_columns(scores, tuple(SCORE_TYPES), path, "columns", remedy)
     outside = (scores["value"] < scores["lower"]) | (scores["value"] > scores["upper"])
     if outside.any():

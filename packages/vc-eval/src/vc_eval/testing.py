@@ -186,6 +186,7 @@ def make_predictions(
         "space": "log1p_cp10k",
         "unit": "profile",
         "model": name or kind,
+        "role": "baseline" if kind in ("mean_effect", "no_change", "random") else "model",
         "contract": json.dumps(_header("predictions")),
     }
     return adata

@@ -15,8 +15,8 @@ import numpy as np
 import scipy.sparse
 
 from vc_eval.cells.inputs import source_path
-from vc_eval.cells.ranked import Scale, Side, read_side
-from vc_eval.cells.rules import Settings
+from vc_eval.cells.ranked import RankedSide, Scale, read_side
+from vc_eval.cells.settings import Settings
 from vc_eval.contracts import write_whole
 from vc_eval.hashing import sha256_tree
 
@@ -38,7 +38,7 @@ def cached_side(
     settings: Settings,
     context: str = "",
     half_n: np.ndarray | None = None,
-) -> Side:
+) -> RankedSide:
     """`cells.read_side`, kept in the folder `settings.cache` if there is one.
 
     Args:
@@ -117,7 +117,7 @@ def _key(
     return total.hexdigest()
 
 
-def _save(path: Path, side: Side) -> None:
+def _save(path: Path, side: RankedSide) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays, labels = {}, []
     for k, part in enumerate((side, *(side.halves or ()))):
@@ -130,7 +130,7 @@ def _save(path: Path, side: Side) -> None:
         np.savez(file, header=np.array(json.dumps(header)), **arrays)
 
 
-def _load(path: Path, genes: np.ndarray, name: str) -> Side | None:
+def _load(path: Path, genes: np.ndarray, name: str) -> RankedSide | None:
     """The side of a cache file, with the halves kept there; None if there is none or it cannot be read whole."""
     try:
         with path.open("rb") as opened, np.load(opened) as file:
@@ -138,7 +138,7 @@ def _load(path: Path, genes: np.ndarray, name: str) -> Side | None:
             parts = []
             for k, labels in enumerate(header["labels"]):
                 mean_lg = file[f"mean_lg_{k}"]
-                part = Side(
+                part = RankedSide(
                     name=name, labels=labels, genes=genes, scale=Scale(**header["scale"]), mean_lg=mean_lg,
                     stored_bytes=header["stored_bytes"], mean_log_lg=file.get(f"mean_log_lg_{k}", mean_lg),
                     **{field: file[f"{field}_{k}"] for field in ("twice_u", "ties", "sizes", "placed")},

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse
 
-from vc_eval.cells.rules import Settings
+from vc_eval.cells.settings import Settings
 from vc_eval.contracts import CONTROL
 from vc_eval.errors import ContractError, VcEvalError
 
@@ -51,7 +51,7 @@ def open_cells(path: "str | Path | anndata.AnnData") -> "anndata.AnnData":
             adata = anndata.AnnData(
                 matrix, obs=anndata.io.read_elem(group["obs"]), var=anndata.io.read_elem(group["var"])
             )
-        for key in ("contract", "space", "unit", "model"):
+        for key in ("contract", "space", "unit", "model", "role"):
             if "uns" in group and key in group["uns"]:
                 adata.uns[key] = anndata.io.read_elem(group["uns"][key])
     except MemoryError:
@@ -149,7 +149,7 @@ def refuse_profiles(adata: "anndata.AnnData") -> None:
     if str(adata.uns.get("unit")) == "profile":
         raise VcEvalError(
             f"{source_name(adata)}: holds one mean profile per condition, and rules test cells. Score it with "
-            "`vc-eval run --screen ... --splits ... --pred ...`, or predict cells."
+            "`vc-eval split --screen ... --splits ... --pred ...`, or predict cells."
         )
 
 

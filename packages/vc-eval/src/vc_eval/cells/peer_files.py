@@ -11,7 +11,7 @@ import numpy as np
 
 from vc_eval.contracts import write_whole
 from vc_eval.errors import ContractError, VcEvalError
-from vc_eval.vcc2025.rule import scaled_score
+from vc_eval.metrics.challenge2025 import scaled_score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +87,7 @@ def read_mean(path: str | Path) -> dict[str, float]:
         ContractError: If the file is no such table.
     """
     path = Path(path)
-    remedy = "Pass the agg_results.csv of `vc-eval run --rule vcc2025` or of `cell-eval run`."
+    remedy = "Pass the agg_results.csv of `vc-eval cells --rule vcc2025` or of `cell-eval run`."
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))

@@ -11,13 +11,13 @@ import numpy as np
 import scipy.sparse
 
 from vc_eval.cells.cache import cached_side
+from vc_eval.cells.controls import control_pairs, draw_halves, effect_frame
 from vc_eval.cells.inputs import read_pair
-from vc_eval.cells.ranked import Side, log1p_blocks, read_side
-from vc_eval.cells.rules import AGGREGATE, PER_PERTURBATION, RuleResult, Settings
+from vc_eval.cells.ranked import RankedSide, log1p_blocks, read_side
+from vc_eval.cells.result import AGGREGATE, PER_PERTURBATION, RuleResult
+from vc_eval.cells.settings import Settings
 from vc_eval.errors import VcEvalError
 from vc_eval.metrics import get_metric
-from vc_eval.split.controls import control_pairs, draw_halves
-from vc_eval.vcc2025.cells import effect_frame
 
 if TYPE_CHECKING:
     import anndata
@@ -68,7 +68,7 @@ def score_full(pred: "anndata.AnnData", real: "anndata.AnnData", *, settings: Se
     )
 
 
-def _full_scores(predicted: Side, measured: Side) -> dict[str, np.ndarray]:
+def _full_scores(predicted: RankedSide, measured: RankedSide) -> dict[str, np.ndarray]:
     """What the full profile says of two ranked sides; without the distances of cells and the clustering."""
     from vc_eval.metrics import full_profile
 
@@ -98,7 +98,7 @@ def score_bio(pred: "anndata.AnnData", real: "anndata.AnnData", *, settings: Set
     return _result("bio", "1", results, settings, others=others, effects=effects)
 
 
-def _bio_scores(predicted: Side, measured: Side) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+def _bio_scores(predicted: RankedSide, measured: RankedSide) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     from vc_eval.metrics import suite
 
     keep_pg = np.ones(measured.twice_u.shape, bool)
@@ -118,7 +118,7 @@ score_full.streams = score_bio.streams = True  # X may stay in its file
 
 def _sides(
     pred: "anndata.AnnData", real: "anndata.AnnData", settings: Settings
-) -> Iterator[tuple[str, tuple[Side, Side], tuple[np.ndarray, np.ndarray]]]:
+) -> Iterator[tuple[str, tuple[RankedSide, RankedSide], tuple[np.ndarray, np.ndarray]]]:
     """Per context: its name, (predicted, measured) sides and (predicted, real) labels."""
     for context, pred_labels, real_labels, genes in read_pair(pred, real, settings):
         half_n = draw_halves(real_labels, settings.seed) if settings.controls else None
@@ -127,13 +127,13 @@ def _sides(
         yield context, (predicted, measured), (pred_labels, real_labels)
 
 
-def _targets(side: Side) -> np.ndarray:
+def _targets(side: RankedSide) -> np.ndarray:
     """`[p]` gene named like the perturbation, -1 for none."""
     position = {gene: g for g, gene in enumerate(side.genes)}
     return np.array([position.get(label, -1) for label in side.labels])
 
 
-def _energy(adata: "anndata.AnnData", labels_n: np.ndarray, side: Side, settings: Settings) -> np.ndarray:
+def _energy(adata: "anndata.AnnData", labels_n: np.ndarray, side: RankedSide, settings: Settings) -> np.ndarray:
     """`[p]` energy distances of one side from its own controls, as cell-eval counts them.
 
     The controls are kept, and as many groups of cells at a time as fit beside them in the memory allowed.

@@ -1,7 +1,7 @@
 """Cells of one AnnData, in memory or backed by a file, brought to log1p and ranked against its own controls.
 
 Rows are read in blocks, values are kept gene by gene without zeros, and genes that do not fit in the memory allowed are
-read in a further pass. The result, a `Side`, is all that scores of the 2025 rule need: a DE table and mean profiles.
+read in a further pass. The result, a `RankedSide`, is all that scores of the 2025 rule need: a DE table and mean profiles.
 What a matrix holds (counts or log1p) is found as cell-eval 0.8.2 finds it (metrics.md A2); bad values are refused here.
 """
 
@@ -14,10 +14,10 @@ import scipy.sparse
 
 from vc_eval.cells.inputs import source_name
 from vc_eval.cells.rows import RowMatrix, with_bar
-from vc_eval.cells.rules import Settings
+from vc_eval.cells.settings import Settings
 from vc_eval.errors import VcEvalError
+from vc_eval.metrics import challenge2025 as vcc
 from vc_eval.rank import de, sweep
-from vc_eval.vcc2025 import rule as vcc
 
 if TYPE_CHECKING:
     import anndata
@@ -39,7 +39,7 @@ class Scale:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
+class RankedSide:
     """One side of a comparison: `p` perturbations tested against the control of the same matrix."""
 
     name: str
@@ -63,7 +63,7 @@ class Side:
     """`[p + 1, g]` mean log1p behind the fold change; `mean_lg` itself unless counts were taken as they are."""
     placed: np.ndarray
     """`[3, g]` controls below the mean profile of all labels, those equal to it, sum of t^3 - t of the controls alone."""
-    halves: "tuple[Side, Side] | None" = None
+    halves: "tuple[RankedSide, RankedSide] | None" = None
     """Two disjoint halves of the cells, if they were asked for; labels of a single cell are in neither."""
 
     def table(self) -> de.DeTable:
@@ -82,7 +82,7 @@ class Side:
 def read_side(
     adata: "anndata.AnnData", labels_n: np.ndarray, genes: np.ndarray, *, name: str, settings: Settings,
     half_n: np.ndarray | None = None,
-) -> Side:  # fmt: skip
+) -> RankedSide:  # fmt: skip
     """Rank every perturbation of one matrix against its own controls.
 
     Args:
@@ -131,13 +131,13 @@ def read_side(
         )  # fmt: skip
         del values, owners
 
-    def side(subset: int, kept: np.ndarray) -> Side:
+    def side(subset: int, kept: np.ndarray) -> RankedSide:
         size = sizes[subset][kept]
         mean_lg, mean_log_lg = (
             np.ascontiguousarray(total[subset, column_g].T[kept]) / size[:, None]
             for total in (sums, sums_log if log_sums else sums)
         )
-        return Side(
+        return RankedSide(
             name=name, labels=[label for label, used in zip(names, kept, strict=False) if used], genes=genes, sizes=size,
             scale=scale, stored_bytes=dtype.itemsize, mean_lg=mean_lg, mean_log_lg=mean_log_lg if log_sums else mean_lg,
             twice_u=np.ascontiguousarray(twice_u[subset, column_g].T[kept[:-1]]),

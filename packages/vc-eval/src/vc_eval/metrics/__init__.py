@@ -3,7 +3,7 @@
 from vc_eval.metrics import (
     alignment,
     beat,
-    challenge,
+    challenge2025,
     challenge2026,
     combination,
     direction,
@@ -26,7 +26,7 @@ from vc_eval.metrics import (
 from vc_eval.metrics.registry import Metric
 
 FAMILIES = (
-    expression, discrimination, challenge, uncertainty, challenge2026, full_profile, population, profiles, severity,
+    expression, discrimination, challenge2025, uncertainty, challenge2026, full_profile, population, profiles, severity,
     direction, ranking, combination, retrieval, mechanism, reliability, probes, embedding, alignment, weighted, trust,
 )  # fmt: skip
 REGISTRY: dict[str, Metric] = {metric.name: metric for family in FAMILIES for metric in family.METRICS}

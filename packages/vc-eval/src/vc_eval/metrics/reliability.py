@@ -75,7 +75,9 @@ def normal_scores(predicted: np.ndarray, sd: np.ndarray, real: np.ndarray) -> di
     z = (np.asarray(real) - predicted) / sd
     error = (np.asarray(real) - predicted) ** 2
     nll = 0.5 * (np.log(2 * np.pi) + z**2) + np.log(sd)
-    crps = sd * (z * (2 * scipy.special.ndtr(z) - 1) + 2 * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) - 1 / np.sqrt(np.pi))
+    crps = sd * (
+        z * (2 * scipy.special.ndtr(z) - 1) + 2 * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) - 1 / np.sqrt(np.pi)
+    )
     widths = scipy.special.ndtri(0.5 + np.array(LEVELS) / 2)
     inside = np.array([(np.abs(z) <= width).mean() for width in widths])
     scores = {

@@ -1,4 +1,4 @@
-"""Metrics of stated uncertainty; the arithmetic is in `vc_eval.split.calibration`."""
+"""Metrics of stated uncertainty; the arithmetic is in `vc_eval.metrics.calibration`."""
 
 from vc_eval.metrics.registry import Metric
 

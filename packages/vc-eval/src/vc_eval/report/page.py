@@ -17,19 +17,12 @@ from vc_eval.contracts import write_whole
 from vc_eval.errors import VcEvalError
 from vc_eval.metrics import HEADLINES, get_metric
 from vc_eval.metrics.uncertainty import LEVELS
-from vc_eval.stats.summary import (
-    BEATS,
-    CHALLENGE_RULES,
-    MEAN_BASELINE,
-    REFERENCES,
-    SPLIT_HALF,
-    paired_differences,
-    undefined_counts,
-)
+from vc_eval.roles import MEAN_BASELINE, REFERENCES, SPLIT_HALF
+from vc_eval.stats.summary import BEATS, CHALLENGE_RULES, paired_differences, undefined_counts
 from vc_eval.stats.trust import dynamic_ranges
 
 if TYPE_CHECKING:
-    from vc_eval.split.score import SplitScores
+    from vc_eval.stats.conditions import SplitScores
 
 MAX_GENES = 1000  # genes drawn per condition
 MAX_DRAWN_BYTES = 4_000_000  # of all drawn points together; more models or conditions mean fewer genes each
@@ -68,7 +61,7 @@ def scores_from_table(table: pd.DataFrame, notes: dict) -> "list[SplitScores]":
         table: From `contracts.read_scores`.
         notes: What the writer kept about data and rule; may be empty.
     """
-    from vc_eval.split.score import SplitScores
+    from vc_eval.stats.conditions import SplitScores
 
     rows = table[table["group"].str.startswith("condition:")]
     names = rows["group"].str.removeprefix("condition:").str.split("|", n=1, expand=True)

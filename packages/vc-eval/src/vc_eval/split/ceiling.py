@@ -10,12 +10,12 @@ from dataclasses import replace
 import numpy as np
 
 from vc_eval.metrics import beat, expression, weighted
+from vc_eval.metrics import challenge2025 as vcc
 from vc_eval.metrics.trust import interpolated_duplicate
 from vc_eval.rank import de
 from vc_eval.split.evaluate import profile_scores
 from vc_eval.split.prediction import Predicted
 from vc_eval.split.truth import Effects, LineTruth, measure
-from vc_eval.vcc2025 import rule as vcc
 
 MIN_CELLS = 4  # two cells in each half
 DES = ("vcc2025/des", "vcc2025/des_lower", "vcc2025/des_upper")

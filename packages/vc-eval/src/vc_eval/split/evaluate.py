@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from vc_eval.metrics import challenge2025 as vcc
 from vc_eval.metrics import custom, discrimination, expression, weighted
 from vc_eval.split.prediction import Predicted
 from vc_eval.split.truth import Effects, LineTruth, top_genes
-from vc_eval.vcc2025 import rule as vcc
 
 
 def profile_scores(predicted: Predicted, truth: LineTruth, effects: Effects | None = None) -> dict[str, np.ndarray]:

@@ -1,10 +1,11 @@
 """Score one split: every model, the cell-eval mean baseline and the split-half ceiling, condition by condition.
 
-`score_split` returns a tidy table and what the report page draws; `summary.summarise` turns one or several of them into
+`score_split` returns a tidy table and what the report page draws; `stats.summary.summarise` turns one or several of them into
 scores-v1. Cell lines are scored one after the other: ranks and emission never mix them.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,55 +13,21 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from vc_eval.cells import emission
+from vc_eval.cells import controls, emission
 from vc_eval.contracts import Splits, read_predictions, read_screen, read_splits
 from vc_eval.errors import VcEvalError
-from vc_eval.metrics import get_metric
+from vc_eval.metrics import calibration, get_metric
+from vc_eval.metrics import challenge2025 as vcc
 from vc_eval.metrics.uncertainty import LEVELS
-from vc_eval.split import calibration, ceiling, controls
-from vc_eval.split.controls import DUPLICATE, NO_CHANGE, SHUFFLED, SPLIT_HALF
+from vc_eval.roles import DUPLICATE, MEAN_BASELINE, NO_CHANGE, RESERVED, SHUFFLED, SPLIT_HALF, SPLIT_HALF_SB
+from vc_eval.split import ceiling
 from vc_eval.split.evaluate import profile_scores
 from vc_eval.split.prediction import Predicted, predicted_profiles
 from vc_eval.split.truth import LineTruth, make_truth, measured_genes, test_lines
-from vc_eval.stats.summary import MEAN_BASELINE, REFERENCES, SPLIT_HALF_SB, paired_differences, summarise
-from vc_eval.vcc2025 import rule as vcc
+from vc_eval.stats.conditions import LineDeltas, SplitScores
 
 if TYPE_CHECKING:
     import anndata
-
-__all__ = ["MEAN_BASELINE", "SPLIT_HALF", "SplitScores", "paired_differences", "score_split", "summarise"]
-
-RESERVED = (MEAN_BASELINE, *REFERENCES)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LineDeltas:
-    """Measured and predicted deltas of one cell line, for drawing."""
-
-    cell_line: str
-    perturbations: list[str]
-    genes: np.ndarray
-    measured_pg: np.ndarray
-    noise_sd_pg: np.ndarray
-    predicted: dict[str, np.ndarray]
-    """Model -> `[p, g]` float32."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitScores:
-    """Scores of all models on one split."""
-
-    dataset: str
-    split: str
-    models: list[str]
-    """Scored predictions, in the order given."""
-    conditions: pd.DataFrame
-    """Tidy: model, cell_line, perturbation, kind (single or combo), metric, value, reason (why NaN, else empty)."""
-    deltas: list[LineDeltas]
-    effects: dict[tuple[str, str], float] = field(default_factory=dict)
-    """(cell line, perturbation) -> strength of the measured effect (`controls.effect_sizes`)."""
-    notes: dict
-    """What was held out, what was left out and why, gaps and settings; JSON."""
 
 
 def score_split(
@@ -97,118 +64,181 @@ def score_split(
         ContractError: If a file does not keep its contract.
         VcEvalError: If names are reserved, genes do not meet or conditions are missing.
     """
+    screen = read_screen(screen)
+    splits = read_splits(splits, screen)
+    files = _read_models(predictions)
+    measured = measured_genes(screen)
+    genes = _shared_genes(measured, files)
+    lines = test_lines(splits)
+    ask = _Ask(seed=seed, n_ceiling=n_ceiling, n_ceiling_des=min(n_ceiling_des, n_ceiling), n_threads=n_threads)
+    names = [*files, *([NO_CHANGE] if NO_CHANGE not in files else [])]
+    with tqdm(total=len(lines) * (len(names) + 3), desc="scoring", unit="model", disable=not progress) as bar:
+        scored = [_score_line(make_truth(screen, splits, line, genes), files, ask, bar.update) for line in lines]
+    return SplitScores(
+        dataset=dataset or "+".join(sorted(set(screen.obs["dataset"].astype(str)))),
+        split=split or f"{splits.recipe}-{splits.seed}",
+        models=names,
+        effects={key: size for line in scored for key, size in line.effects.items()},
+        conditions=pd.concat([frame for line in scored for frame in line.frames], ignore_index=True),
+        deltas=[line.deltas for line in scored],
+        notes=_notes(splits, scored, ask, n_measured=len(measured), genes=genes),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ask:
+    """What was asked for, the same for every cell line."""
+
+    seed: int
+    n_ceiling: int
+    n_ceiling_des: int
+    n_threads: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ScoredLine:
+    """Everything about one cell line."""
+
+    cell_line: str
+    frames: list[pd.DataFrame]
+    """Tidy rows of every model, baseline and reference."""
+    deltas: LineDeltas
+    effects: dict[tuple[str, str], float]
+    control_gap: dict[str, float]
+    """Model -> root mean square difference of its control state from the input controls."""
+    unmatched: int
+    without_target: int
+
+
+def _read_models(predictions: "dict[str, str | Path | anndata.AnnData]") -> "dict[str, anndata.AnnData]":
     reserved = sorted(set(predictions) & set(RESERVED))
     if reserved or not predictions:
         raise VcEvalError(
             f"predictions: expected at least one model and none named {', '.join(RESERVED)}, found {reserved or 'none'}. "
             "Rename the model."
         )
-    screen = read_screen(screen)
-    splits = read_splits(splits, screen)
-    files = {name: read_predictions(source) for name, source in predictions.items()}
-    genes = measured_genes(screen)
-    n_measured = len(genes)
+    return {name: read_predictions(source) for name, source in predictions.items()}
+
+
+def _shared_genes(genes: np.ndarray, files: "dict[str, anndata.AnnData]") -> np.ndarray:
+    """Measured genes that every model predicts, sorted."""
     for name, file in files.items():
-        shared = np.intersect1d(genes, file.var_names.to_numpy(str))
-        if shared.size < 2:
+        genes = np.intersect1d(genes, file.var_names.to_numpy(str))
+        if genes.size < 2:
             raise VcEvalError(
-                f"predictions of {name!r}: {shared.size} genes in common with the screen and the other models, expected "
+                f"predictions of {name!r}: {genes.size} genes in common with the screen and the other models, expected "
                 "two or more. Name genes as the screen's var index does."
             )
-        genes = shared
-    lines = test_lines(splits)
-    rows: list[pd.DataFrame] = []
-    deltas: list[LineDeltas] = []
-    control_gap: dict[str, float] = {}
-    effects: dict[tuple[str, str], float] = {}
-    names = [*files, *([NO_CHANGE] if NO_CHANGE not in files else [])]
-    unmatched = without_target = 0
-    bar = tqdm(total=len(lines) * (len(names) + 3), desc="scoring", unit="model", disable=not progress)
-    for line in lines:
-        truth = make_truth(screen, splits, line, genes)
-        unmatched += truth.unmatched
-        without_target += int((~truth.excluded_pg.any(axis=1)).sum())
-        models = {
-            name: predicted_profiles(file, name, line, truth.perturbations, genes) for name, file in files.items()
-        }
-        sizes = controls.effect_sizes(truth.table, truth.effects.delta_pg)
-        effects |= {(line, name): float(size) for name, size in zip(truth.perturbations, sizes, strict=True)}
-        drawn = [
-            emission.draw_cells(truth.input.shape[0], int(n), seed=seed, condition=f"{line}|{perturbation}")
-            for n, perturbation in zip(truth.sizes, truth.perturbations, strict=True)
-        ]
-        input_cells = emission.prepare_input(truth.input)
-        input_mean_g = np.asarray(truth.input.mean(axis=0)).ravel()
-        given = list(models)
-        models.setdefault(NO_CHANGE, _constant(input_mean_g, input_mean_g, len(truth.perturbations)))
-        shuffled = {SHUFFLED: _shuffled(truth, input_mean_g, seed)} if len(truth.perturbations) > 1 else {}
-        for name, predicted in (models | shuffled).items():
-            gap = float(np.sqrt(np.mean((predicted.control_g - input_mean_g) ** 2)))
-            if name in given:
-                control_gap[name] = max(gap, control_gap.get(name, 0.0))
-            values = profile_scores(predicted, truth)
-            emitted = emission.emit_table(input_cells, drawn, predicted.profile_pg, truth.control, n_threads=n_threads)
-            values |= dict(zip(ceiling.DES, vcc.differential_expression_score(truth.table, emitted.table), strict=True))
-            values["emission/residual"] = np.abs(emitted.residual_pg).mean(axis=1)
-            rows.append(_frame(name, truth, values | _uncertainty(predicted, truth)))
-            bar.update()
-        baseline, values = _mean_baseline(truth, input_mean_g, n_threads)
-        rows.append(_frame(MEAN_BASELINE, truth, values))
-        bar.update()
-        rivals = models | {MEAN_BASELINE: baseline}
-        halves, duplicate = ceiling.halves_and_duplicate(
-            truth, rivals, seed=seed, n_repeats=n_ceiling, n_des=min(n_ceiling_des, n_ceiling)
-        )
-        reason = f"fewer than {ceiling.MIN_CELLS} cells"
-        rows.append(_frame(SPLIT_HALF, truth, halves, reason))
-        rows.append(_frame(DUPLICATE, truth, duplicate, reason))
-        correlations = {k: ceiling.spearman_brown(v) for k, v in halves.items() if _is_correlation(k)}
-        rows.append(_frame(SPLIT_HALF_SB, truth, correlations, reason))
-        bar.update()
-        deltas.append(
-            LineDeltas(
-                cell_line=line,
-                perturbations=truth.perturbations,
-                genes=genes,
-                measured_pg=truth.effects.delta_pg.astype(np.float32),
-                noise_sd_pg=np.sqrt(truth.noise_var_pg).astype(np.float32),
-                predicted={name: predicted.delta_pg.astype(np.float32) for name, predicted in models.items()},
-            )
-        )
-    bar.close()
-    conditions = pd.concat(rows, ignore_index=True)
-    datasets = sorted(set(screen.obs["dataset"].astype(str)))
+    return genes
+
+
+def _score_line(
+    truth: LineTruth, files: "dict[str, anndata.AnnData]", ask: _Ask, done: Callable[[], object]
+) -> _ScoredLine:
+    """Score models, the mean baseline and the references of one cell line.
+
+    Args:
+        truth: What was measured.
+        files: Model -> predictions-v1.
+        ask: What was asked for.
+        done: Called after each of them.
+    """
+    line, perturbations = truth.cell_line, truth.perturbations
+    given = {name: predicted_profiles(file, name, line, perturbations, truth.genes) for name, file in files.items()}
+    input_mean_g = np.asarray(truth.input.mean(axis=0)).ravel()
+    models = dict(given)
+    models.setdefault(NO_CHANGE, _constant(input_mean_g, input_mean_g, len(perturbations)))
+    shuffled = {SHUFFLED: _shuffled(truth, input_mean_g, ask.seed)} if len(perturbations) > 1 else {}
+    frames = _model_frames(truth, models | shuffled, ask, done)
+    baseline, values = _mean_baseline(truth, input_mean_g, ask.n_threads)
+    frames.append(_frame(MEAN_BASELINE, truth, values))
+    done()
+    frames += _reference_frames(truth, models | {MEAN_BASELINE: baseline}, ask)
+    done()
+    sizes = controls.effect_sizes(truth.table, truth.effects.delta_pg)
+    return _ScoredLine(
+        cell_line=line,
+        frames=frames,
+        deltas=_line_deltas(truth, models),
+        effects={(line, name): float(size) for name, size in zip(perturbations, sizes, strict=True)},
+        control_gap={
+            name: float(np.sqrt(np.mean((predicted.control_g - input_mean_g) ** 2)))
+            for name, predicted in given.items()
+        },
+        unmatched=truth.unmatched,
+        without_target=int((~truth.excluded_pg.any(axis=1)).sum()),
+    )
+
+
+def _model_frames(
+    truth: LineTruth, models: dict[str, Predicted], ask: _Ask, done: Callable[[], object]
+) -> list[pd.DataFrame]:
+    """Tidy rows of every prediction: profile metrics, DES of cells emitted from it, stated uncertainty."""
+    drawn = [
+        emission.draw_cells(truth.input.shape[0], int(n), seed=ask.seed, condition=f"{truth.cell_line}|{perturbation}")
+        for n, perturbation in zip(truth.sizes, truth.perturbations, strict=True)
+    ]
+    cells = emission.prepare_input(truth.input)
+    frames = []
+    for name, predicted in models.items():
+        values = profile_scores(predicted, truth)
+        emitted = emission.emit_table(cells, drawn, predicted.profile_pg, truth.control, n_threads=ask.n_threads)
+        values |= dict(zip(ceiling.DES, vcc.differential_expression_score(truth.table, emitted.table), strict=True))
+        values["emission/residual"] = np.abs(emitted.residual_pg).mean(axis=1)
+        frames.append(_frame(name, truth, values | _uncertainty(predicted, truth)))
+        done()
+    return frames
+
+
+def _reference_frames(truth: LineTruth, rivals: dict[str, Predicted], ask: _Ask) -> list[pd.DataFrame]:
+    """Tidy rows of the halves of the data, of their interpolated duplicate, and of halves extrapolated to wholes."""
+    halves, duplicate = ceiling.halves_and_duplicate(
+        truth, rivals, seed=ask.seed, n_repeats=ask.n_ceiling, n_des=ask.n_ceiling_des
+    )
+    whole = {name: ceiling.spearman_brown(value) for name, value in halves.items() if get_metric(name).correlation}
+    reason = f"fewer than {ceiling.MIN_CELLS} cells"
+    rows = ((SPLIT_HALF, halves), (DUPLICATE, duplicate), (SPLIT_HALF_SB, whole))
+    return [_frame(name, truth, values, reason) for name, values in rows]
+
+
+def _line_deltas(truth: LineTruth, models: dict[str, Predicted]) -> LineDeltas:
+    return LineDeltas(
+        cell_line=truth.cell_line,
+        perturbations=truth.perturbations,
+        genes=truth.genes,
+        measured_pg=truth.effects.delta_pg.astype(np.float32),
+        noise_sd_pg=np.sqrt(truth.noise_var_pg).astype(np.float32),
+        predicted={name: predicted.delta_pg.astype(np.float32) for name, predicted in models.items()},
+    )
+
+
+def _notes(splits: Splits, scored: list[_ScoredLine], ask: _Ask, *, n_measured: int, genes: np.ndarray) -> dict:
+    """What was held out, what was left out and why, gaps and settings."""
     parts = splits.conditions
-    notes = {
+    gaps: dict[str, float] = {}
+    for line in scored:
+        for name, gap in line.control_gap.items():
+            gaps[name] = max(gap, gaps.get(name, 0.0))
+    return {
         "recipe": splits.recipe,
         "split_seed": splits.seed,
-        "seed": seed,
-        "cell_lines": lines,
+        "seed": ask.seed,
+        "cell_lines": [line.cell_line for line in scored],
         "parts": {part: int((parts["part"] == part).sum()) for part in ("train", "val", "test", "unused")},
-        "test": parts.loc[parts["part"] == "test", ["cell_line", "perturbation"]]
-        .sort_values(["cell_line", "perturbation"])
-        .to_numpy()
-        .tolist(),
-        "unused": parts.loc[parts["part"] == "unused", ["cell_line", "perturbation", "why"]]
-        .sort_values(["cell_line", "perturbation"])
-        .to_numpy()
-        .tolist(),
+        "test": _rows(parts[parts["part"] == "test"], "cell_line", "perturbation"),
+        "unused": _rows(parts[parts["part"] == "unused"], "cell_line", "perturbation", "why"),
         "genes_measured": n_measured,
         "genes_scored": len(genes),
-        "conditions_without_target_gene": without_target,
-        "unmatched_cells": unmatched,
-        "control_gap": {name: round(gap, 6) for name, gap in control_gap.items()},
-        "ceiling_repeats": [n_ceiling, min(n_ceiling_des, n_ceiling)],
+        "conditions_without_target_gene": sum(line.without_target for line in scored),
+        "unmatched_cells": sum(line.unmatched for line in scored),
+        "control_gap": {name: round(gap, 6) for name, gap in gaps.items()},
+        "ceiling_repeats": [ask.n_ceiling, ask.n_ceiling_des],
         "rule": f"{vcc.RULE} ({vcc.RULE_VERSION})",
     }
-    return SplitScores(
-        dataset=dataset or "+".join(datasets), split=split or f"{splits.recipe}-{splits.seed}", models=names, effects=effects,
-        conditions=conditions, deltas=deltas, notes=notes,
-    )  # fmt: skip
 
 
-def _is_correlation(metric: str) -> bool:
-    return get_metric(metric).correlation
+def _rows(table: pd.DataFrame, *columns: str) -> list[list[str]]:
+    return table[list(columns)].sort_values(["cell_line", "perturbation"]).to_numpy().tolist()
 
 
 def _constant(profile_g: np.ndarray, control_g: np.ndarray, n: int) -> Predicted:

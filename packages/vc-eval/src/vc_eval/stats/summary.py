@@ -5,31 +5,21 @@ resampled. Undefined values (NaN) are left out of means and counted through `n`.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from vc_eval.contracts import SCORE_KEY, SCORE_TYPES
 from vc_eval.errors import VcEvalError
-from vc_eval.metrics import beat, get_metric, reliability
+from vc_eval.metrics import beat, calibration, get_metric, reliability
+from vc_eval.metrics import challenge2025 as vcc
 from vc_eval.metrics.uncertainty import LEVELS
-from vc_eval.split import calibration
-from vc_eval.split.controls import DUPLICATE, SHUFFLED, SPLIT_HALF
+from vc_eval.roles import MEAN_BASELINE, SPLIT_HALF, SPLIT_HALF_SB
 from vc_eval.stats.bootstrap import BootstrapMeans, cluster_means, cluster_weights, interval
-from vc_eval.vcc2025 import rule as vcc
-
-if TYPE_CHECKING:
-    from vc_eval.split.score import SplitScores
+from vc_eval.stats.conditions import SplitScores
 
 TERCILES = ("weak", "medium", "strong")
 MIN_PER_TERCILE = 3
-MEAN_BASELINE = "cell_eval_mean"
-"""cell-eval's mean baseline (metrics.md A9): identical cells; what the challenge score is scaled against."""
-SPLIT_HALF_SB = "split_half_sb"
-"""Split-half correlations extrapolated to whole data by Spearman-Brown; correlations only."""
-REFERENCES = (SPLIT_HALF, SPLIT_HALF_SB, DUPLICATE, SHUFFLED)
-"""Rows of a table that are neither a model nor a baseline."""
 BEATS = tuple(f"{family}/" for family in beat.FAMILIES)
 CHALLENGE_RULES = ("vcc2025", "vcc2025-leaderboard")
 CHALLENGE_MEMBERS = ("des", "pds", "mae")
@@ -72,7 +62,7 @@ class Cube:
         return groups
 
 
-def summarise(splits: "list[SplitScores]", *, baselines: list[str], seed: int, n_boot: int = 2000) -> pd.DataFrame:
+def summarise(splits: list[SplitScores], *, baselines: list[str], seed: int, n_boot: int = 2000) -> pd.DataFrame:
     """Scores in the layout of scores-v1.
 
     Groups are `all`, `single`, `combo`, each cell line, `weak`, `medium` and `strong` (thirds of nine or more conditions
@@ -99,7 +89,7 @@ def summarise(splits: "list[SplitScores]", *, baselines: list[str], seed: int, n
 
 
 def paired_differences(
-    splits: "list[SplitScores]",
+    splits: list[SplitScores],
     *,
     models: list[str],
     baselines: list[str],
@@ -150,7 +140,7 @@ def paired_differences(
     return pd.DataFrame(rows, columns=names)
 
 
-def undefined_counts(splits: "list[SplitScores]") -> list[dict]:
+def undefined_counts(splits: list[SplitScores]) -> list[dict]:
     """How many conditions have no value, by model, metric and reason."""
     frame = pd.concat([s.conditions for s in splits], ignore_index=True)
     frame = frame[frame["value"].isna()]
@@ -158,7 +148,7 @@ def undefined_counts(splits: "list[SplitScores]") -> list[dict]:
     return [{"model": m, "metric": k, "reason": r, "conditions": int(n)} for (m, k, r), n in counts.items()]
 
 
-def make_cubes(splits: "list[SplitScores]", baselines: list[str]) -> list[Cube]:
+def make_cubes(splits: list[SplitScores], baselines: list[str]) -> list[Cube]:
     """One cube per data set, with the beat metrics against the baselines added.
 
     Raises:

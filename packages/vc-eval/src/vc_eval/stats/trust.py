@@ -6,13 +6,13 @@ import numpy as np
 
 from vc_eval.metrics import get_metric
 from vc_eval.metrics.trust import dynamic_range_fraction
-from vc_eval.split.controls import MEAN_EFFECT, NO_CHANGE, SPLIT_HALF
-from vc_eval.stats.summary import BEATS, MEAN_BASELINE, make_cubes
+from vc_eval.roles import MEAN_BASELINE, MEAN_EFFECT, NO_CHANGE, SPLIT_HALF
+from vc_eval.stats.summary import BEATS, make_cubes
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from vc_eval.split.score import SplitScores
+    from vc_eval.stats.conditions import SplitScores
 
 NEGATIVES = (MEAN_BASELINE, MEAN_EFFECT, NO_CHANGE)
 

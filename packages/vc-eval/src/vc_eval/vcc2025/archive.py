@@ -4,9 +4,6 @@ Checks and changes follow `cell-eval prep` in their order; what it lets pass sil
 limit, another gene list than the challenge's) is said. The archive of the same input has the same bytes.
 """
 
-import shutil
-import tarfile
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import scipy.sparse
 
+from vc_eval.cells.archive import write_members
 from vc_eval.cells.inputs import load_cells, read_labels, source_name
 from vc_eval.cells.ranked import log1p_blocks
-from vc_eval.cells.rules import Settings
-from vc_eval.contracts import write_whole
+from vc_eval.cells.settings import Settings
 from vc_eval.errors import ContractError, VcEvalError
 
 if TYPE_CHECKING:
@@ -136,34 +133,3 @@ def write_archive(path: str | Path, cells: "anndata.AnnData") -> None:
         cells: From `prepare_submission`.
     """
     write_members(path, {MEMBERS[0]: cells, MEMBERS[1]: WATERMARK.encode()})
-
-
-def write_members(path: str | Path, members: "dict[str, anndata.AnnData | bytes]") -> None:
-    """Write an uncompressed tar without users and times; cells become a zstd-compressed h5ad.
-
-    Args:
-        path: The file; replaced when whole.
-        members: Name -> content, in the order of the tar.
-    """
-    import pyarrow
-
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(dir=path.parent) as folder,
-        write_whole(path) as temporary,
-        tarfile.open(temporary, "w") as tar,
-    ):
-        for name, content in members.items():
-            packed = Path(folder) / "member"
-            if isinstance(content, bytes):
-                packed.write_bytes(content)
-            else:
-                plain = Path(folder) / "pred.h5ad"
-                content.write_h5ad(plain)
-                with plain.open("rb") as source, pyarrow.CompressedOutputStream(str(packed), "zstd") as target:
-                    shutil.copyfileobj(source, target, 1 << 24)
-            member = tarfile.TarInfo(name)
-            member.size = packed.stat().st_size
-            with packed.open("rb") as file:
-                tar.addfile(member, file)

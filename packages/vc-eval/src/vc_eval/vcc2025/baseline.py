@@ -14,10 +14,10 @@ import scipy.sparse
 from vc_eval.cells import ranked as cells
 from vc_eval.cells.cache import cached_side
 from vc_eval.cells.inputs import read_labels
-from vc_eval.cells.rules import Settings
+from vc_eval.cells.settings import Settings
 from vc_eval.contracts import write_whole
 from vc_eval.errors import ContractError, VcEvalError
-from vc_eval.vcc2025 import rule as vcc
+from vc_eval.metrics import challenge2025 as vcc
 
 if TYPE_CHECKING:
     import anndata

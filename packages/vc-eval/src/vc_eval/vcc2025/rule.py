@@ -1,143 +1,244 @@
-"""The Virtual Cell Challenge 2025 rule as cell-eval 0.8.2 computes it (metrics.md A4 to A10).
+"""The Virtual Cell Challenge 2025 rules on cells: `vcc2025` (cell-eval 0.8.2) and `vcc2025-leaderboard` (as of 2025).
 
-Works on DE tables and mean profiles; reading cells is left to the caller. Where cell-eval leaves the order of ties to
-chance, the order here is fixed and the interval over all orders is returned beside the value (metrics.md 0.2).
+Both sides are tested against their own controls, as the rule has it. The leaderboard of 2025 ran cell-eval 0.6.6 with
+pdex 0.1.27: one Benjamini-Hochberg over all pairs, and fold changes of zero or infinity replaced by 1/20 and 20.
 """
 
-from typing import NamedTuple
+import dataclasses
+from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
-from vc_eval.rank.de import DeTable
+from vc_eval.cells import controls
+from vc_eval.cells.controls import effect_frame
+from vc_eval.cells.inputs import read_pair
+from vc_eval.cells.ranked import RankedSide, read_side
+from vc_eval.cells.result import AGGREGATE, PER_PERTURBATION, RuleResult
+from vc_eval.cells.settings import Settings
+from vc_eval.errors import VcEvalError
+from vc_eval.metrics import challenge2025 as vcc
+from vc_eval.metrics.custom import CUSTOM, Profiles, custom_scores
+from vc_eval.rank import de
 
-RULE = "vcc2025"
-RULE_VERSION = "cell-eval-0.8.2"
+if TYPE_CHECKING:
+    import anndata
+    import pandas as pd
 
-
-class DesResult(NamedTuple):
-    """DES per perturbation, each `[p]`: the value in our tie order and the range over all tie orders."""
-
-    value: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-
-
-class PdsResult(NamedTuple):
-    """PDS per perturbation, each `[p]`: ties counted half, in favour, and against."""
-
-    midrank: np.ndarray
-    optimistic: np.ndarray
-    pessimistic: np.ndarray
+LEADERBOARD = "vcc2025-leaderboard"
+VERSIONS = {vcc.RULE: vcc.RULE_VERSION, LEADERBOARD: "cell-eval-0.6.6+pdex-0.1.27"}
+CLIP = 20.0  # pdex 0.1.27 writes this for a fold change with a zero below, and its inverse for a zero above
+FLOAT32 = 2.0**-24  # relative rounding of one float32 operation
 
 
-def differential_expression_score(real: DeTable, predicted: DeTable, rounding_p: np.ndarray | None = None) -> DesResult:
-    """Share of the k real DE genes among the k strongest predicted DE genes (`overlap_at_N`).
-
-    The target gene is not excluded and the sign is not checked, as in the source. Predicted genes are ordered by
-    float32 |log2 fold change| descending, then by gene position; keep genes in name order for invariance to gene order.
-    No real or no predicted DE gene gives 0.
+def score_pair(pred: "anndata.AnnData", real: "anndata.AnnData", *, settings: Settings) -> RuleResult:
+    """Score predicted cells under `vcc2025`.
 
     Args:
-        real: Tests of the real cells.
-        predicted: Tests of the predicted cells, same rows and genes.
-        rounding_p: `[p]` error that another program may make in a log2 fold change; sizes closer than twice that count
-            as tied in the interval, never in the value.
+        pred: Predicted cells with their own controls, `[n, g]`.
+        real: Real cells with controls, `[m, g]`.
+        settings: See `Settings`.
+
+    Raises:
+        VcEvalError: If the two do not hold the same genes and perturbations, or values are of no known scale.
 
     References:
-        metrics.md A5, edge cases A15.
+        metrics.md A; cell-eval 0.8.2.
     """
-    real_pg, called_pg = real.significant_pg, predicted.significant_pg
-    size_pg = np.abs(predicted.lfc_pg.astype(np.float32))
-    result = np.zeros((3, real_pg.shape[0]))
-    for p in range(real_pg.shape[0]):
-        k = int(real_pg[p].sum())
-        called = np.flatnonzero(called_pg[p])
-        if k == 0 or called.size == 0:
-            continue
-        hit = real_pg[p, called]
-        if called.size <= k:
-            result[:, p] = hit.sum() / k
-            continue
-        size = size_pg[p, called]
-        cut = np.partition(size, called.size - k)[called.size - k]
-        head, block = size > cut, size == cut
-        slots = k - int(head.sum())
-        result[0, p] = (hit[head].sum() + hit[np.flatnonzero(block)[:slots]].sum()) / k
-        if rounding_p is not None and np.isfinite(cut):
-            head = size > cut + 2 * rounding_p[p]
-            block = ~head & (size >= cut - 2 * rounding_p[p])
-            slots = k - int(head.sum())
-        certain, tied_hits = int(hit[head].sum()), int(hit[block].sum())
-        result[1, p] = (certain + max(0, slots - (int(block.sum()) - tied_hits))) / k
-        result[2, p] = (certain + min(slots, tied_hits)) / k
-    return DesResult(*result)
+    return _score(pred, real, settings, vcc.RULE)
 
 
-def perturbation_discrimination_score(
-    predicted_delta_pg: np.ndarray, real_delta_pg: np.ndarray, target_p: np.ndarray, rounding: float = 0.0
-) -> PdsResult:
-    """1 - rank / N of a perturbation's own real delta among all real deltas, by L1 distance to its predicted delta.
+def score_pair_leaderboard(pred: "anndata.AnnData", real: "anndata.AnnData", *, settings: Settings) -> RuleResult:
+    """Score predicted cells as the leaderboard of 2025 did; arguments as `score_pair`.
+
+    References:
+        metrics.md A12; cell-eval 0.6.6 with pdex 0.1.27.
+    """
+    return _score(pred, real, settings, LEADERBOARD)
+
+
+score_pair.streams = score_pair_leaderboard.streams = True  # X may stay in its file
+
+
+def _score(pred: "anndata.AnnData", real: "anndata.AnnData", settings: Settings, rule: str) -> RuleResult:
+    import pandas as pd
+
+    from vc_eval.cells.cache import cached_frame, cached_side
+
+    if settings.options:
+        raise VcEvalError(f"{rule}: unknown options {sorted(settings.options)!r}; this rule has none.")
+    rows, scales, others, effects = [], {}, {}, []
+    pairs = read_pair(pred, real, settings)
+    for context, pred_labels, real_labels, genes in pairs:
+        half_n = controls.draw_halves(real_labels, settings.seed) if settings.controls else None
+        real_side = cached_side(
+            real, real_labels, genes, name="real", settings=settings, context=context, half_n=half_n
+        )
+        pred_side = read_side(pred, pred_labels, genes, name="pred", settings=settings)
+        rows.append(_scored(context, pred_side, real_side, rule))
+        if settings.controls:
+
+            def control_tables(context: str = context, real_side: RankedSide = real_side) -> "pd.DataFrame":
+                pairs = controls.control_pairs(real_side, settings.seed)
+                return pd.concat([_scored(context, *pair, rule).assign(control=name) for name, pair in pairs.items()])
+
+            side_of = (real, real_labels, genes, context, half_n)
+            own_settings = dataclasses.replace(settings, cache=None) if CUSTOM else settings  # functions have no key
+            for name, table in cached_frame(side_of, own_settings, rule, control_tables).groupby("control", sort=False):
+                others.setdefault(name, []).append(table.drop(columns="control"))
+        effects.append(effect_frame(context, real_side))
+        scales[context or "all"] = {side.name: _scale(side) for side in (real_side, pred_side)}
+    per_perturbation = pd.concat(rows, ignore_index=True)[list(PER_PERTURBATION)]
+    provenance = {
+        "rule": rule,
+        "rule_version": VERSIONS[rule],
+        "package_version": version("vc-eval"),
+        "settings": settings.as_dict(),
+        "scale": scales,
+        "genes": len(pairs[0][3]),
+        "genes_reordered": not np.array_equal(pred.var_names.to_numpy(str), real.var_names.to_numpy(str)),
+        "control_source": "each side its own",
+        "normalisation": "log1p as given; whole counts scaled to the median total of the side, then log1p",
+        "de": "Mann-Whitney U, tie- and continuity-corrected; Benjamini-Hochberg "
+        + ("over all pairs" if rule == LEADERBOARD else "per perturbation"),
+        "ties": "DES: gene order of the real file; PDS: midrank; lower and upper span all orders and float32 rounding",
+    }
+    return RuleResult(
+        per_perturbation=per_perturbation, aggregate=aggregate(per_perturbation), provenance=provenance,
+        controls={name: _control(tables, provenance) for name, tables in others.items()},
+        effects=pd.concat(effects, ignore_index=True),
+    )  # fmt: skip
+
+
+def _scale(side: RankedSide) -> dict:
+    """How values were scaled, and about how many counts a control cell holds after it (summed exponentials of means)."""
+    return dataclasses.asdict(side.scale) | {"control_depth": float(np.expm1(side.mean_lg[-1]).sum(dtype=np.float64))}
+
+
+def _scored(context: str, pred: RankedSide, real: RankedSide, rule: str) -> "pd.DataFrame":
+    own = {k: (v, v, v) for k, v in custom_scores(side_profiles(pred, real)).items()}
+    return _rows(context, score_sides(pred, real, rule=rule) | own, real.labels)
+
+
+def _control(tables: list, provenance: dict) -> RuleResult:
+    """A control's tables of all contexts as a result."""
+    import pandas as pd
+
+    frame = pd.concat(tables, ignore_index=True)[list(PER_PERTURBATION)]
+    kept = {k: provenance[k] for k in ("rule", "rule_version", "package_version", "settings")}
+    return RuleResult(per_perturbation=frame, aggregate=aggregate(frame), provenance=kept)
+
+
+def score_sides(
+    pred: RankedSide, real: RankedSide, *, rule: str = vcc.RULE
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """DES, MAE and PDS of one context from two ranked sides: metric -> (value, lower, upper), each `[p]`.
 
     Args:
-        predicted_delta_pg: `[p, g]` mean log1p minus the predicting side's own control mean.
-        real_delta_pg: `[p, g]` mean log1p minus the real control mean, same rows and genes.
-        target_p: `[p]` gene left out of row p (the gene named like the perturbation), -1 for none.
-        rounding: Relative error that another program may make in a distance; distances closer than that count as tied
-            in the interval, never in the midrank.
-
-    Returns:
-        Values in [1/N, 1]; an uninformative prediction averages 0.5 + 1/(2N).
-
-    References:
-        metrics.md A6.
+        pred: Prediction, same labels and genes as `real`.
+        real: Real cells.
+        rule: `vcc2025` or `vcc2025-leaderboard`.
     """
-    n = real_delta_pg.shape[0]
-    distance = cdist(predicted_delta_pg, real_delta_pg, "cityblock")
-    rows = np.flatnonzero(target_p >= 0)
-    genes = target_p[rows]
-    distance[rows] -= np.abs(predicted_delta_pg[rows, genes][:, None] - real_delta_pg[:, genes].T)
-    own = np.diagonal(distance)[:, None]
-    below, not_above = (distance < own).sum(1), (distance <= own).sum(1) - 1
-    surely_below = (distance < own * (1 - rounding)).sum(1)
-    maybe_below = (distance <= own * (1 + rounding)).sum(1) - 1
-    return PdsResult(1 - (below + not_above) / (2 * n), 1 - surely_below / n, 1 - maybe_below / n)
+    tables = [side_table(side, rule) for side in (real, pred)]
+    single = pred.stored_bytes == 4 or real.stored_bytes == 4
+    des = vcc.differential_expression_score(*tables, rounding_p=_fold_change_rounding(pred))
+    position = {gene: g for g, gene in enumerate(real.genes)}
+    target_p = np.array([position.get(label, -1) for label in real.labels])
+    deltas = [side.mean_lg[:-1] - side.mean_lg[-1] for side in (pred, real)]
+    pds = vcc.perturbation_discrimination_score(*deltas, target_p, rounding=1e-6 if single else 1e-12)
+    mae = vcc.mean_absolute_error(pred.mean_lg[:-1], real.mean_lg[:-1])
+    return {
+        f"{rule}/des": tuple(des),
+        f"{rule}/mae": (mae, mae, mae),
+        f"{rule}/pds": (pds.midrank, pds.pessimistic, pds.optimistic),
+    }
 
 
-def mean_absolute_error(predicted_pg: np.ndarray, real_pg: np.ndarray) -> np.ndarray:
-    """`[p]` mean over genes of |predicted - real| mean log1p; no control and no gene left out (metrics.md A7)."""
-    return np.abs(predicted_pg - real_pg).mean(axis=1)
+def side_profiles(pred: RankedSide, real: RankedSide) -> Profiles:
+    """Mean profiles and changes of two sides, each against its own control, for metrics of a user's own."""
+    keep_pg = np.array(real.labels)[:, None] != real.genes[None, :]
+    return Profiles(
+        perturbations=real.labels, genes=real.genes, measured_pg=real.mean_lg[:-1], predicted_pg=pred.mean_lg[:-1],
+        measured_delta_pg=real.mean_lg[:-1] - real.mean_lg[-1], predicted_delta_pg=pred.mean_lg[:-1] - pred.mean_lg[-1],
+        keep_pg=keep_pg,
+    )  # fmt: skip
 
 
-def mean_baseline(profile_lg: np.ndarray) -> np.ndarray:
-    """`[g]` the profile cell-eval's baseline repeats in every cell: unweighted mean over labels, control among them.
+def split_half(real: "anndata.AnnData", *, settings: Settings, rule: str = vcc.RULE) -> RuleResult:
+    """One random half of the real cells as the prediction of the other, raw: what noise allows (metrics.md A14).
+
+    Each label's cells, the control's too, are cut into two disjoint halves of floor(n/2); labels with one cell are left
+    out. The cells drawn are those that cell-eval draws with the same seed.
 
     Args:
-        profile_lg: `[l, g]` mean log1p of each label of the training data, the control label included.
+        real: Real cells.
+        settings: As for `score_pair`; `seed` decides the halves.
+        rule: `vcc2025` or `vcc2025-leaderboard`.
 
-    References:
-        metrics.md A9.
+    Raises:
+        VcEvalError: If the control has a single cell or no perturbation has two.
     """
-    return profile_lg.mean(axis=0)
+    import pandas as pd
+
+    rows = []
+    for context, _, labels, genes in read_pair(real, real, settings):
+        half_n = controls.draw_halves(labels, settings.seed)
+        halves = read_side(real, labels, genes, name="real", settings=settings, half_n=half_n).halves
+        if halves is None:
+            raise VcEvalError("split half: expected two cells of the control and of a perturbation, found fewer.")
+        rows.append(_rows(context, score_sides(halves[1], halves[0], rule=rule), halves[0].labels))
+    frame = pd.concat(rows, ignore_index=True)[list(PER_PERTURBATION)]
+    provenance = {
+        "rule": rule,
+        "rule_version": VERSIONS[rule],
+        "settings": settings.as_dict(),
+        "halves": "disjoint, raw",
+    }
+    return RuleResult(per_perturbation=frame, aggregate=aggregate(frame), provenance=provenance)
 
 
-def scaled_score(user: np.ndarray, baseline: np.ndarray, best: float) -> np.ndarray:
-    """Score from 0 (baseline or worse) to 1 (perfect), without an upper clip; NaN becomes 0.
-
-    Args:
-        user: Mean of a metric over perturbations, any shape.
-        baseline: The same for the mean baseline.
-        best: 0 for errors (1 - u/b), 1 for the others ((u - b) / (1 - b)).
-
-    References:
-        metrics.md A10.
-    """
-    user, baseline = np.asarray(user, np.float64), np.asarray(baseline, np.float64)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        score = 1 - user / baseline if best == 0 else (user - baseline) / (1 - baseline)
-    return np.maximum(np.nan_to_num(score, nan=0.0, posinf=np.inf, neginf=-np.inf), 0.0)
+def side_table(side: RankedSide, rule: str = vcc.RULE) -> de.DeTable:
+    """DE table of one side under a rule."""
+    table = side.table()
+    if rule == vcc.RULE:
+        return table
+    mean_pg, control_g = np.expm1(table.mean_pg), np.expm1(table.control_mean_g)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(control_g == 0, CLIP, np.where(mean_pg == 0, 1 / CLIP, mean_pg / control_g))
+    q_value_pg = de.benjamini_hochberg(table.p_value_pg.reshape(1, -1)).reshape(table.p_value_pg.shape)
+    return dataclasses.replace(table, q_value_pg=q_value_pg, lfc_pg=np.log2(ratio))
 
 
-def overall_score(des: np.ndarray, pds: np.ndarray, mae: np.ndarray) -> np.ndarray:
-    """Mean of the three scaled scores (metrics.md A10)."""
-    return (np.asarray(des) + np.asarray(pds) + np.asarray(mae)) / 3
+def _fold_change_rounding(side: RankedSide) -> np.ndarray:
+    """`[p]` what a float32 sum over the cells may add to a log2 fold change; six times a random walk of roundings."""
+    if side.stored_bytes == 8:
+        return np.full(len(side.labels), 1e-6)  # the ranking itself is in float32
+    steps = np.sqrt(side.sizes[:-1]) + np.sqrt(side.sizes[-1]) + 4
+    return 6 * steps * FLOAT32 / np.log(2) * np.maximum(1.0, side.mean_log_lg.max())
+
+
+def _rows(context: str, scores: dict, labels: list[str]) -> "pd.DataFrame":
+    import pandas as pd
+
+    frames = [
+        pd.DataFrame({
+            "context": context, "perturbation": labels, "metric": metric, "value": value, "lower": lower,
+            "upper": upper, "reason": "",
+        })
+        for metric, (value, lower, upper) in scores.items()
+    ]  # fmt: skip
+    return pd.concat(frames, ignore_index=True)
+
+
+def aggregate(per_perturbation: "pd.DataFrame") -> "pd.DataFrame":
+    """Means per context and metric, and over all contexts (mean of their means); NaN propagates, as the rule has it."""
+    import pandas as pd
+
+    rows = []
+    for metric, part in per_perturbation.groupby("metric", sort=True):
+        groups = [(context, group["value"].to_numpy()) for context, group in part.groupby("context", sort=True)]
+        missing = int(part["value"].isna().sum())
+        overall = float(np.mean([values.mean() for _, values in groups]))
+        rows.append(("", metric, overall, len(part), missing))
+        rows += [(c, metric, float(v.mean()), v.size, int(np.isnan(v).sum())) for c, v in groups if c]
+    return pd.DataFrame(rows, columns=list(AGGREGATE))

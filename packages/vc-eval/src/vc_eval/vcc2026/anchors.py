@@ -16,10 +16,10 @@ from tqdm import tqdm
 
 from vc_eval.cells.rows import BLOCK_BYTES
 from vc_eval.errors import VcEvalError
-from vc_eval.split.controls import MEAN_EFFECT, SPLIT_HALF
+from vc_eval.roles import MEAN_EFFECT, SPLIT_HALF
 from vc_eval.vcc2026 import members
 from vc_eval.vcc2026.counts import Counts, sum_groups
-from vc_eval.vcc2026.sides import RealSide, Side, measure_prediction, measure_real
+from vc_eval.vcc2026.sides import MeasuredSide, RealSide, measure_prediction, measure_real
 
 HIGHER = ("pds_cosine", "direction_fidelity", "direction_reach", "sig_jaccard")
 LOWER = ("expression_error", "lfc_nmae")
@@ -51,7 +51,7 @@ def split_seeds(seed: int = 0, n_splits: int = N_SPLITS) -> tuple[int, ...]:
     return tuple(int(word) for word in np.random.SeedSequence(seed).generate_state(n_splits))
 
 
-def aggregate(predicted: Side, real: RealSide) -> dict[str, float]:
+def aggregate(predicted: MeasuredSide, real: RealSide) -> dict[str, float]:
     """The six members of one measured prediction: means over perturbations with a value, and the ratio of sums."""
     values = {
         "pds_cosine": members.pds_cosine(predicted, real),
@@ -74,7 +74,7 @@ def mean(values_p: np.ndarray) -> float:
 def compute_anchors(
     counts: Counts, labels: pd.Series, genes: np.ndarray, real: RealSide, *, control: str,
     target_genes: dict[str, str | None] | None = None, emission: str = "dispersed", seed: int = 0,
-    n_splits: int = N_SPLITS, keep: dict[str, tuple[Side, RealSide]] | None = None,
+    n_splits: int = N_SPLITS, keep: dict[str, tuple[MeasuredSide, RealSide]] | None = None,
 ) -> Anchors:  # fmt: skip
     """Measure both anchors on the real cells.
 
@@ -115,7 +115,7 @@ def compute_anchors(
 
 def measure_baseline(
     counts: Counts, label_n: np.ndarray, real: RealSide, *, control: str, emission: str, seed: int
-) -> Side:
+) -> MeasuredSide:
     """The mean response, given to cells and measured."""
     profile_g = mean_response(counts, label_n, real)
     predicted_n, cells = emit_baseline(counts, label_n, profile_g, control=control, emission=emission, seed=seed)
@@ -216,7 +216,7 @@ def halves(labels: pd.Series, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def measure_halves(
     counts: Counts, labels: pd.Series, genes: np.ndarray, real: RealSide, control: str,
     target_genes: dict[str, str | None] | None, seed: int,
-) -> tuple[Side, RealSide]:  # fmt: skip
+) -> tuple[MeasuredSide, RealSide]:  # fmt: skip
     """One half of the real cells as the prediction, the other as the truth, each with its own control."""
     single = sorted(name for name, n in real.n_cells.items() if n < 2)
     if single:

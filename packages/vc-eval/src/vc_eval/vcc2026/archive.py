@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse
 
+from vc_eval.cells.archive import write_members
 from vc_eval.errors import ContractError
-from vc_eval.vcc2025.archive import write_members
 from vc_eval.vcc2026.submission import SubmissionRules, require_submission
 
 if TYPE_CHECKING:

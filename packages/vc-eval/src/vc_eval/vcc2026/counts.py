@@ -105,7 +105,7 @@ def sum_groups(counts: Counts, code_n: np.ndarray, n_groups: int) -> Sums:
     totals = np.zeros(rows.n_rows)
     sums_pg, cpm_pg = (np.zeros((n_groups, rows.n_columns)) for _ in range(2))
     limit = float(rows.dtype.type(INTEGRAL))
-    with Pool(counts.n_threads) as pool:
+    with CountPool(counts.n_threads) as pool:
         states_k, stored_kg = np.zeros((pool.n, 3)), np.zeros((pool.n, rows.n_columns), np.int64)
         for start, block in counts.blocks("sums"):
             code, here = code_n[start : start + block.shape[0]], totals[start : start + block.shape[0]]
@@ -174,7 +174,7 @@ class Jackknife:
         self.first, self.second = (np.zeros(self.share.shape) for _ in range(2))
         self.moments = np.zeros((n_p, 16))
 
-    def add(self, start: int, block: scipy.sparse.csr_array, pool: "Pool") -> None:
+    def add(self, start: int, block: scipy.sparse.csr_array, pool: "CountPool") -> None:
         """Take in the rows of a block that begins at row `start`."""
         rows = slice(start, start + block.shape[0])
         arrays = (block.indptr, block.indices, block.data, self.sums.totals[rows], self.code_n[rows])
@@ -218,7 +218,7 @@ def rank_groups(counts: Counts, code_n: np.ndarray, sums: Sums, tested_g: np.nda
     jackknife = Jackknife(sums, code_n)
     owner = np.uint16 if n_p < 2**16 else np.uint32
     kept_values, kept_sizes = [], []
-    with Pool(counts.n_threads) as pool:
+    with CountPool(counts.n_threads) as pool:
         for first, last in sweep.windows(stored, 8 + np.dtype(owner).itemsize, counts.memory_mb):
             offsets = np.concatenate([[0], np.cumsum(stored[first:last])])
             values, owners = np.empty(offsets[-1]), np.empty(offsets[-1], owner)
@@ -266,7 +266,7 @@ def rank_groups(counts: Counts, code_n: np.ndarray, sums: Sums, tested_g: np.nda
 
 def _log_per_million(
     block: scipy.sparse.csr_array, totals: np.ndarray, rows: np.ndarray, position_g: np.ndarray, n_genes: int,
-    pool: "Pool",
+    pool: "CountPool",
 ) -> scipy.sparse.csr_array:  # fmt: skip
     """float64 log1p of counts per million of the listed rows in the genes with a position.
 
@@ -291,14 +291,14 @@ def _log_per_million(
     return scipy.sparse.csr_array((data, indices, indptr), shape=(rows.size, n_genes))
 
 
-class Pool:
+class CountPool:
     """Threads that share each block of rows: task k of n takes the groups k, k + n, k + 2n ..., or a run of rows."""
 
     def __init__(self, n_threads: int | None) -> None:
         self.n = n_threads or default_threads()
         self.pool = ThreadPoolExecutor(self.n)
 
-    def __enter__(self) -> "Pool":
+    def __enter__(self) -> "CountPool":
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -101,7 +101,9 @@ def _log1p_series(x):
 
 
 @numba.njit(nogil=True, cache=True)
-def jackknife(indptr, indices, data, totals, code, n_tasks, task, whole, factor, target_sum, sums, share, first, second, moments):
+def jackknife(
+    indptr, indices, data, totals, code, n_tasks, task, whole, factor, target_sum, sums, share, first, second, moments
+):
     """Add a block to the moments of the delete-one profiles of each group.
 
     v_ig = log1p(target_sum (P_g - y_ig) / (S - l_i)) is the profile of a group without its cell i. Each v is written as a

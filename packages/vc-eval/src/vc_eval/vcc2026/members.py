@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vc_eval.errors import VcEvalError
-from vc_eval.vcc2026.sides import BULK_TARGET_SUM, RealSide, Side
+from vc_eval.vcc2026.sides import BULK_TARGET_SUM, MeasuredSide, RealSide
 
 SIGNIFICANT = 0.05  # strict bound on q, in float64
 PURITY = 0.9  # share of right signs down to which reach counts
@@ -32,7 +32,7 @@ class Expression:
     """Share of the claimed sampling error that the spread of predictions supports (rho)."""
 
 
-def pds_cosine(predicted: Side, real: RealSide) -> np.ndarray:
+def pds_cosine(predicted: MeasuredSide, real: RealSide) -> np.ndarray:
     """`[p]` 1 - rank / (N - 1) of the own real delta by cosine distance; ties midrank, a zero delta is at distance 1.
 
     Raises:
@@ -55,7 +55,7 @@ def pds_cosine(predicted: Side, real: RealSide) -> np.ndarray:
     return 1 - rank / (n - 1)
 
 
-def expression_terms(predicted: Side, real: RealSide) -> Expression:
+def expression_terms(predicted: MeasuredSide, real: RealSide) -> Expression:
     """Debiased squared errors of bulk profiles; the member itself is `expression_ratio`."""
     n, n_genes = real.bulk_pg.shape
     rows = np.flatnonzero(real.target_p >= 0)
@@ -108,7 +108,7 @@ def expression_ratio(terms: Expression) -> float:
     return float(terms.capped_p[used].sum()) / total if total > 0 else float("nan")
 
 
-def significant(side: Side, real: RealSide) -> np.ndarray:
+def significant(side: MeasuredSide, real: RealSide) -> np.ndarray:
     """`[p, g]` bool: q < 0.05, the perturbation's own target left out if the real side tests it."""
     with np.errstate(invalid="ignore"):
         called_pg = side.q_value_pg < SIGNIFICANT
@@ -122,12 +122,12 @@ def _adjudicable(real: RealSide) -> np.ndarray:
     return ~np.isnan(real.lfc_pg) & (real.lfc_pg != 0)
 
 
-def _right_sign(predicted: Side, real: RealSide) -> np.ndarray:
+def _right_sign(predicted: MeasuredSide, real: RealSide) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         return _adjudicable(real) & (np.sign(predicted.lfc_pg) == np.sign(real.lfc_pg))
 
 
-def direction_fidelity(predicted: Side, real: RealSide) -> np.ndarray:
+def direction_fidelity(predicted: MeasuredSide, real: RealSide) -> np.ndarray:
     """`[p]` calls with the right sign over max(calls, real calls); NaN where neither side calls a gene."""
     called_pg = significant(predicted, real) & _adjudicable(real)
     right_p = (called_pg & _right_sign(predicted, real)).sum(axis=1)
@@ -136,7 +136,7 @@ def direction_fidelity(predicted: Side, real: RealSide) -> np.ndarray:
         return np.where(most_p > 0, right_p / most_p, np.nan)
 
 
-def direction_reach(predicted: Side, real: RealSide) -> np.ndarray:
+def direction_reach(predicted: MeasuredSide, real: RealSide) -> np.ndarray:
     """`[p]` depth k* over the number of real significant genes; NaN where there is none.
 
     Real significant genes are put in the order of the prediction's confidence (p value, then |log2 fold change|
@@ -158,7 +158,7 @@ def direction_reach(predicted: Side, real: RealSide) -> np.ndarray:
     return reach_p
 
 
-def sig_jaccard(predicted: Side, real: RealSide) -> np.ndarray:
+def sig_jaccard(predicted: MeasuredSide, real: RealSide) -> np.ndarray:
     """`[p]` shared over all genes called by either side; 1 where neither calls a gene."""
     a_pg, b_pg = significant(predicted, real), significant(real, real)
     union_p = (a_pg | b_pg).sum(axis=1)

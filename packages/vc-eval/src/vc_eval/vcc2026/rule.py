@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from vc_eval.cells.controls import shuffle
+from vc_eval.cells.result import AGGREGATE, PER_PERTURBATION, RuleResult
 from vc_eval.cells.rows import RowMatrix
-from vc_eval.cells.rules import AGGREGATE, PER_PERTURBATION, RuleResult, Settings
+from vc_eval.cells.settings import Settings
 from vc_eval.errors import VcEvalError
-from vc_eval.split.controls import MEAN_EFFECT, NO_CHANGE, SHUFFLED, SPLIT_HALF, shuffle
+from vc_eval.roles import MEAN_EFFECT, NO_CHANGE, SHUFFLED, SPLIT_HALF
 from vc_eval.vcc2026 import members
 from vc_eval.vcc2026.anchors import (
     LOWER,
@@ -29,7 +31,7 @@ from vc_eval.vcc2026.anchors import (
     split_seeds,
 )
 from vc_eval.vcc2026.counts import Counts
-from vc_eval.vcc2026.sides import RealSide, Side, labels_of, measure_prediction, measure_real
+from vc_eval.vcc2026.sides import MeasuredSide, RealSide, labels_of, measure_prediction, measure_real
 
 if TYPE_CHECKING:
     import anndata
@@ -65,7 +67,7 @@ class RealContext:
 
     side: RealSide
     anchors: Anchors | None
-    controls: dict[str, tuple[Side, RealSide]] = field(default_factory=dict)
+    controls: dict[str, tuple[MeasuredSide, RealSide]] = field(default_factory=dict)
     """Name -> (prediction, truth) of what a table holds beside a prediction, if it was asked for."""
 
 
@@ -96,7 +98,7 @@ def prepare_real(real: "anndata.AnnData", *, settings: Settings | None = None) -
         here = replace(counts, name=f"real cells{f' of {context}' if context else ''}")
         side = measure_real(here, label_n, genes, control=settings.control, target_genes=options["target_genes"])
         anchors = _given_anchors(options["anchors"], context)
-        controls: dict[str, tuple[Side, RealSide]] = {}
+        controls: dict[str, tuple[MeasuredSide, RealSide]] = {}
         if options["anchors"] == "compute":
             anchors = compute_anchors(
                 here, labels, genes, side, control=settings.control, target_genes=options["target_genes"],
@@ -112,7 +114,7 @@ def prepare_real(real: "anndata.AnnData", *, settings: Settings | None = None) -
 def _measured_controls(
     counts: Counts, label_n: np.ndarray, labels: pd.Series, genes: np.ndarray, side: RealSide, settings: Settings,
     options: dict[str, Any],
-) -> dict[str, tuple[Side, RealSide]]:  # fmt: skip
+) -> dict[str, tuple[MeasuredSide, RealSide]]:  # fmt: skip
     """Mean response and one pair of halves, as the anchors have them; left out where the data do not allow them."""
     controls = {}
     with contextlib.suppress(VcEvalError):  # a gene that every perturbation targets
@@ -128,10 +130,10 @@ def _measured_controls(
     return controls
 
 
-def _free_controls(real: RealSide, seed: int) -> dict[str, tuple[Side, RealSide]]:
+def _free_controls(real: RealSide, seed: int) -> dict[str, tuple[MeasuredSide, RealSide]]:
     """Controls that follow from the measured side: control cells as every prediction, and labels exchanged."""
-    names = [f.name for f in fields(Side)]
-    plain = Side(**{name: getattr(real, name) for name in names})
+    names = [f.name for f in fields(MeasuredSide)]
+    plain = MeasuredSide(**{name: getattr(real, name) for name in names})
     n_p = len(real.perturbations)
     untested = np.isnan(real.p_value_pg)
     none = np.where(untested, np.nan, 1.0)
@@ -260,7 +262,7 @@ def scaled_scores(values: Mapping[str, float], anchors: Anchors) -> dict[str, tu
     return entries | {"vcc2026/overall": (float(np.mean(list(scores.values()))), len(MEMBERS), 0)}
 
 
-def _score_context(side: Side, real: RealSide) -> tuple[pd.DataFrame, dict[str, tuple[float, int, int]]]:
+def _score_context(side: MeasuredSide, real: RealSide) -> tuple[pd.DataFrame, dict[str, tuple[float, int, int]]]:
     terms = members.expression_terms(side, real)
     values = {
         "pds_cosine": members.pds_cosine(side, real),
@@ -324,7 +326,9 @@ def _aligned(counts: Counts, pred: "anndata.AnnData", real: RealSide) -> Counts:
     return replace(counts, column_g=pred.var_names.get_indexer(real.genes), gene_names=real.genes)
 
 
-def _predicted_side(counts: Counts, label_n: np.ndarray, context: str, real: RealSide, settings: Settings) -> Side:
+def _predicted_side(
+    counts: Counts, label_n: np.ndarray, context: str, real: RealSide, settings: Settings
+) -> MeasuredSide:
     name = f"prediction{f' of {context}' if context else ''}"
     stray = sorted(set(label_n.tolist()) - set(real.perturbations) - {settings.control, ""})
     if stray:

@@ -23,7 +23,7 @@ EPSILON = 1e-9  # added to both means of a fold change
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
+class MeasuredSide:
     """Bulk profiles and tests of `p` perturbations over `g` genes."""
 
     perturbations: tuple[str, ...]
@@ -47,7 +47,7 @@ class Side:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RealSide(Side):
+class RealSide(MeasuredSide):
     """The real cells, with what a prediction needs to be tested against the same controls."""
 
     target_p: np.ndarray
@@ -157,7 +157,7 @@ def measure_real(
     )  # fmt: skip
 
 
-def measure_prediction(counts: Counts, label_n: np.ndarray, real: RealSide) -> Side:
+def measure_prediction(counts: Counts, label_n: np.ndarray, real: RealSide) -> MeasuredSide:
     """Measure predicted cells against the real control; cells of other labels (predicted controls) are left out.
 
     Args:
@@ -179,7 +179,7 @@ def measure_prediction(counts: Counts, label_n: np.ndarray, real: RealSide) -> S
     ranks = rank_groups(counts, code_n, sums, real.tested_g, real.control)
     sizes = np.append(sums.sizes, real.control.n_cells)
     p_pg, q_pg, lfc_pg = _test(ranks, sums.cpm_pg, sizes, real.control_cpm_g, real.tested_g)
-    return Side(
+    return MeasuredSide(
         perturbations=real.perturbations, genes=real.genes, bulk_pg=_bulk_profiles(sums.sums_pg),
         jackknife_p=ranks.jackknife_p, origin_g=real.origin_g, p_value_pg=p_pg, q_value_pg=q_pg, lfc_pg=lfc_pg,
         tested_g=real.tested_g,

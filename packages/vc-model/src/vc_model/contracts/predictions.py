@@ -34,6 +34,7 @@ class PredictionFile:
         width_nl: [n, l] float32 half-widths of these intervals in standard deviations, inf where nothing can be promised.
         supported_n: [n] bool, whether training speaks about the row, or None.
         basis_n: [n] what its intervals were calibrated on, or None.
+        role: `model`, `baseline` or `reference`, so that nobody has to guess it from the name; None where not stated.
     """
 
     model: str
@@ -50,6 +51,7 @@ class PredictionFile:
     width_nl: np.ndarray | None = None
     supported_n: np.ndarray | None = None
     basis_n: np.ndarray | None = None
+    role: str | None = None
 
 
 def write_predictions(
@@ -100,6 +102,8 @@ def write_predictions(
         adata.obs["interval_basis"] = pd.Categorical(file.basis_n.astype(str))
     adata.uns["contract"] = json.dumps(make_header("predictions", parents=parents, config=config))
     adata.uns["space"], adata.uns["unit"], adata.uns["model"] = file.space, file.unit, file.model
+    if file.role is not None:
+        adata.uns["role"] = file.role
     write_adata(path, adata)
 
 
@@ -132,6 +136,7 @@ def read_predictions(path: Path | str) -> PredictionFile:
         width_nl=_dense(adata.obsm["interval_width"]) if "interval_width" in adata.obsm else None,
         supported_n=adata.obs["supported"].to_numpy() if "supported" in adata.obs else None,
         basis_n=adata.obs["interval_basis"].astype(str).to_numpy() if "interval_basis" in adata.obs else None,
+        role=str(adata.uns["role"]) if "role" in adata.uns else None,
     )
     _check(path, file)
     return file

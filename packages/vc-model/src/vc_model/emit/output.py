@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from vc_model.baselines import BASELINES
 from vc_model.biojepa.fitted import FittedBioJepa
 from vc_model.checkpoint import load_checkpoint
 from vc_model.contracts import PredictionFile, hash_path, read_context_vectors, write_context_vectors, write_predictions
@@ -48,6 +49,7 @@ def make_prediction_file(fitted: Fitted, conditions: Conditions) -> PredictionFi
         width_nl=np.concatenate([np.zeros((len(lines), len(LEVELS)), dtype=np.float32), width_pl]),
         supported_n=np.concatenate([np.ones(len(lines), dtype=bool), prediction.supported_p]),
         basis_n=np.array(["control"] * len(lines) + prediction.basis_p),
+        role="baseline" if fitted.name in BASELINES else "model",
     )
 
 
@@ -89,6 +91,7 @@ def make_cell_file(file: PredictionFile, cells: ControlCells, n_cells: int, seed
         is_control=label_n == CONTROL,
         mean_ng=np.concatenate(blocks),
         sd_ng=None,
+        role=file.role,
     )
 
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from vc_eval.cells.rules import RuleResult
+from vc_eval.cells.result import RuleResult
 from vc_eval.errors import VcEvalError
 from vc_eval.metrics import get_metric
-from vc_eval.stats.summary import MEAN_BASELINE, REFERENCES, summarise
+from vc_eval.roles import MEAN_BASELINE, REFERENCES
+from vc_eval.stats.summary import summarise
 
 if TYPE_CHECKING:
-    from vc_eval.split.score import SplitScores
+    from vc_eval.stats.conditions import SplitScores
 
 ONE_CONTEXT = "all"
 """Cell line in the scores of data without contexts."""
@@ -32,7 +33,7 @@ def pair_scores(results: dict[str, RuleResult], *, dataset: str) -> "SplitScores
     Raises:
         VcEvalError: If there is no result or they come from different rules.
     """
-    from vc_eval.split.score import SplitScores
+    from vc_eval.stats.conditions import SplitScores
 
     rules = sorted({result.provenance["rule"] for result in results.values()})
     if len(rules) != 1:

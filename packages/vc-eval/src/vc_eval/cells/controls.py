@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vc_eval.metrics import challenge2025 as vcc
 from vc_eval.metrics.trust import interpolated_duplicate
 from vc_eval.rank import de
-from vc_eval.vcc2025 import rule as vcc
+from vc_eval.roles import DUPLICATE, MEAN_EFFECT, NO_CHANGE, SHUFFLED, SPLIT_HALF
 
 if TYPE_CHECKING:
-    from vc_eval.cells.ranked import Side
+    import pandas as pd
 
-NO_CHANGE, MEAN_EFFECT = "no_change", "mean_effect"
-SHUFFLED, SPLIT_HALF, DUPLICATE = "shuffled_labels", "split_half", "interpolated_duplicate"
+    from vc_eval.cells.ranked import RankedSide
 
 
 def draw_halves(labels_n: np.ndarray, seed: int) -> np.ndarray:
@@ -44,7 +44,7 @@ def draw_halves(labels_n: np.ndarray, seed: int) -> np.ndarray:
     return half_n
 
 
-def control_pairs(real: "Side", seed: int) -> "dict[str, tuple[Side, Side]]":
+def control_pairs(real: "RankedSide", seed: int) -> "dict[str, tuple[RankedSide, RankedSide]]":
     """Name -> (prediction, truth) of every control that these data allow.
 
     Args:
@@ -77,7 +77,7 @@ def control_pairs(real: "Side", seed: int) -> "dict[str, tuple[Side, Side]]":
     return pairs
 
 
-def _mean_effect(real: "Side") -> "Side":
+def _mean_effect(real: "RankedSide") -> "RankedSide":
     below_g, equal_g, control_ties_g = real.placed
     n = real.sizes[:-1, None].astype(np.float64)
     both = equal_g + n
@@ -101,7 +101,7 @@ def shuffle(n: int, seed: int) -> np.ndarray:
     return other
 
 
-def _shuffled(real: "Side", seed: int) -> "Side":
+def _shuffled(real: "RankedSide", seed: int) -> "RankedSide":
     other = shuffle(len(real.labels), seed)
     rows = np.append(other, len(other))  # the control stays
     return replace(
@@ -119,3 +119,11 @@ def effect_sizes(table: de.DeTable, delta_pg: np.ndarray) -> np.ndarray:
     """
     norm_p = np.linalg.norm(delta_pg, axis=1)
     return table.significant_pg.sum(axis=1) + norm_p / (1 + norm_p)
+
+
+def effect_frame(context: str, real: "RankedSide") -> "pd.DataFrame":
+    """Strength of every perturbation of one context, for `RuleResult.effects`."""
+    import pandas as pd
+
+    sizes = effect_sizes(real.table(), real.mean_lg[:-1] - real.mean_lg[-1])
+    return pd.DataFrame({"context": context, "perturbation": real.labels, "size": sizes})
