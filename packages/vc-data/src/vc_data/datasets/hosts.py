@@ -1,6 +1,7 @@
 """Addresses of the hosts that several data sets share, and how the scPerturb and GEARS copies are read."""
 
 import dataclasses
+from typing import Any
 
 from vc_data.convert.columns import Columns
 from vc_data.datasets.registry import Dataset, RemoteFile
@@ -54,7 +55,11 @@ def scperturb(
         also: Further addresses of the same bytes.
         changes: Other fields of the copy.
     """
-    shared = {"perturbation": "perturbation", "control": ("control",), "mode_name": origin.columns.mode_name}
+    shared: dict[str, Any] = {
+        "perturbation": "perturbation",
+        "control": ("control",),
+        "mode_name": origin.columns.mode_name,
+    }
     urls = (
         f"https://zenodo.org/records/13350497/files/{name}.h5ad?download=1",
         f"https://zenodo.org/api/records/13350497/files/{name}.h5ad/content",
@@ -67,19 +72,21 @@ def scperturb(
     )
     return dataclasses.replace(
         origin,
-        **{
-            "key": f"scperturb_{origin.key}",
-            "title": f"{origin.title} (scPerturb copy)",
-            "citation": f"{origin.citation} Copy: Peidli et al., Nature Methods 21, 531-540 (2024), "
-            "doi 10.1038/s41592-023-02144-y.",
-            "licence": "CC BY 4.0 (Zenodo record 13350497)",
-            "columns": Columns(**(shared | columns)),
-            "files": (RemoteFile(name=f"{name}.h5ad", urls=urls + also, n_bytes=n_bytes, checksum=f"md5:{md5}"),),
-            "access": "",
-            "mirror_of": (origin.key,),
-            "traps": traps,
-            "fix_label": control_of_copy,
-        }
+        **dict[str, Any](
+            {
+                "key": f"scperturb_{origin.key}",
+                "title": f"{origin.title} (scPerturb copy)",
+                "citation": f"{origin.citation} Copy: Peidli et al., Nature Methods 21, 531-540 (2024), "
+                "doi 10.1038/s41592-023-02144-y.",
+                "licence": "CC BY 4.0 (Zenodo record 13350497)",
+                "columns": Columns(**(shared | columns)),
+                "files": (RemoteFile(name=f"{name}.h5ad", urls=urls + also, n_bytes=n_bytes, checksum=f"md5:{md5}"),),
+                "access": "",
+                "mirror_of": (origin.key,),
+                "traps": traps,
+                "fix_label": control_of_copy,
+            }
+        )
         | changes,
     )
 
@@ -115,22 +122,24 @@ def gears(origin: Dataset, name: str, file_id: int, *, cell_line: str, traps: tu
     )
     return dataclasses.replace(
         origin,
-        **{
-            "key": f"gears_{name}",
-            "title": f"{origin.title} (GEARS copy)",
-            "citation": f"{origin.citation} Copy: Roohani et al., Nature Biotechnology 42, 927-935 (2024), "
-            "doi 10.1038/s41587-023-01905-6.",
-            "licence": "CC0 or none stated: confirm at the Harvard Dataverse",
-            "columns": columns,
-            "convert": {"combo_separator": "+"},
-            "guide": None,
-            "values": "normalised to median depth, log1p",
-            "n_controls": None,
-            "files": (),
-            "access": access,
-            "mirror_of": (origin.key,),
-            "traps": shared + traps,
-            "fix_label": None,
-        }
+        **dict[str, Any](
+            {
+                "key": f"gears_{name}",
+                "title": f"{origin.title} (GEARS copy)",
+                "citation": f"{origin.citation} Copy: Roohani et al., Nature Biotechnology 42, 927-935 (2024), "
+                "doi 10.1038/s41587-023-01905-6.",
+                "licence": "CC0 or none stated: confirm at the Harvard Dataverse",
+                "columns": columns,
+                "convert": {"combo_separator": "+"},
+                "guide": None,
+                "values": "normalised to median depth, log1p",
+                "n_controls": None,
+                "files": (),
+                "access": access,
+                "mirror_of": (origin.key,),
+                "traps": shared + traps,
+                "fix_label": None,
+            }
+        )
         | changes,
     )

@@ -122,11 +122,12 @@ def tidy_obs(
         statements.append(f"labels rewritten for {dataset.key}: {changed}; cells without a usable label: {dropped}")
     repeated = obs.index.isin(list(seen))
     if repeated.any():
-        label = label.where(~repeated, None)
+        label[repeated] = None
         statements.append(f"cells that another file of {dataset.key} holds too: {int(repeated.sum())}")
-    obs[column] = label
+    obs = obs.assign(**{str(column): label})
     if dataset.fix_dose is not None and dataset.columns.dose in obs:
         values = obs[dataset.columns.dose].astype(object)
-        obs[dataset.columns.dose] = values.map({value: dataset.fix_dose(value) for value in values.dropna().unique()})
+        numbers = {value: dataset.fix_dose(value) for value in values.dropna().unique()}
+        obs = obs.assign(**{str(dataset.columns.dose): values.map(numbers)})
         statements.append(f"doses read as numbers, in {dataset.dose_unit}")
     return obs, statements

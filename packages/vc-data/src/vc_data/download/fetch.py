@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from vc_data.datasets.registry import Dataset, RemoteFile
 from vc_data.download.transfer import DownloadSettings, RefusedError, Transfer, check_start, no_room, write_json
@@ -95,7 +96,7 @@ def _fetch_from(url: str, file: RemoteFile, part: Path, checksum: str | None, se
     store = pooch.create(path=part, base_url="", registry={file.name: checksum}, urls={file.name: url})
     for last in (False, True):
         try:
-            return Path(store.fetch(file.name, downloader=transfer))
+            return Path(store.fetch(file.name, downloader=cast("pooch.core.Downloader", transfer)))
         except VcDataError:
             raise
         except ValueError as error:

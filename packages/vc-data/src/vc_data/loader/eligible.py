@@ -98,7 +98,7 @@ def select_cells(
     _check_screens(screens)
     splits = [None if path is None else read_splits(path) for path in split_paths]
     for screen, split, path in zip(screens, splits, split_paths, strict=True):
-        if split is not None:
+        if split is not None and path is not None:
             _check_split(screen, split, path)
     pools = [
         {name: _make_pool(screen, split, name) for name in POOLS} for screen, split in zip(screens, splits, strict=True)

@@ -132,7 +132,7 @@ def fill_dense(out_ng, places, codes, starts, stops, scales):
                 large, k = _read_large(codes, k)
                 scratch[gene] = table[large] if large < _TABLE else np.log1p(np.float32(large) * scale)
         move_row(out_ng[places[row]], scratch)
-    finish_moves()
+    finish_moves()  # pyrefly: ignore[missing-argument] numba fills in the typing context
 
 
 @njit(cache=True, nogil=True)

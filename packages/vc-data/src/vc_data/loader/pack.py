@@ -5,8 +5,9 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -84,12 +85,13 @@ def open_tables(screen_path: Path) -> Iterator[tuple]:
                 group = zarr.open_group(screen_path, mode="r")
             else:
                 group = stack.enter_context(h5py.File(screen_path, "r"))
-            obs, var, uns = (anndata.io.read_elem(group[name]) for name in ("obs", "var", "uns"))
+            read: Callable[[Any], Any] = anndata.io.read_elem
+            obs, var, uns = (read(group[name]) for name in ("obs", "var", "uns"))
         except (OSError, KeyError, ValueError) as error:
             found = f"{type(error).__name__}: {error}"
             raise ContractError(screen_path, "file", "readable AnnData", found, remake) from error
         check_tables(obs, var, uns, screen_path)
-        X = group.get("X")
+        X: Any = group.get("X")
         encoding = X.attrs.get("encoding-type") if X is not None else "nothing"
         if encoding != "csr_matrix" or tuple(X.attrs["shape"]) != (len(obs), len(var)):
             shape = tuple(X.attrs["shape"]) if encoding == "csr_matrix" else ""

@@ -18,6 +18,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class PackedScreen:
 
     path: Path
     screen_path: Path
-    attributes: dict
+    attributes: dict[str, Any]
     offsets: np.ndarray
     """[n + 1] int64: where each packed row begins in the codes."""
     row: np.ndarray
@@ -47,7 +48,7 @@ class PackedScreen:
     """[n] float32: library size over all genes."""
     mode: np.ndarray
     dose: np.ndarray
-    codes: object
+    codes: Any
 
     @property
     def genes(self) -> list[str]:
@@ -165,7 +166,7 @@ def read_times(screen_path: Path) -> dict[str, list[int]]:
     return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in _iter_files(screen_path)}
 
 
-def _iter_files(folder: Path, prefix: str = "") -> Iterator[tuple[str, os.stat_result]]:
+def _iter_files(folder: Path | os.DirEntry[str], prefix: str = "") -> Iterator[tuple[str, os.stat_result]]:
     """Name within the folder and state of each file in it and below, in order of names; pathlib takes ten times as long."""
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.is_dir():

@@ -8,7 +8,7 @@ them. `ahead` prepares batches before they are asked for.
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
@@ -205,7 +205,7 @@ class Loader:
         if sampler.settings.mode == "cells":
             table |= {key: value[:, 0] for key, value in table.items() if value.ndim == 2}
             batch = {key: value[:, 0] for key, value in batch.items()}
-        return batch | table
+        return cast("SetBatch | CellBatch", batch | table)
 
     def _bring_profiles(self, draw: Draw) -> ProfileBatch:
         sampler = self.sampler
@@ -224,7 +224,7 @@ class Loader:
             batch["x"][i] = total / len(rows)
             for name in sampler.settings.controls:
                 batch[f"x_{name}"][i] = self._residents[s].mean_matched(name, screen.pool[rows], g)
-        return batch | table | {"n_cells": np.array([hi - lo for lo, hi in spans], np.int32)}
+        return cast("ProfileBatch", batch | table | {"n_cells": np.array([hi - lo for lo, hi in spans], np.int32)})
 
     def _make_table(self, draw: Draw, shape: tuple[int, ...]) -> dict:
         """Everything about a batch that is not expression."""

@@ -50,6 +50,6 @@ def move_row(out_g, row_g):
     for i in range(head):
         out_g[i], row_g[i] = row_g[i], np.float32(0)
     for i in range(head, body, _WIDTH):
-        _stream(target + 4 * i, source + 4 * i)
+        _stream(target + 4 * i, source + 4 * i)  # pyrefly: ignore[missing-argument] numba fills in the typing context
     for i in range(body, n):
         out_g[i], row_g[i] = row_g[i], np.float32(0)

@@ -9,12 +9,16 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vc_data.simulate.config import SimulatorConfig
 from vc_data.simulate.effects import Effects, Perturbation, log_share
 from vc_data.simulate.network import World
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 CONTROL = "control"
 
@@ -60,8 +64,9 @@ def make_plan(
         state = np.full(len(condition), -1)
         stops = np.cumsum(n_cells)
         for i in range(len(perturbations)):
-            share = effect.mixture[[i]]
-            state[stops[i] : stops[i + 1]] = rng.choice(share.indices, n_cells[i + 1], p=share.data)
+            lo, hi = effect.mixture.indptr[i : i + 2]
+            states, share = effect.mixture.indices[lo:hi], effect.mixture.data[lo:hi]
+            state[stops[i] : stops[i + 1]] = rng.choice(states, n_cells[i + 1], p=share)
         batch = rng.integers(0, config.n_batches, len(condition))
         batch_depth = rng.lognormal(0.0, 0.1, config.n_batches)
         batch_depth /= np.exp(np.log(batch_depth).mean())
@@ -104,7 +109,7 @@ def make_obs(world: World, perturbations: list[Perturbation], plan: Plan):
     def category(values: list[str], codes: np.ndarray) -> pd.Categorical:
         unique = sorted(set(values))
         place = {value: i for i, value in enumerate(unique)}
-        return pd.Categorical.from_codes(np.array([place[v] for v in values])[codes], unique)
+        return pd.Categorical.from_codes(np.array([place[v] for v in values])[codes].tolist(), pd.Index(unique))
 
     row = plan.condition + 1
     return pd.DataFrame(
@@ -123,7 +128,7 @@ def make_obs(world: World, perturbations: list[Perturbation], plan: Plan):
 
 def iter_counts(
     world: World, effects: list[Effects], plan: Plan, rng: np.random.Generator, *, n_threads: int | None = None
-) -> Iterator["scipy.sparse.csr_matrix"]:  # noqa: F821
+) -> Iterator["scipy.sparse.csr_matrix"]:
     """Raw counts of the planned cells, block by block.
 
     A cell's expected counts are depth times the shares of its condition, moved by its cell state and batch; counts are

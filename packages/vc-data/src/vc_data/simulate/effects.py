@@ -5,11 +5,15 @@ Decides how each mode acts on the network and what an infinitely large experimen
 
 import itertools
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vc_data.simulate.config import SimulatorConfig
 from vc_data.simulate.network import CellLine, World, steady_state
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 KNOCKOUT_MRNA = 0.6
 """Fraction of mRNA left by a knockout (nonsense-mediated decay)."""
@@ -59,7 +63,7 @@ class Effects:
     """[s, g] log fold change of mRNA in each state: network, stress and shift."""
     full_state: np.ndarray
     """[p] the state in which every target responds."""
-    mixture: "scipy.sparse.csr_array"  # noqa: F821
+    mixture: "scipy.sparse.csr_array"
     """[p, s] share of each state among the surviving cells of a condition; rows sum to 1."""
     viability: np.ndarray
     """[p] expected share of fully responding cells that survive."""
@@ -87,7 +91,7 @@ def make_perturbations(world: World, rng: np.random.Generator) -> list[Perturbat
     """
     config = world.config
     genes = _single_targets(world, rng)
-    kind_of = {int(g): config.modes[i % len(config.modes)] for i, g in enumerate(genes)}
+    kind_of: dict[int, str] = {int(g): config.modes[i % len(config.modes)] for i, g in enumerate(genes)}
     strength_of = {g: _strength(kind, rng) for g, kind in kind_of.items()}
     escape_of = {g: _escape(config, rng) for g in kind_of}
 
@@ -159,10 +163,9 @@ def _states(perturbations: list[Perturbation]) -> tuple[list[Perturbation], np.n
             chance = float(np.prod([1 - e if r else e for r, e in zip(responds, p.escapes, strict=True)]))
             if chance == 0.0 and not all(responds):
                 continue
-            targets, kinds, strengths = (
-                tuple(x for x, r in zip(values, responds, strict=True) if r)
-                for values in (p.targets, p.kinds, p.strengths)
-            )
+            targets = tuple(itertools.compress(p.targets, responds))
+            kinds = tuple(itertools.compress(p.kinds, responds))
+            strengths = tuple(itertools.compress(p.strengths, responds))
             key = (targets, kinds, strengths)
             if key not in states:
                 states[key] = len(kept)

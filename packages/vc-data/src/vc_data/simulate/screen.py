@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,14 +24,17 @@ from vc_data.simulate.effects import (
 from vc_data.simulate.network import World
 from vc_data.simulate.world import make_world
 
+if TYPE_CHECKING:
+    import anndata
+
 
 @dataclass(frozen=True)
 class Simulation:
     """A simulated screen and everything that is true about it."""
 
-    adata: "anndata.AnnData"  # noqa: F821
+    adata: "anndata.AnnData"
     """Cells x genes, raw counts; obs as `make_obs` describes, plus `total_counts`; var `gene_id`."""
-    truth: "anndata.AnnData"  # noqa: F821
+    truth: "anndata.AnnData"
     """(cell line, perturbation) x genes, noise-free; see `make_truth`."""
     gene_sets: dict[str, list[str]]
     """Noisy, incomplete prior knowledge: name -> gene symbols."""
