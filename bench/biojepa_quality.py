@@ -37,7 +37,8 @@ from vc_apps.models import OURS, fit_and_predict
 from vc_apps.train.biojepa import train_biojepa
 from vc_apps.train.settings import BioJepa, Pretrain
 from vc_data import split as splitting
-from vc_data.convert.run import ConvertOptions, convert
+from vc_data.convert.run import convert
+from vc_data.options import ConvertOptions
 from vc_data.screen.file import read_screen
 from vc_data.simulate import PRESETS, SimulatorConfig, write_simulation
 from vc_eval.split.score import score_split

@@ -32,8 +32,8 @@ import quality_profiles as profiles
 from quality_gates import Names, as_table, best_on_validation, judge, summary
 from tqdm import tqdm
 from vc_data import split as splitting
-from vc_data.convert.columns import Columns
-from vc_data.convert.run import ConvertOptions, convert
+from vc_data.convert.run import convert
+from vc_data.options import Columns, ConvertOptions
 from vc_data.screen.file import read_screen as read_source
 from vc_data.simulate import PRESETS, SimulatorConfig, write_simulation
 from vc_eval.contracts import read_screen, read_splits

@@ -17,7 +17,8 @@ from vc_apps.train import biojepa
 from vc_apps.train.feed import CellBatches, PairBatches
 from vc_apps.train.recipes import RECIPES
 from vc_apps.train.settings import BioJepa
-from vc_data.convert.run import ConvertOptions, convert
+from vc_data.convert.run import convert
+from vc_data.options import ConvertOptions
 from vc_data.screen.file import read_screen
 from vc_data.simulate import PRESETS, write_simulation
 from vc_data.split import by_perturbation, write_splits

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from vc_apps.cli import main
 from vc_apps.settings import Quickstart
-from vc_data.convert.columns import Columns
+from vc_data.options import Columns
 from vc_eval.contracts import read_predictions, read_scores
 from vc_model.baselines import BASELINES
 

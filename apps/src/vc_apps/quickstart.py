@@ -100,7 +100,8 @@ def _source(run: Run) -> tuple[Path, Path | None]:
 
 
 def _convert(run: Run, source_fpath: Path) -> Path:
-    from vc_data.convert.run import ConvertOptions, convert
+    from vc_data.convert.run import convert
+    from vc_data.options import ConvertOptions
 
     settings = run.settings
     dataset = source_fpath.stem if settings.data is not None else f"simulated-{settings.preset}"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from vc_data.convert.columns import Columns
+from vc_data.options import Columns
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 import pandas as pd
 import pytest
-from vc_data.convert.columns import Columns, guess_columns
+from vc_data.convert.columns import guess_columns
 from vc_data.errors import ColumnError, ControlError
+from vc_data.options import Columns
 
 VAR = pd.DataFrame({"gene_id": ["a"]}, index=["A"])
 

@@ -5,10 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import vc_data.convert.source
-from vc_data.convert.columns import Columns
-from vc_data.convert.run import ConvertOptions, convert
+from vc_data.convert.run import convert
 from vc_data.errors import ColumnError, ControlError, CountsError, GeneError, SourceError, TooFewError
-from vc_data.genes.align import align_genes, identify_genes
+from vc_data.genes.align import align_genes
+from vc_data.genes.names import identify_genes
+from vc_data.options import Columns, ConvertOptions
 from vc_data.screen.file import read_screen
 from vc_data.testing import LAYOUTS, make_foreign, write_foreign
 

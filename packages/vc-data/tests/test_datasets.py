@@ -9,16 +9,16 @@ import pytest
 import scipy.sparse as sp
 import tyro
 from vc_data.cli import download as download_cli
-from vc_data.convert.columns import Columns
-from vc_data.convert.labels import is_chemical, parse_mode
-from vc_data.convert.run import ConvertOptions, convert
+from vc_data.convert.run import convert
 from vc_data.datasets import DATASETS, get_dataset, registry, same_study
 from vc_data.datasets.adamson16_10x010 import target_of_guide
 from vc_data.datasets.norman19_k562 import target_of_identity
 from vc_data.datasets.registry import RemoteFile, tidy_obs
 from vc_data.datasets.tahoe100m import drop_sentinel, read_conc
 from vc_data.errors import VcDataError
+from vc_data.options import Columns, ConvertOptions
 from vc_data.screen.file import read_screen
+from vc_data.text.modes import is_chemical, parse_mode
 
 ORIGINS = {
     "replogle22_k562_essential",

@@ -448,8 +448,8 @@ def test_command_line_fetches_and_refuses(server, tmp_path, small, monkeypatch, 
 
 @pytest.fixture
 def small():
-    from vc_data.convert.columns import Columns
     from vc_data.datasets.registry import Dataset
+    from vc_data.options import Columns
 
     def make(*files: RemoteFile, access: str = ""):
         words = dict.fromkeys(("title", "citation", "doi", "licence", "perturbations"), "x")

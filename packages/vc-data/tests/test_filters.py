@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from vc_data.convert.filters import Filters
-from vc_data.convert.run import ConvertOptions, convert
+from vc_data.convert.run import convert
 from vc_data.errors import ControlError, OptionError, TooFewError
+from vc_data.options import ConvertOptions, Filters
 from vc_data.screen.file import read_screen
 from vc_data.testing import make_foreign, write_foreign
 
@@ -143,7 +143,7 @@ def test_guides_are_kept(knocked, tmp_path):
     assert screen.obs["guide"].astype(str).tolist() == given.tolist()
     assert any("guide column: 'guide' (guessed)" in line for line in report.statements)
     write_foreign(adata, tmp_path / "a.h5ad")
-    from vc_data.convert.columns import Columns
+    from vc_data.options import Columns
 
     convert(tmp_path / "a.h5ad", tmp_path / "b.zarr", ConvertOptions(columns=Columns(guide="none")))
     assert "guide" not in read_screen(tmp_path / "b.zarr").obs

@@ -1,7 +1,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vc_data.convert.labels import CONTROL, is_chemical, is_control_name, parse_mode, read_labels
+from vc_data.text.controls import CONTROL, is_control_name
+from vc_data.text.labels import read_labels
+from vc_data.text.modes import is_chemical, parse_mode
 
 GENES = st.sampled_from(["TP53", "KLF1", "MYC", "BAK1", "KNTC1"])
 

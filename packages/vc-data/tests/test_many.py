@@ -78,7 +78,8 @@ threading.stack_size(1 << 19)  # stacks are counted too, however little of them 
 import anndata, h5py, numpy, pandas, scipy.sparse, zarr, tqdm
 import vc_data.convert.source, vc_data.convert.counts, vc_data.screen.file
 from vc_data.convert.obs import read_cells
-from vc_data.convert.run import ConvertOptions, convert
+from vc_data.convert.run import convert
+from vc_data.options import ConvertOptions
 vc_data.convert.source.BLOCK_ELEMENTS = 1 << 17
 vc_data.convert.counts.RANGE_ELEMENTS = 1 << 16
 vc_data.screen.file.CHUNK, vc_data.screen.file.SHARD, vc_data.screen.file.BATCH_ELEMENTS = 1 << 14, 1 << 16, 1 << 16

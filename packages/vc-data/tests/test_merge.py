@@ -9,12 +9,14 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from vc_data.cli.main import main
-from vc_data.convert.run import ConvertOptions, convert
+from vc_data.convert.merge import MergeOptions, merge_screens
+from vc_data.convert.run import convert
 from vc_data.errors import GeneError, SourceError, TooFewError
-from vc_data.genes.align import align_genes, read_aliases
+from vc_data.genes.align import align_genes
+from vc_data.genes.tables import read_aliases
 from vc_data.genes.variable import training_cells, variable_genes
+from vc_data.options import ConvertOptions
 from vc_data.screen.file import read_screen
-from vc_data.screen.merge import MergeOptions, merge_screens
 from vc_data.split import LeakError, by_perturbation
 from vc_data.testing import make_foreign, write_foreign
 

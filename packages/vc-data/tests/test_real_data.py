@@ -3,12 +3,13 @@
 import anndata
 import numpy as np
 import pytest
-from vc_data.convert.columns import Columns
-from vc_data.convert.run import ConvertOptions, convert
+from vc_data.convert.run import convert
 from vc_data.errors import CountsError
-from vc_data.genes.align import read_panel, strip_version
+from vc_data.genes.tables import read_panel
+from vc_data.options import Columns, ConvertOptions
 from vc_data.screen.file import describe_screen, read_screen
 from vc_data.split import by_perturbation
+from vc_data.text.ids import strip_version
 
 # File -> (cells, genes, distinct labels without control, control cells), from the README of the data.
 FILES = {

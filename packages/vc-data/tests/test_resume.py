@@ -6,8 +6,9 @@ import sys
 
 import pytest
 from vc_data.contract import sha256_tree
-from vc_data.convert.run import ConvertOptions, convert
+from vc_data.convert.run import convert
 from vc_data.errors import CountsError, OutputError
+from vc_data.options import ConvertOptions
 from vc_data.screen.part import open_part, part_path, write_note
 from vc_data.testing import make_foreign, write_foreign
 

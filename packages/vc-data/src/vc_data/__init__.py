@@ -10,9 +10,9 @@ import importlib
 __version__ = "0.1.0"
 
 _HOME = {
-    "Columns": "convert.columns",
+    "Columns": "options",
     "ContractError": "errors",
-    "ConvertOptions": "convert.run",
+    "ConvertOptions": "options",
     "ConvertReport": "convert.run",
     "GeneAlignment": "genes.align",
     "Splits": "split.file",

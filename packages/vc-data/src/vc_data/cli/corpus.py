@@ -6,7 +6,7 @@ from typing import Annotated
 import tyro
 
 from vc_data.errors import OptionError
-from vc_data.screen.merge import MergeOptions
+from vc_data.options import MergeOptions
 
 Files = Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="SCREEN ... OUT.zarr")]
 Pairs = Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="SCREEN SPLITS ... PANEL.txt")]
@@ -26,7 +26,7 @@ def merge(
         files: The screens, and last the screen to write.
         options: How.
     """
-    from vc_data.screen.merge import merge_screens
+    from vc_data.convert.merge import merge_screens
 
     if len(files) < 3:
         do = "Pass SCREEN SCREEN ... OUT.zarr."

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from vc_data.convert.run import ConvertOptions
 from vc_data.errors import VcDataError
+from vc_data.options import ConvertOptions
 
 H5ad = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE.h5ad")]
 Screen = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SCREEN.zarr")]

@@ -113,7 +113,7 @@ def make(screen, options: SplitOptions) -> "Splits":
         OptionError: A setting that the recipe needs is absent.
     """
     import vc_data.split as splitting
-    from vc_data.genes.align import read_panel
+    from vc_data.genes.tables import read_panel
     from vc_data.screen.file import read_screen
 
     o, shared = options, {"seed": options.seed, "min_cells": options.min_cells}

@@ -3,10 +3,12 @@
 import dataclasses
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from vc_data.convert.labels import control_stem, is_chemical, is_control_name, parse_mode, plain
 from vc_data.errors import ColumnError, ControlError, few
+from vc_data.options import Columns
+from vc_data.text.controls import control_stem, is_control_name
+from vc_data.text.modes import is_chemical, parse_mode
+from vc_data.text.plain import plain
 
 # In order of trust; a later tier is used when no earlier one has a column with control cells in it.
 _PERTURBATION = (
@@ -22,38 +24,6 @@ _DOSE = ("dose", "dosevalue", "doseum", "dosenm", "doseasgiven", "doseval", "con
 _GUIDE = ("guide", "guideidentity", "guideid", "guideids", "sgrna", "grna", "sgid", "sgidab", "featurecall")
 _TOTAL = ("totalcountsallgenes",)
 _OTHER_TOTALS = ("totalcounts", "ncounts", "ncount", "umicount", "numis", "ncountrna")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Columns:
-    """Where a foreign file keeps what a screen needs; what is not given is guessed and the guess is stated."""
-
-    perturbation: str | None = None
-    """obs column with the perturbation label."""
-    control: tuple[str, ...] = ()
-    """Labels of control cells, e.g. non-targeting or DMSO. Default: the usual names, or a column is_control."""
-    is_control: str | None = None
-    """Boolean obs column that marks control cells; used where no --control is given."""
-    cell_line: str | None = None
-    """obs column with the cell line or cell type; several joined: cell_line,stimulation."""
-    cell_line_name: str | None = None
-    """One name for all cells, where the file has no such column, e.g. K562."""
-    batch: str | None = None
-    """obs column with the batch; 'none' for no batches."""
-    mode: str | None = None
-    """obs column with the perturbation type (CRISPRi, drug ...)."""
-    mode_name: str | None = None
-    """One type for all cells: crispri, crispra, overexpression, knockout, inhibitor, agonist, degrader, binder, drug."""
-    dose: str | None = None
-    """obs column with the dose; 'none' to ignore doses."""
-    guide: str | None = None
-    """obs column with the guide of each cell; 'none' to leave guides out."""
-    total_counts: str | None = None
-    """obs column with the library size over all genes; 'sum' for the row sum of the counts in the file."""
-    gene_id: str | None = None
-    """var column with Ensembl ids; 'index' for the index."""
-    symbol: str | None = None
-    """var column with gene symbols; 'index' for the index."""
 
 
 def guess_columns(obs, var, given: Columns | None = None, *, path: object = "the file") -> tuple[Columns, list[str]]:

@@ -11,35 +11,24 @@ The order is: perturbations, cells, batches, then sizes, as in STATE's preproces
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from vc_data.convert.counts import Spool
-from vc_data.convert.labels import CRISPRI
+from vc_data.convert.notes import Notes, say
 from vc_data.errors import ControlError, OptionError, TooFewError, few
-from vc_data.genes.align import GeneNames
+from vc_data.genes.names import GeneNames
+from vc_data.options import Filters
+from vc_data.text.modes import CRISPRI
 
 BLOCK_ROWS = 4096
 
 
-@dataclass(frozen=True, kw_only=True)
-class Filters:
-    """Which cells to leave out."""
-
-    max_residual: float | None = None
-    """Drop CRISPRi perturbations of a cell line that leave this share of the target's mean expression or more, e.g. 0.3."""
-    max_cell_residual: float | None = None
-    """Drop CRISPRi cells that keep this share of the target's mean expression or more, e.g. 0.5."""
-    keep_unjudged: bool = False
-    """Keep perturbations whose target is not measured, or not expressed in control cells."""
-    min_cells: int = 0
-    """Drop (cell line, perturbation) conditions with fewer cells, counted after the other filters."""
-    batches_without_controls: Literal["keep", "drop", "refuse"] = "keep"
-    """What to do with perturbed cells of a batch that holds no control cell of their cell line."""
-
-
-def apply_filters(obs, spool: Spool, genes: GeneNames, filters: Filters, path, statements: list[str]):
+def apply_filters(
+    obs: pd.DataFrame, spool: Spool, genes: GeneNames, filters: Filters, path: Path
+) -> tuple[pd.DataFrame, Notes, dict | None]:
     """Leave cells out.
 
     Args:
@@ -48,10 +37,9 @@ def apply_filters(obs, spool: Spool, genes: GeneNames, filters: Filters, path, s
         genes: Genes of the source.
         filters: What is asked for.
         path: File name for messages.
-        statements: Grows by what was decided.
 
     Returns:
-        The cells that stay, why -> how many cells went, and the JSON object for `uns["filters"]` (None: nothing asked).
+        The cells that stay, what was decided and dropped, and the JSON object for `uns["filters"]` (None: nothing asked).
 
     Raises:
         OptionError: A limit that is not above 0, or one for knockdown where no cell is CRISPRi.
@@ -65,6 +53,7 @@ def apply_filters(obs, spool: Spool, genes: GeneNames, filters: Filters, path, s
             raise OptionError(path, flag, "a share above 0", limit, "Pass for example 0.3.")
     dropped: dict[str, int] = {}
     report: dict = {}
+    notes = Notes()
 
     def leave(keep: np.ndarray, why: str):
         n = int((~keep).sum())
@@ -96,7 +85,7 @@ def apply_filters(obs, spool: Spool, genes: GeneNames, filters: Filters, path, s
         if filters.batches_without_controls == "drop":
             obs = leave(~lonely, "batch without control cells")
         else:
-            statements.append(f"{found}, kept")
+            notes = say(f"{found}, kept")
     if filters.min_cells > 1:
         sizes = obs.groupby(["cell_line", "perturbation"])["place"].transform("size")
         small = (sizes < filters.min_cells).to_numpy() & ~obs["is_control"].to_numpy()
@@ -105,7 +94,11 @@ def apply_filters(obs, spool: Spool, genes: GeneNames, filters: Filters, path, s
         found = "; ".join(f"{why}: {n} cells" for why, n in dropped.items())
         raise TooFewError(path, "filters", "perturbed cells that pass", f"none ({found})", "Relax the filters.")
     asked = filters != Filters()
-    return obs, dropped, {"settings": vars(filters), "dropped": dropped, **report} if asked else None
+    return (
+        obs,
+        notes + Notes(dropped=dropped),
+        {"settings": vars(filters), "dropped": dropped, **report} if asked else None,
+    )
 
 
 def without_controls(obs) -> np.ndarray:

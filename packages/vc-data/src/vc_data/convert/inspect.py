@@ -7,7 +7,9 @@ from vc_data.convert.columns import guess_columns
 from vc_data.convert.counts import describe_values, find_problem
 from vc_data.convert.source import Source, open_source
 from vc_data.errors import VcDataError
-from vc_data.genes.align import GeneAlignment, align_genes, identify_genes, read_panel, unique_names
+from vc_data.genes.align import GeneAlignment, align_genes
+from vc_data.genes.names import identify_genes, unique_names
+from vc_data.genes.tables import read_panel
 from vc_data.screen.file import describe_screen, read_screen
 
 

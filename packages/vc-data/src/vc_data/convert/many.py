@@ -10,8 +10,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from vc_data.convert.run import ConvertOptions, ConvertReport, convert
+from vc_data.convert.run import ConvertReport, convert
 from vc_data.errors import OutputError, VcDataError, few
+from vc_data.options import ConvertOptions
 
 
 @dataclass(frozen=True)

@@ -1,41 +1,48 @@
 """Cells of a foreign file as the obs table of a screen: labels, context, mode, dose, guide, library size."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from vc_data.convert.columns import Columns, as_bool, is_chemical_file, other_totals
+from vc_data.convert.columns import as_bool, is_chemical_file, other_totals
 from vc_data.convert.counts import Spool
-from vc_data.convert.labels import CONTROL, KNOCKOUT, UNKNOWN, is_chemical, parse_mode, read_labels
-from vc_data.convert.source import Source
+from vc_data.convert.notes import Notes, say
 from vc_data.errors import ColumnError, ControlError, SourceError, TooFewError, few
-from vc_data.genes.align import GeneNames
-
-if TYPE_CHECKING:
-    from vc_data.convert.run import ConvertOptions
+from vc_data.genes.names import GeneNames
+from vc_data.options import Columns, ConvertOptions
+from vc_data.text.controls import CONTROL
+from vc_data.text.labels import read_labels
+from vc_data.text.modes import KNOCKOUT, UNKNOWN, is_chemical, parse_mode
 
 
 def read_cells(
-    source: Source, genes: GeneNames, columns: Columns, options: "ConvertOptions", statements: list[str], guides=None
-):
+    raw: pd.DataFrame,
+    path: Path,
+    genes: GeneNames,
+    options: ConvertOptions,
+    *,
+    dose_given: bool = False,
+    guides: pd.Series | None = None,
+) -> tuple[pd.DataFrame, Notes]:
     """The obs table of the screen except total counts, with `place`, the row in the source, and why cells were dropped.
 
     Args:
-        source: The file; `source.obs` holds the labels as they are to be read.
+        raw: obs of the source, with the labels as they are to be read.
+        path: File name for messages.
         genes: Its genes, to tell combinations from names.
-        columns: Which column holds what.
-        options: Of the conversion.
-        statements: Grows by what was decided.
+        options: Of the conversion; `options.columns` says which column holds what.
+        dose_given: Whether the user named the column of doses.
         guides: [n] Guide of each row of the source, or None.
 
     Raises:
         SourceError: Repeated cell names.
         ColumnError, ControlError, TooFewError: As for `convert`.
     """
-    import pandas as pd
     from anndata.utils import make_index_unique
 
-    raw, path, names = source.obs.reset_index(drop=True), source.path, source.obs.index
+    columns, statements, names = options.columns, [], raw.index
+    raw = raw.reset_index(drop=True)
     if not names.is_unique:
         if not options.make_unique:
             repeated = names[names.duplicated()].unique()
@@ -64,7 +71,7 @@ def read_cells(
         raise ControlError(path, f"obs[{columns.is_control!r}]", "true for every control label", found, do)
     mode = _read_modes(raw, columns, path)
     mode[(target == CONTROL).to_numpy()] = UNKNOWN
-    dose = _read_doses(raw, columns, mode, options.columns.dose, path, statements)
+    dose = _read_doses(raw, columns, mode, dose_given, path, statements)
     perturbation = _label_doses(target, dose, options.dose_in_label, statements)
     obs = pd.DataFrame(
         {
@@ -88,7 +95,7 @@ def read_cells(
         do = "Pass --control LABEL."
         raise ControlError(path, f"obs[{columns.perturbation!r}]", "control cells", "none", do)
     check_enough(obs, path)
-    return obs, dropped
+    return obs, Notes(tuple(statements), dropped=dropped)
 
 
 def _join(raw, columns: Columns):
@@ -116,10 +123,8 @@ def _read_modes(raw, columns: Columns, path) -> np.ndarray:
     return texts.map({text: parse_mode(text) for text in texts.unique()}).to_numpy(np.int8)
 
 
-def _read_doses(raw, columns: Columns, mode: np.ndarray, given: str | None, path, statements: list[str]) -> np.ndarray:
+def _read_doses(raw, columns: Columns, mode: np.ndarray, given: bool, path: Path, statements: list[str]) -> np.ndarray:
     """[n] float32; NaN for genetic perturbations."""
-    import pandas as pd
-
     nothing = np.full(len(raw), np.nan, np.float32)
     if not columns.dose or not (mode > KNOCKOUT).any():
         return nothing
@@ -137,8 +142,6 @@ def _read_doses(raw, columns: Columns, mode: np.ndarray, given: str | None, path
 
 def _label_doses(target, dose: np.ndarray, wanted: bool | None, statements: list[str]):
     """Perturbation labels: the target, with its dose where doses are perturbations of their own."""
-    import pandas as pd
-
     dosed = (target != CONTROL).to_numpy() & np.isfinite(dose)
     if wanted is None:
         wanted = bool((pd.Series(dose[dosed]).groupby(target[dosed].to_numpy()).nunique() > 1).any())
@@ -149,22 +152,30 @@ def _label_doses(target, dose: np.ndarray, wanted: bool | None, statements: list
     return target.where(~dosed, target + "@" + texts)
 
 
-def add_totals(obs, spool: Spool, columns: Columns, source: Source, dropped: dict, statements: list[str]):
+def add_totals(
+    obs: pd.DataFrame, spool: Spool, columns: Columns, raw: pd.DataFrame, path: Path
+) -> tuple[pd.DataFrame, Notes]:
     """Add total counts; drop cells without any.
+
+    Args:
+        obs: [n] Cells with `place`, their row in the source.
+        spool: Counts of the source.
+        columns: Which column holds totals.
+        raw: obs of the source.
+        path: File name for messages.
 
     Raises:
         ColumnError: The column holds no numbers, or totals below the cell's own counts.
     """
-    path = source.path
-    place = obs["place"].to_numpy()
+    notes, place = Notes(), obs["place"].to_numpy()
     sums = spool.totals_n[place]
     if columns.total_counts:
         name = f"obs[{columns.total_counts!r}]"
         try:
-            totals = source.obs[columns.total_counts].to_numpy(np.float64)[place]
+            totals = raw[columns.total_counts].to_numpy(np.float64)[place]
         except (TypeError, ValueError):
             do = "Pass --total-counts COLUMN, or --total-counts sum."
-            raise ColumnError(path, name, "numbers", str(source.obs[columns.total_counts].dtype), do) from None
+            raise ColumnError(path, name, "numbers", str(raw[columns.total_counts].dtype), do) from None
         wrong = ~np.isfinite(totals) | (totals < sums - 0.5)
         if wrong.any():
             i = int(np.argmax(wrong))
@@ -173,13 +184,12 @@ def add_totals(obs, spool: Spool, columns: Columns, source: Source, dropped: dic
             raise ColumnError(path, name, expected, f"{totals[i]:g} ({int(wrong.sum())} such cells)", do)
     else:
         totals = sums.astype(np.float64)
-        for name in other_totals(source.obs):
-            other = source.obs[name].to_numpy()[place]
+        for name in other_totals(raw):
+            other = raw[name].to_numpy()[place]
             if other.dtype.kind in "iuf" and (other >= sums).all() and (other > sums).any():
-                statements.append(f"column {name!r} is above the row sums: over all genes? Then --total-counts {name}")
+                notes += say(f"column {name!r} is above the row sums: over all genes? Then --total-counts {name}")
     obs = obs.assign(total_counts=totals.astype(np.float32))
-    dropped["zero total counts"] = int((totals <= 0).sum())
-    return obs[totals > 0]
+    return obs[totals > 0], notes + Notes(dropped={"zero total counts": int((totals <= 0).sum())})
 
 
 def check_enough(obs, path) -> None:

@@ -1,8 +1,8 @@
 """Adamson et al. 2016, K562: CRISPRi of unfolded-protein-response genes (experiment 10X010)."""
 
-from vc_data.convert.columns import Columns
 from vc_data.datasets.hosts import gears, geo_sample, scperturb
 from vc_data.datasets.registry import Dataset, RemoteFile
+from vc_data.options import Columns
 
 
 def target_of_guide(label: str) -> str | None:

@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any
 
-from vc_data.convert.columns import Columns
 from vc_data.datasets.registry import Dataset, RemoteFile
+from vc_data.options import Columns
 
 CHALLENGE = (
     "Answers scripts with a browser challenge (HTTP 202 or a page): fetch it in a browser, then place it by hand."

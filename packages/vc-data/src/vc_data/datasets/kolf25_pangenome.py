@@ -1,8 +1,8 @@
 """Nourreddine et al. 2026, KOLF2.1J stem cells: a genome-scale CRISPRi atlas."""
 
-from vc_data.convert.columns import Columns
 from vc_data.datasets.hosts import figshare
 from vc_data.datasets.registry import Dataset, RemoteFile
+from vc_data.options import Columns
 
 DATASETS = (
     Dataset(

@@ -1,8 +1,8 @@
 """Norman et al. 2019, K562: CRISPR activation of one or two genes, the benchmark of combinations."""
 
-from vc_data.convert.columns import Columns
 from vc_data.datasets.hosts import control_of_copy, gears, geo_series, scperturb
 from vc_data.datasets.registry import Dataset, RemoteFile
+from vc_data.options import Columns
 
 _ADVISED_AGAINST = "NegCtrl1_NegCtrl0__NegCtrl1_NegCtrl0"
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vc_data.convert.columns import Columns
+from vc_data.options import Columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from vc_data.convert.run import ConvertOptions
+    from vc_data.options import ConvertOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class Dataset:
 
     def convert_options(self) -> "ConvertOptions":
         """How `convert` reads its .h5ad, after `tidy_obs`."""
-        from vc_data.convert.run import ConvertOptions
+        from vc_data.options import ConvertOptions
 
         return ConvertOptions(columns=self.columns, dataset=self.key, **self.convert)
 

@@ -1,8 +1,8 @@
 """Replogle et al. 2022, K562, essential genes (day 6): the common benchmark of single-gene CRISPRi."""
 
-from vc_data.convert.columns import Columns
 from vc_data.datasets.hosts import figshare, gears, scperturb
 from vc_data.datasets.registry import Dataset, RemoteFile
+from vc_data.options import Columns
 
 CITATION = (
     "Replogle et al., Mapping information-rich genotype-phenotype landscapes with genome-scale Perturb-seq, "

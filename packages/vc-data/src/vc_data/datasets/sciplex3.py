@@ -1,8 +1,8 @@
 """Srivatsan et al. 2020 (sci-Plex 3): 188 compounds at four doses in three lines."""
 
-from vc_data.convert.columns import Columns
 from vc_data.datasets.hosts import control_of_copy, geo_sample, scperturb
 from vc_data.datasets.registry import Dataset, RemoteFile
+from vc_data.options import Columns
 
 STRUCTURES = (
     "Repository cole-trapnell-lab/sci-plex (no licence file: read it, do not copy it), large_screen/bin: "

@@ -1,8 +1,8 @@
 """The four essential-gene screens as the STATE authors joined and filtered them: a copy, normalised."""
 
-from vc_data.convert.columns import Columns
 from vc_data.datasets.hosts import huggingface
 from vc_data.datasets.registry import Dataset, RemoteFile
+from vc_data.options import Columns
 
 _REPOSITORY = "arcinstitute/Replogle-Nadig-Preprint"
 

@@ -3,9 +3,9 @@
 import ast
 from collections.abc import Sequence
 
-from vc_data.convert.columns import Columns
 from vc_data.datasets.hosts import huggingface
 from vc_data.datasets.registry import Dataset, RemoteFile
+from vc_data.options import Columns
 
 _SENTINEL = (1, -2)
 """Token and value of the first element of every row, which is no gene."""

@@ -1,7 +1,7 @@
 """Virtual Cell Challenge 2025: CRISPRi in H1 embryonic stem cells, split by the organisers."""
 
-from vc_data.convert.columns import Columns
 from vc_data.datasets.registry import Dataset, RemoteFile
+from vc_data.options import Columns
 
 _BASE = "https://storage.googleapis.com/arc-institute-virtual-cell-atlas/virtual-cell-challenge/2025"
 

@@ -10,9 +10,6 @@ Several source genes that reach one panel gene are summed (many-to-one; counts a
 Panel genes that nothing reaches are zero-filled and carry `measured = false`.
 """
 
-import csv
-import gzip
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,16 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vc_data.convert.labels import plain
-from vc_data.errors import ColumnError, GeneError, SourceError, few
+from vc_data.errors import GeneError, few
+from vc_data.genes.tables import read_aliases, read_gene_table
+from vc_data.text.ids import is_ensembl, strip_version
 
-# A version is a dot and digits at the end; '_PAR_Y' is no version and stays.
-_ENSEMBL = re.compile(r"(ENS[A-Z]*G\d{6,})(\.\d+)?(_PAR_Y)?", re.ASCII)
-_ID_COLUMNS = ("geneid", "geneids", "ensemblid", "ensembleid", "ensembl", "ensemblgeneid", "ensgene", "featureid", "id")
-_SYMBOL_COLUMNS = (
-    "genename", "genenames", "genesymbol", "genesymbols", "symbol", "symbols", "featurename", "geneshortname",
-    "hgncsymbol", "gene", "name",
-)  # fmt: skip
 RULES = {
     "name": "id (without version), else symbol, equals the panel's name",
     "table": "id and symbol translated by the gene table",
@@ -38,23 +29,6 @@ RULES = {
     "one-to-many": "dropped as ambiguous",
     "not measured": "zero-filled, measured = false",
 }
-
-
-@dataclass(frozen=True)
-class GeneNames:
-    """Identifiers of the genes of one file, all in file order."""
-
-    gene_ids: list[str]
-    """Ensembl ids without version, '' where unknown."""
-    symbols: list[str]
-    """Symbols, '' where unknown."""
-    statements: list[str]
-    """Where they were found, for people."""
-
-    @property
-    def keys(self) -> list[str]:
-        """What makes a gene the same gene: its id, else its symbol."""
-        return [gene_id or symbol for gene_id, symbol in zip(self.gene_ids, self.symbols, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -122,128 +96,6 @@ class GeneAlignment:
                 f"panel genes zero-filled: {report['unmeasured']['n']} ({few(report['unmeasured']['genes'], 3)})"
             )
         return lines
-
-
-def strip_version(name: str) -> str:
-    """Ensembl id without version; every other name unchanged.
-
-    Examples:
-        >>> strip_version("ENSG00000141510.18"), strip_version("ENSG00000002586.20_PAR_Y"), strip_version("AC01.2")
-        ('ENSG00000141510', 'ENSG00000002586_PAR_Y', 'AC01.2')
-    """
-    match = _ENSEMBL.fullmatch(name)
-    return name if match is None else match[1] + (match[3] or "")
-
-
-def is_ensembl(name: str) -> bool:
-    """Whether a name is an Ensembl gene id, with or without version."""
-    return _ENSEMBL.fullmatch(name) is not None
-
-
-def identify_genes(
-    var,
-    *,
-    gene_id: str | None = None,
-    symbol: str | None = None,
-    gene_table: str | Path | None = None,
-    path: object = "the file",
-) -> GeneNames:
-    """Find Ensembl ids and symbols in the index or the columns of var.
-
-    Args:
-        var: Genes, a data frame.
-        gene_id: Column with Ensembl ids, or 'index'; guessed if None.
-        symbol: Column with symbols, or 'index'; guessed if None.
-        gene_table: Table that gives the missing names where some genes have only an id and others only a symbol.
-        path: File name for messages.
-
-    Raises:
-        ColumnError: Neither ids nor symbols are there, or a gene has neither.
-        GeneError: Some genes have only an id and others only a symbol, and no column or table says which are the same;
-            or ids of several species.
-    """
-    columns = {"index": [str(name) for name in var.index]}
-    columns |= {str(c): ["" if v != v or v is None else str(v) for v in var[c].astype(object)] for c in var.columns}
-
-    def is_id_column(values: Sequence[str]) -> bool:
-        return 2 * sum(map(is_ensembl, values)) > len(values)
-
-    def is_symbol_column(values: Sequence[str]) -> bool:
-        return not is_id_column(values) and not all(value.isdigit() or not value for value in values)
-
-    def first(wanted: Sequence[str], fits) -> str | None:
-        return next((c for name in wanted for c in columns if plain(c) == name and fits(columns[c])), None)
-
-    id_column = gene_id or first(("index", *_ID_COLUMNS), is_id_column)
-    symbol_column = symbol or first((*_SYMBOL_COLUMNS, "index"), is_symbol_column)
-    if id_column is None and symbol_column is None:
-        do = "Pass --gene-id COLUMN or --symbol COLUMN ('index' for the index)."
-        raise ColumnError(path, "var", "Ensembl ids or gene symbols", f"the columns {few(columns, 30)}", do)
-    given = ["given" if name else "guessed" for name in (gene_id, symbol)]
-    listed_ids = columns[id_column] if id_column else [""] * len(var)
-    listed = columns[symbol_column] if symbol_column else [""] * len(var)
-    ids, symbols = [], []
-    for listed_id, name, index in zip(listed_ids, listed, columns["index"], strict=True):
-        # Files write the id where a gene has no symbol, and the other way round; the index is the last resort.
-        known_id = next((strip_version(option) for option in (listed_id, name, index) if is_ensembl(option)), "")
-        known = "" if is_ensembl(name) else name
-        ids.append(known_id)
-        symbols.append(known if known or known_id else index)
-    if not all(i or s for i, s in zip(ids, symbols, strict=True)):
-        do = "Pass --symbol or --gene-id with a column that is filled for every gene."
-        raise ColumnError(path, "var", "an id or a symbol for every gene", "genes with neither", do)
-    _check_species(ids, path)
-    mended = []
-    if gene_id is None and symbol is None:
-        ids, symbols, mended = _check_mixed(ids, symbols, gene_table, path)
-    statements = [
-        *mended,
-        f"gene ids: {id_column!r} ({given[0]})" if id_column else "gene ids: none",
-        f"gene symbols: {symbol_column!r} ({given[1]})" if symbol_column else "gene symbols: none",
-    ]
-    return GeneNames(ids, symbols, statements)
-
-
-def _check_species(ids: Sequence[str], path: object) -> None:
-    species = Counter(re.match(r"ENS[A-Z]*?(?=G\d)", name)[0] for name in ids if name)
-    if len(species) > 1:
-        found = ", ".join(f"{n} {prefix}G..." for prefix, n in species.most_common())
-        do = "Keep the genes of one species, or pass --symbol COLUMN to go by symbols."
-        raise GeneError(path, "var", "Ensembl ids of one species", found, do)
-
-
-def _check_mixed(ids: list[str], symbols: list[str], gene_table, path: object):
-    """Ids and symbols, completed by the table where a tenth (and five) or more of the genes have only the one or the other."""
-    only_id = [i for i, (gene_id, name) in enumerate(zip(ids, symbols, strict=True)) if gene_id and not name]
-    only_symbol = [i for i, (gene_id, name) in enumerate(zip(ids, symbols, strict=True)) if name and not gene_id]
-    if min(len(only_id), len(only_symbol)) < max(5, len(ids) / 10):
-        return ids, symbols, []
-    if gene_table is None:
-        found = (
-            f"{len(only_id)} genes with an id only ({few((ids[i] for i in only_id), 2)}) and {len(only_symbol)} with a "
-            f"symbol only ({few((symbols[i] for i in only_symbol), 2)}): one gene may stand there twice"
-        )
-        do = "Pass --gene-table with ids and symbols, or --symbol index to take the names as they are."
-        raise GeneError(path, "var", "one kind of name for all genes", found, do)
-    symbols_of, ids_of = read_gene_table(gene_table)
-    ids, symbols = list(ids), list(symbols)
-    for i in only_id:
-        names = symbols_of.get(ids[i], set())
-        symbols[i] = next(iter(names)) if len(names) == 1 else ""
-    for i in only_symbol:
-        names = ids_of.get(symbols[i], set())
-        ids[i] = next(iter(names)) if len(names) == 1 else ""
-    return (
-        ids,
-        symbols,
-        [f"mixed gene names, completed by the gene table: {len(only_id)} ids, {len(only_symbol)} symbols"],
-    )
-
-
-def unique_names(genes: GeneNames) -> list[str]:
-    """One name per gene: its symbol where that is known and no other gene has it, else its id."""
-    counts = Counter(genes.symbols)
-    return [s if s and (counts[s] == 1 or not i) else i for s, i in zip(genes.symbols, genes.gene_ids, strict=True)]
 
 
 def align_genes(
@@ -316,71 +168,3 @@ def align_genes(
         do = "Pass --gene-table to translate between Ensembl ids and symbols, or another panel."
         raise GeneError("the panel", "names", f"genes like {few(names, 3)}", f"genes like {few(panel, 3)}", do)
     return alignment
-
-
-def read_panel(path: str | Path) -> list[str]:
-    """Names of a panel: a text file without header, one name a line (the first column where there are several)."""
-    with _open_text(path) as file:
-        return [re.split(r"[\t,]", line.strip())[0] for line in file if line.strip()]
-
-
-def read_gene_table(path: str | Path) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
-    """Read a table with Ensembl ids and symbols: (id -> symbols, symbol -> ids)."""
-    symbols_of: dict[str, set[str]] = {}
-    ids_of: dict[str, set[str]] = {}
-    for gene_id, symbol in _read_pairs(
-        path, ("ensgene", "ensembl_id", "ensembl_gene_id", "gene_id"), ("symbol", "gene_name")
-    ):
-        symbols_of.setdefault(gene_id, set()).add(symbol)
-        ids_of.setdefault(symbol, set()).add(strip_version(gene_id))
-    return symbols_of, ids_of
-
-
-def read_aliases(path: str | Path) -> tuple[dict[str, set[str]], set[str]]:
-    """Read a table with aliases: (symbol -> approved symbols, all approved symbols).
-
-    Two layouts, so that a newer table can be downloaded and put in its place: one row per alias (`Symbol`,
-    `Approved.Symbol`), or one row per gene as HGNC publishes it (`symbol`, and `alias_symbol`, `prev_symbol` or
-    `synonyms`, several names joined by `|`). A previous symbol of one gene that is an alias of another is the previous
-    one: it was that gene's name.
-
-    Raises:
-        SourceError: Neither layout.
-    """
-    with _open_text(path) as file:
-        header = file.readline().rstrip("\r\n").split("\t")
-    alias_columns = [column for column in ("alias_symbol", "synonyms", "aliases") if column in header]
-    if "symbol" not in header or not (alias_columns or "prev_symbol" in header):
-        approved_of: dict[str, set[str]] = {}
-        for alias, symbol in _read_pairs(path, ("Symbol", "alias"), ("Approved.Symbol", "approved")):
-            approved_of.setdefault(alias, set()).add(symbol)
-        return approved_of, set().union(*approved_of.values()) if approved_of else set()
-    approved, previous, aliased = set(), {}, {}
-    with _open_text(path) as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            approved.add(row["symbol"])
-            for columns, names_of in ((["prev_symbol"], previous), (alias_columns, aliased)):
-                for name in "|".join(row.get(column) or "" for column in columns).split("|"):
-                    if name.strip(' "'):
-                        names_of.setdefault(name.strip(' "'), set()).add(row["symbol"])
-    return aliased | previous, approved
-
-
-def _read_pairs(path, first: Sequence[str], second: Sequence[str]):
-    with _open_text(path) as file:
-        reader = csv.DictReader(file, delimiter="\t")
-        header = reader.fieldnames or []
-        a, b = (next((c for c in wanted if c in header), None) for wanted in (first, second))
-        if a is None or b is None:
-            do = "Pass a tab-separated file with these columns."
-            raise SourceError(path, "header", f"one of {few(first)} and one of {few(second)}", few(header, 10), do)
-        for row in reader:
-            if row[a] and row[b] and row[b] != "NA":
-                yield row[a], row[b]
-
-
-def _open_text(path):
-    path = Path(path)
-    if not path.is_file():
-        raise SourceError(path, "file", "a text file", "nothing", "Check the path.")
-    return gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="")

@@ -8,10 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from vc_data.convert.labels import plain
 from vc_data.errors import ColumnError, OptionError, SourceError, TooFewError, VcDataError, few
 from vc_data.split.conditions import THIRDS, finish, list_conditions, most_held_out, usable
 from vc_data.split.file import Splits
+from vc_data.text.plain import plain
 
 _NAME_COLUMNS = (
     "perturbagen",

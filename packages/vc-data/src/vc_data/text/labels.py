@@ -1,43 +1,9 @@
-"""What the labels of a foreign file mean: which are controls, which are combinations, how a perturbation acts."""
+"""What the labels of a foreign file mean: which are controls, which are combinations."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-CONTROL = "control"
-
-# Compared without case, spaces, '-' and '_'. 'NTC' must match whole: KNTC1 is a gene.
-CONTROL_NAMES = frozenset(
-    [
-        *("control", "controls", "ctrl", "ctl", "negctrl", "negcontrol", "negativecontrol"),
-        *("nontargeting", "nontargetingcontrol", "nontarget", "nt", "ntc", "safetargeting", "scramble", "scrambled"),
-        *("vehicle", "vehiclecontrol", "dmso", "dmsotf", "mock", "pbs", "untreated", "unperturbed", "unstimulated"),
-    ]
-)
-
-CRISPRI, CRISPRA, OVEREXPRESSION, KNOCKOUT, INHIBITOR, AGONIST, DEGRADER, BINDER, UNKNOWN = range(9)
-MODE_NAMES = (
-    "crispri",
-    "crispra",
-    "overexpression",
-    "knockout",
-    "inhibitor",
-    "agonist",
-    "degrader",
-    "binder",
-    "unknown",
-)
-_MODE_PATTERNS = (
-    (r"crispri|interference", CRISPRI),
-    (r"crispra|activation", CRISPRA),
-    (r"overexpress|^orf", OVEREXPRESSION),
-    (r"crisprko|crisprcut|knockout|^ko$|cas9", KNOCKOUT),
-    (r"inhibitor|antagonist|blocker", INHIBITOR),
-    (r"agonist|activator", AGONIST),
-    (r"degrader|protac", DEGRADER),
-    (r"binder", BINDER),
-)
-_CHEMICAL = re.compile(r"drug|chemical|compound|molecule|inhibitor|agonist|antagonist|degrader|protac|binder|treatment")
+from vc_data.text.controls import CONTROL, is_control_name
 
 
 @dataclass
@@ -48,38 +14,6 @@ class Labels:
     """Source label -> targets joined by '+' in sorted order, or 'control'."""
     statements: list[str] = field(default_factory=list)
     """What was changed, for people."""
-
-
-def plain(text: str) -> str:
-    """Text without case, spaces, '-' and '_', for comparing names."""
-    return re.sub(r"[\s_\-]+", "", text.casefold())
-
-
-def is_control_name(label: str) -> bool:
-    """Whether a label is one of the usual names of control cells, alone or numbered (`NegCtrl0`) or doubled."""
-    if "+" in label:
-        return all(is_control_name(part) for part in label.split("+"))
-    name = plain(label)
-    return name in CONTROL_NAMES or bool(re.fullmatch(r"(nontargeting|negctrl|ntc)\d+", name))
-
-
-def control_stem(label: str) -> str:
-    """What numbered control labels share: `NegCtrl0` and `NegCtrl1` are one kind of control."""
-    return re.sub(r"\d+$", "", plain(label.split("+")[0]))
-
-
-def parse_mode(text: str) -> int:
-    """Mode id of screen-v1 for a free text such as 'CRISPRi (high MOI)'; 8 (unknown) where it does not tell."""
-    name = plain(text)
-    for pattern, mode in _MODE_PATTERNS:
-        if re.search(pattern, name):
-            return mode
-    return UNKNOWN
-
-
-def is_chemical(text: str) -> bool:
-    """Whether a free text (a perturbation type or a column name) speaks of compounds rather than genes."""
-    return bool(_CHEMICAL.search(text.casefold()))
 
 
 def read_labels(

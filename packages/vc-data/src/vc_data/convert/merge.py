@@ -20,26 +20,10 @@ from vc_data.contract import check_target, sha256_tree
 from vc_data.convert.counts import Spool, merge_columns
 from vc_data.convert.source import Matrix
 from vc_data.errors import ContractError, GeneError, OutputError, TooFewError, few
-from vc_data.genes.align import GeneAlignment, align_genes, read_panel
+from vc_data.genes.align import GeneAlignment, align_genes
+from vc_data.genes.tables import read_panel
+from vc_data.options import MergeOptions
 from vc_data.screen.part import open_part
-
-
-@dataclass(frozen=True, kw_only=True)
-class MergeOptions:
-    """How several screens become one."""
-
-    panel: str = "union"
-    """union or intersection of the measured genes, or a text file with one gene a line."""
-    gene_table: Path | None = None
-    """Table with Ensembl ids and symbols (TSV, .gz), e.g. HGNC's."""
-    aliases: Path | None = None
-    """Table with previous and alias symbols and the approved symbol (TSV, .gz), e.g. HGNC's."""
-    join_lines: bool = False
-    """Keep the name of a cell line that several data sets share: their cells and controls become one context."""
-    seed: int = 0
-    """Seed of the order of cells within a group."""
-    overwrite: bool = False
-    """Replace an output that exists."""
 
 
 @dataclass(frozen=True)

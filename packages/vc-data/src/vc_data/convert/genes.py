@@ -1,0 +1,100 @@
+"""Genes of the source on their way to the columns of the screen."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vc_data.convert.counts import merge_columns
+from vc_data.convert.notes import Notes, say
+from vc_data.errors import GeneError, few
+from vc_data.genes.align import align_genes
+from vc_data.genes.names import GeneNames, unique_names
+from vc_data.genes.tables import read_panel
+from vc_data.options import ConvertOptions
+from vc_data.text.ids import is_ensembl
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How columns of the source become columns of the screen."""
+
+    var: pd.DataFrame
+    """The var table of the screen."""
+    alignment: dict
+    """How genes were matched, as `uns["alignment"]` holds it."""
+    merge: np.ndarray | None
+    """[source columns] -> [distinct genes]; None where all are distinct."""
+    target: np.ndarray | None
+    """[distinct genes] -> [columns of the screen], -1 for dropped; None: as they are."""
+    n_distinct: int
+    how: str
+    """`sum` or `max`, where several columns hold one gene."""
+
+    def __call__(self, counts):
+        """[n, source columns] CSR counts -> [n, columns of the screen]."""
+        if self.merge is not None:
+            counts = merge_columns(counts, self.merge, self.n_distinct, how=self.how)
+        return counts if self.target is None else merge_columns(counts, self.target, len(self.var))
+
+    def most(self, max_g: np.ndarray) -> int:
+        """A bound on the counts of the screen: the greatest sum of column maxima that meet in one column."""
+        for step, width in ((self.merge, self.n_distinct), (self.target, len(self.var))):
+            if step is not None:
+                max_g = np.bincount(step[step >= 0], weights=max_g[step >= 0], minlength=width)
+        return int(max_g.max(initial=0))
+
+
+def place_genes(genes: GeneNames, options: ConvertOptions, path: Path) -> tuple[Columns, Notes]:
+    """Merge genes that stand there several times, and align them to the panel.
+
+    Raises:
+        GeneError: Repeated genes without a rule for them, or a panel that nothing reaches.
+    """
+    merge, distinct = _merge_duplicates(genes, options.duplicates, path)
+    var, alignment, target, lines = _align(distinct, options)
+    notes = say(*genes.statements, *lines)
+    if merge is not None:
+        notes += say(f"columns merged ({options.duplicates}): {len(merge)} into {len(distinct.keys)} genes")
+        alignment["duplicates"] = options.duplicates
+    return Columns(var, alignment, merge, target, len(distinct.keys), options.duplicates), notes
+
+
+def _merge_duplicates(genes: GeneNames, how: str, path: Path) -> tuple[np.ndarray | None, GeneNames]:
+    """[source genes] -> [distinct genes], and the distinct genes; None where all are distinct."""
+    keys = genes.keys
+    first: dict[str, int] = {}
+    merge = np.array([first.setdefault(key, len(first)) for key in keys], np.int64)
+    if len(first) == len(keys):
+        return None, genes
+    if how == "refuse":
+        seen: set[str] = set()
+        repeated = list(dict.fromkeys(key for key in keys if key in seen or seen.add(key)))
+        do = "Pass --duplicates sum or --duplicates max."
+        raise GeneError(path, "var", "each gene once", f"repeated: {few(repeated)}", do)
+    rows = np.unique(merge, return_index=True)[1]
+    return merge, GeneNames([genes.gene_ids[i] for i in rows], [genes.symbols[i] for i in rows], genes.statements)
+
+
+def _align(genes: GeneNames, options: ConvertOptions) -> tuple[pd.DataFrame, dict, np.ndarray | None, list[str]]:
+    """The var table of the screen, the alignment as JSON, [genes] -> [columns] (None: as they are), and statements."""
+    names = unique_names(genes)
+    if options.panel is None:
+        table = {"gene_id": genes.gene_ids, "symbol": genes.symbols, "measured": np.ones(len(names), bool)}
+        shared = sum(bool(symbol) and name != symbol for name, symbol in zip(names, genes.symbols, strict=True))
+        lines = [f"symbols that several ids share: {shared} genes are named by their id"] if shared else []
+        alignment = {"panel": None, "n_source": len(names), "n_panel": len(names), "n_measured": len(names)}
+        return pd.DataFrame(table, index=names), alignment, None, lines
+    by_symbol = [symbol or name for symbol, name in zip(genes.symbols, names, strict=True)]
+    panel = read_panel(options.panel)
+    result = align_genes(
+        by_symbol, panel, gene_ids=genes.gene_ids, gene_table=options.gene_table, aliases=options.aliases
+    )
+    source_of = {target: row for row, target in reversed(list(enumerate(result.target.tolist()))) if target >= 0}
+    gene_ids, symbols = list(result.panel_ids), ["" if is_ensembl(name) else name for name in result.panel]
+    for i, row in source_of.items():
+        gene_ids[i] = genes.gene_ids[row] or gene_ids[i]
+        symbols[i] = symbols[i] or genes.symbols[row]
+    var = pd.DataFrame({"gene_id": gene_ids, "symbol": symbols, "measured": result.measured}, index=result.panel)
+    return var, {"panel": options.panel.name, **result.to_json()}, result.target, result.lines()
