@@ -43,6 +43,9 @@ _PLACES = {
     "doubt.spread": ("Spread",),
     "doubt.support": ("Support",),
     "predictor": ("FittedEffect",),
+    "st.actions": ("ActionTable",),
+    "st.config": ("StConfig",),
+    "st.fitted": ("FittedSt",),
     "table.effects": ("Action", "Contexts"),
     "table.features": ("BankMap", "FeatureMap"),
     "table.folds": ("KnownActions",),
@@ -50,7 +53,7 @@ _PLACES = {
 }
 """Module -> its classes that a checkpoint may hold; a module is imported when a checkpoint holds one of them."""
 _MODULES = {name: f"vc_model.{module}" for module, names in _PLACES.items() for name in names}
-_FITTED = ("FittedAdapted", "FittedAnchored", "FittedEffect", "FittedBioJepa", "FittedPlugin")
+_FITTED = ("FittedAdapted", "FittedAnchored", "FittedEffect", "FittedBioJepa", "FittedPlugin", "FittedSt")
 _ITEMS = ("params", "config.json", "meta.json")
 
 
