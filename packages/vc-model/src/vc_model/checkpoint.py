@@ -169,7 +169,7 @@ def _check_name(path: Path, content: dict[str, Any]) -> None:
     """Refuse a model that this package does not know; a user's own brings its plugin's name with it."""
     from vc_model.models import MODELS
 
-    names = (*MODELS, "biojepa", "biojepa_faithful")
+    names = (*MODELS, "biojepa", "biojepa_faithful", "st", "st_anchored")
     if content.get("model") not in names and not content.get("plugin"):
         raise CheckpointError(
             f"{path}/config.json: model: expected one of {list(names)}, found {content.get('model')!r}. Update vc-model."
