@@ -71,8 +71,8 @@ def test_the_patterns_find_what_they_are_for():
         assert re.search(FORBIDDEN[what], text), what
 
 
-def test_there_are_five_packages_and_the_apps():
-    assert len(MEMBERS) == 6
+def test_there_are_six_packages_and_the_apps():
+    assert len(MEMBERS) == 7
 
 
 @pytest.mark.parametrize("member", MEMBERS, ids=member_id)

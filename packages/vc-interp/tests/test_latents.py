@@ -85,11 +85,11 @@ def _set_header(**values):
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (_set_header(name="features"), "contract name"),
-        (_set_header(name=None), "contract name"),
-        (_set_header(version=None), "contract version"),
-        (_set_header(version="2.0"), "contract version"),
-        (_set_header(version="?"), "contract version"),
+        (_set_header(name="features"), "name"),
+        (_set_header(name=None), "name"),
+        (_set_header(version=None), "version"),
+        (_set_header(version="2.0"), "version"),
+        (_set_header(version="?"), "version"),
         (lambda a: a.uns.pop("contract"), "contract"),
         (lambda a: a.uns.update(contract="{"), "contract"),
         (lambda a: a.uns.pop("site"), "site"),

@@ -57,6 +57,7 @@ def make_screen(seed: int = 0) -> anndata.AnnData:
     adata = anndata.AnnData(X=sp.csr_matrix(counts), obs=obs, var=var)
     stop = np.cumsum([n for *_, n in LAYOUT])
     groups = pd.DataFrame(list(LAYOUT), columns=["cell_line", "perturbation", "batch", "n"])
+    adata.uns["alignment"] = "{}"
     adata.uns["groups"] = groups.assign(start=stop - groups["n"], stop=stop).drop(columns="n")
     adata.uns["contract"] = json.dumps({"name": "screen", "version": "1.0"})
     return adata

@@ -1,26 +1,33 @@
 """Errors of vc-data: one base class, one subclass per remedy, one shape of message."""
 
+import vc_contracts.errors
+from vc_contracts.errors import FieldRefusal, OutputError, few
 
-class VcDataError(ValueError):
+__all__ = [
+    "ColumnError",
+    "ContractError",
+    "ControlError",
+    "CountsError",
+    "GeneError",
+    "OptionError",
+    "OutputError",
+    "SourceError",
+    "TooFewError",
+    "VcDataError",
+    "few",
+]
+
+
+class VcDataError(FieldRefusal):
     """A refusal that says where, expected what, found what, and what to do.
-
-    Args:
-        where: File (or function argument) at fault.
-        field: Column, array or key inside it.
-        expected: What should have been there.
-        found: What was there.
-        do: The remedy, one sentence.
 
     Examples:
         >>> print(VcDataError("a.h5ad", "obs", "a column 'gene'", "['guide']", "Pass --perturbation COLUMN."))
         a.h5ad: obs: expected a column 'gene', found ['guide']. Pass --perturbation COLUMN.
     """
 
-    def __init__(self, where: object, field: str, expected: str, found: object, do: str):
-        super().__init__(f"{where}: {field}: expected {expected}, found {found}. {do}")
 
-
-class ContractError(VcDataError):
+class ContractError(VcDataError, vc_contracts.errors.ContractError):
     """A contract file that breaks its contract; write the file again."""
 
 
@@ -50,14 +57,3 @@ class TooFewError(VcDataError):
 
 class OptionError(VcDataError):
     """A setting that does not fit the data or itself; pass another value."""
-
-
-class OutputError(VcDataError):
-    """A target that exists or cannot be written; choose another or make room."""
-
-
-def few(items, limit: int = 5) -> str:
-    """List at most `limit` offenders and the total, quoted, for use inside a message."""
-    items = list(items)
-    head = ", ".join(repr(str(item)) for item in items[:limit])
-    return head if len(items) <= limit else f"{head} ... ({len(items)} in all)"

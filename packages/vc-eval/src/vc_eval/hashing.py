@@ -1,39 +1,5 @@
-"""Hashes of files, light to import, so that they are taken beside slower work."""
+"""Hashes of files; all of it is `vc_contracts.hashing`."""
 
-import functools
-import hashlib
-import threading
-from pathlib import Path
+from vc_contracts.hashing import hash_beside, sha256_tree
 
-_LOCK = threading.Lock()  # who asks for a file that is being hashed waits for it
-
-
-def sha256_tree(path: str | Path) -> str:
-    """Hash of a file, or of a folder as docs/contracts/README.md defines it."""
-    path = Path(path)
-    if not path.is_dir():
-        state = path.stat()
-        with _LOCK:
-            return _sha256_file(path, state.st_mtime_ns, state.st_size)
-    total = hashlib.sha256()
-    for name in sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()):
-        total.update(f"{name}\0{sha256_tree(path / name)}\n".encode())
-    return total.hexdigest()
-
-
-@functools.lru_cache(maxsize=4096)
-def _sha256_file(path: Path, _mtime_ns: int, _size: int) -> str:
-    """Hash of a file, computed once while its time and size stay."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def hash_beside(paths: list[Path]) -> None:
-    """Begin to hash files on a thread of its own, in this order; `sha256_tree` has them then, or waits."""
-
-    def work() -> None:
-        for path in paths:
-            if path.exists():
-                sha256_tree(path)
-
-    threading.Thread(target=work, daemon=True).start()
+__all__ = ["hash_beside", "sha256_tree"]

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import tyro
 from tyro.conf import Positional
+from vc_contracts.errors import Refusal
 
-from vc_featurize.errors import InputError, VcFeaturizeError
+from vc_featurize.errors import InputError
 
 DESCRIPTION = """Turn perturbed genes and compounds into a checked bank of vectors (features-v1).
 
@@ -107,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
             description=DESCRIPTION,
             args=argv,
         )
-    except (VcFeaturizeError, OSError) as error:
+    except (Refusal, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -7,8 +7,9 @@ from typing import Literal
 
 import tyro
 from tyro.conf import Positional
+from vc_contracts.errors import Refusal
 
-from vc_interp.errors import InputError, VcInterpError
+from vc_interp.errors import InputError
 
 DESCRIPTION = """Find out what a perturbation model has learnt, from its latents (latents-v1).
 
@@ -90,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
             description=DESCRIPTION,
             args=argv,
         )
-    except (VcInterpError, OSError) as error:
+    except (Refusal, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

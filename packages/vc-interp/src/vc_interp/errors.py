@@ -1,7 +1,10 @@
 """Errors a user can act on. The command line prints their text and exits with 2."""
 
+import vc_contracts.errors
+from vc_contracts.errors import Refusal
 
-class VcInterpError(ValueError):
+
+class VcInterpError(Refusal):
     """Base of everything vc-interp refuses."""
 
 
@@ -9,5 +12,5 @@ class InputError(VcInterpError):
     """A file or value the user brought cannot be used; the text says where, what was expected and what to do."""
 
 
-class ContractError(VcInterpError):
+class ContractError(VcInterpError, vc_contracts.errors.ContractError):
     """A file breaks the contract latents-v1; the text names the file, the field, expected, found and the remedy."""

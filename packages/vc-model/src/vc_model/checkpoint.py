@@ -102,7 +102,7 @@ def save_checkpoint(
         "metrics": dict(metrics or {}),
         "commit": commit,
     }
-    with whole(path) as temporary:
+    with whole(path, kind="checkpoint") as temporary:
         temporary.mkdir()
         with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
             checkpointer.save(temporary.resolve() / "params", writer.arrays)

@@ -1,11 +1,14 @@
 """What can go wrong in vc-model, one class per remedy."""
 
+import vc_contracts.errors
+from vc_contracts.errors import Refusal
 
-class VcModelError(ValueError):
+
+class VcModelError(Refusal):
     """Base of every error this package raises on purpose; its text says what to do."""
 
 
-class ContractError(VcModelError):
+class ContractError(VcModelError, vc_contracts.errors.ContractError):
     """A file does not keep the contract it claims; make it again with the package that writes it."""
 
 
@@ -15,6 +18,9 @@ class TableError(VcModelError):
 
 class CheckpointError(ContractError):
     """A checkpoint is incomplete, or its parameters are not what its configuration asks for."""
+
+    def __init__(self, text: str) -> None:
+        ValueError.__init__(self, text)
 
 
 class TrainingError(VcModelError):

@@ -56,7 +56,7 @@ def variable(files: Pairs, n_top: int = 2000, overwrite: bool = False) -> None:
         do = "Pass SCREEN SPLITS ... PANEL.txt."
         raise OptionError("files", "arguments", "a screen, its splits and an output", f"{len(files)} names", do)
     *inputs, output = files
-    with write_whole(output, overwrite=overwrite) as temporary:
+    with write_whole(output, kind="file", overwrite=overwrite, inputs=inputs) as temporary:
         genes = variable_genes(read_pairs(tuple(inputs)), n_top)
         temporary.write_text("\n".join(genes) + "\n")
     print(f"wrote {len(genes)} genes to {output}; next: vc-data convert FILE.h5ad OUT.zarr --panel {output}")

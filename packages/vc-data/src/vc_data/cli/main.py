@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from vc_contracts.errors import Refusal
 
-from vc_data.errors import VcDataError
 from vc_data.options import ConvertOptions
 
 H5ad = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE.h5ad")]
@@ -137,7 +137,7 @@ def genes(
     alignment = align_file(source, panel, gene_table=gene_table, aliases=aliases)
     print("\n".join(alignment.lines()))
     if output is not None:
-        with write_whole(output) as temporary:
+        with write_whole(output, kind="file", inputs=[source]) as temporary:
             temporary.write_text(json.dumps(alignment.to_json(), indent=1) + "\n")
         print(f"wrote {output}; next: vc-data convert {source} OUT.zarr --panel {panel}")
 
@@ -210,7 +210,7 @@ def main(args: list[str] | None = None) -> int:
             tyro.extras.subcommand_cli_from_dict(
                 commands, prog="vc-data", description=DESCRIPTION, args=args, config=(tyro.conf.OmitArgPrefixes,)
             )
-    except VcDataError as error:
+    except Refusal as error:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
         return _fail("interrupted; no output was written", 130)

@@ -98,7 +98,7 @@ def split(
     from vc_data.contract import check_target, sha256_tree
     from vc_data.screen.file import read_screen
 
-    check_target(output, overwrite=overwrite)
+    check_target(output, kind="splits", overwrite=overwrite, inputs=[screen])
     splits = make(read_screen(screen), options)
     splitting.write_splits(splits, output, parents={screen.name: sha256_tree(screen)}, overwrite=overwrite)
     print("\n".join(splits.lines()))

@@ -77,7 +77,10 @@ def merge_screens(
     from vc_data.split.leakage import check_cells, check_studies
 
     options = options or MergeOptions()
-    paths, out_path = [Path(path) for path in paths], check_target(out_path, overwrite=options.overwrite)
+    paths, out_path = (
+        [Path(path) for path in paths],
+        check_target(out_path, kind="screen", overwrite=options.overwrite, inputs=paths),
+    )
     if out_path.suffix != ".zarr":
         raise OutputError(out_path, "output", "a name that ends in .zarr", repr(out_path.name), "Choose such a name.")
     if len(paths) < 2:

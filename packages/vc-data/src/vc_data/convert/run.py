@@ -67,7 +67,7 @@ def convert(in_path: str | Path, out_path: str | Path, options: ConvertOptions |
         OutputError: The target exists or its name does not end in `.zarr`.
     """
     options = options or ConvertOptions()
-    out_path = check_target(out_path, overwrite=options.overwrite)
+    out_path = check_target(out_path, kind="screen", overwrite=options.overwrite, inputs=[in_path])
     if out_path.suffix != ".zarr":
         raise OutputError(out_path, "output", "a name that ends in .zarr", repr(out_path.name), "Choose such a name.")
     with open_source(in_path) as source:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
+from vc_contracts.errors import raised_as
 
-from vc_data.contract import check_header, check_target, make_header, sha256_tree, write_whole
-from vc_data.errors import ContractError, OutputError, few
+from vc_data.contract import check_target, make_header, sha256_tree, write_whole
+from vc_data.errors import ContractError, OutputError
 from vc_data.screen.part import publish, read_note, write_note
 
 OBS_COLUMNS = (
@@ -30,7 +31,6 @@ SHARD = 1 << 22
 BATCH_ELEMENTS = 1 << 22
 NOTE = "matrix.json"
 """In a work folder: how much of X is written."""
-_REMAKE = "Write the screen again with 'vc-data convert'."
 
 
 def read_screen(path: str | Path):
@@ -45,21 +45,10 @@ def read_screen(path: str | Path):
     Raises:
         ContractError: It is not a screen-v1 file, or breaks the contract.
     """
-    import anndata
+    import vc_contracts
 
-    path = Path(path)
-    if not path.exists():
-        raise ContractError(path, "file", "a screen (.zarr folder or .h5ad)", "nothing", "Check the path.")
-    read = anndata.read_zarr if path.is_dir() else anndata.read_h5ad
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            adata = read(path)
-    except Exception as error:
-        # anndata, zarr and h5py raise nearly every type for damaged files; all mean the same to the user.
-        raise ContractError(path, "file", "readable AnnData", f"{type(error).__name__}: {error}", _REMAKE) from error
-    check_screen(adata, path)
-    return adata
+    with raised_as(ContractError):
+        return vc_contracts.read(path, "screen")
 
 
 def check_screen(adata, path: object = "screen") -> None:
@@ -68,96 +57,30 @@ def check_screen(adata, path: object = "screen") -> None:
     Raises:
         ContractError: At the first breach, with file, field, expected, found and remedy.
     """
-    check_tables(adata.obs, adata.var, adata.uns, path)
-    check_matrix(adata.X, path)
+    import vc_contracts
+
+    with raised_as(ContractError):
+        vc_contracts.check(adata, "screen", path)
 
 
 def check_tables(obs, var, uns, path: object) -> None:
     """Check header, columns, names and groups (everything but the counts)."""
+    import vc_contracts
+    from vc_contracts.tables import Tables
 
-    def refuse(field: str, expected: str, found: object):
-        raise ContractError(path, field, expected, str(found), _REMAKE)
-
-    check_header(uns.get("contract"), "screen", path)
-    for name, table, columns in (("obs", obs, OBS_COLUMNS), ("var", var, VAR_COLUMNS)):
-        missing = [column for column in columns if column not in table.columns]
-        if missing:
-            refuse(name, f"the columns {few(columns, 10)}", f"no {few(missing, 10)}")
-        if not table.index.is_unique:
-            refuse(f"{name} index", "unique names", f"repeated: {few(table.index[table.index.duplicated()])}")
-    for column in ("perturbation", "target", "cell_line", "batch", "dataset"):
-        if obs[column].isna().any():
-            refuse(f"obs[{column!r}]", "a string for every cell", f"{int(obs[column].isna().sum())} missing")
-    for table, name in ((obs, "is_control"), (var, "measured")):
-        if table[name].dtype != bool:
-            refuse(name, "true or false", f"dtype {table[name].dtype}")
-    named = (obs["perturbation"] == "control").to_numpy()
-    if (named != obs["is_control"].to_numpy()).any():
-        wrong = obs.index[named != obs["is_control"].to_numpy()]
-        refuse("obs['is_control']", "true exactly where perturbation is 'control'", f"other cells: {few(wrong)}")
-    if not named.any() or named.all():
-        what = "no control cell" if not named.any() else "no perturbed cell"
-        refuse("obs['is_control']", "control cells and perturbed cells", what)
-    if obs["mode"].dtype.kind not in "iu" or not obs["mode"].between(0, 8).all():
-        refuse("obs['mode']", "whole numbers in 0..8", few(obs["mode"].unique()))
-    if obs["dose"].dtype.kind != "f":
-        refuse("obs['dose']", "float32", f"dtype {obs['dose'].dtype}")
-    totals = obs["total_counts"].to_numpy()
-    if totals.dtype.kind not in "fiu" or not (np.isfinite(totals) & (totals > 0)).all():
-        refuse("obs['total_counts']", "finite and above 0", few(np.unique(totals.astype(str))))
-    _check_groups(obs, uns.get("groups"), refuse)
-    try:
-        alignment = json.loads(uns.get("alignment", ""))
-    except (TypeError, json.JSONDecodeError):
-        alignment = None
-    if not isinstance(alignment, dict):
-        refuse("uns['alignment']", "a JSON object as text", repr(uns.get("alignment"))[:80])
+    with raised_as(ContractError):
+        vc_contracts.check(Tables(obs, var, uns, None), "screen", path, counts=False)
 
 
 def check_matrix(counts, path: object) -> None:
     """Check that X is CSR with whole, finite, non-negative counts, sorted, without stored zeros."""
-    import scipy.sparse as sp
+    from vc_contracts.formats import SCREEN
+    from vc_contracts.matrix import check_matrix as check
 
-    def refuse(expected: str, found: object):
-        raise ContractError(path, "X", expected, str(found), _REMAKE)
+    def refuse(field: str, expected: str, found: object) -> None:
+        raise ContractError(path, field, expected, str(found), SCREEN.remedy)
 
-    if not sp.issparse(counts) or counts.format != "csr":
-        refuse("a CSR matrix", f"{getattr(counts, 'format', type(counts).__name__)}")
-    data = counts.data
-    for found, bad in (
-        ("values that are not finite", lambda: ~np.isfinite(data)),
-        ("negative values", lambda: data < 0),
-        ("fractional values", lambda: data != np.trunc(data)),
-        ("stored zeros", lambda: data == 0),
-    ):
-        if data.dtype.kind in "ui" and found in ("values that are not finite", "fractional values"):
-            continue
-        if bad().any():
-            refuse("raw counts: finite, whole, above 0 where stored", f"{found} ({int(bad().sum())})")
-    falls = np.flatnonzero(np.diff(counts.indices.astype(np.int64)) <= 0) + 1
-    if not np.isin(falls, counts.indptr).all():
-        refuse("sorted, distinct column indices in every row", "unsorted or repeated ones")
-
-
-def _check_groups(obs, groups, refuse) -> None:
-    """`groups` must tile the rows in order and agree with obs."""
-    missing = [c for c in (*GROUP_COLUMNS, "start", "stop") if c not in getattr(groups, "columns", ())]
-    if missing:
-        refuse("uns['groups']", "a data frame with cell_line, perturbation, batch, start, stop", f"no {few(missing)}")
-    start, stop = groups["start"].to_numpy(), groups["stop"].to_numpy()
-    if start.dtype.kind not in "iu" or stop.dtype.kind not in "iu":
-        refuse("uns['groups']", "whole numbers in start and stop", f"{start.dtype} and {stop.dtype}")
-    tiles = len(start) and start[0] == 0 and stop[-1] == len(obs) and (start[1:] == stop[:-1]).all()
-    if not tiles or (start >= stop).any():
-        refuse("uns['groups']", f"slices that tile 0..{len(obs)} in row order", "gaps, overlaps or empty slices")
-    for column in GROUP_COLUMNS:
-        listed = np.repeat(groups[column].astype(str).to_numpy(), stop - start)
-        wrong = np.flatnonzero(listed != obs[column].astype(str).to_numpy())
-        if len(wrong):
-            found = f"row {wrong[0]}: {listed[wrong[0]]!r} against {obs[column].iloc[wrong[0]]!r}"
-            refuse(f"uns['groups'][{column!r}]", "the same as in obs", found)
-    if groups[list(GROUP_COLUMNS)].duplicated().any():
-        refuse("uns['groups']", "each (cell_line, perturbation, batch) once", "a repeated one")
+    check(counts, SCREEN.field("X"), refuse)
 
 
 def write_screen(
@@ -240,10 +163,10 @@ def write_screen(
             _write_matrix(folder, rows, order, len(var), np.min_scalar_type(max_count), note)
 
     if part is None:
-        with write_whole(path, overwrite=overwrite) as temporary:
+        with write_whole(path, kind="screen", overwrite=overwrite) as temporary:
             build(temporary)
     else:
-        path = check_target(path, overwrite=overwrite)
+        path = check_target(path, kind="screen", overwrite=overwrite)
         build(part / "screen")
         publish(part / "screen", path)
 

@@ -99,7 +99,7 @@ def write_simulation(config: SimulatorConfig, seed: int, out_dir: str | Path, *,
     Raises:
         OutputError: The folder exists and `overwrite` is false, or cannot be made there.
     """
-    with write_whole(out_dir, overwrite=overwrite) as temporary:
+    with write_whole(out_dir, kind="simulation", overwrite=overwrite) as temporary:
         ready = _prepare(config, seed)
         temporary.mkdir()
         _check_space(temporary, ready)

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+from vc_contracts.rules import CONTROL_SETS
 
 from vc_data.contract import make_header
 from vc_data.errors import OptionError, TooFewError, few
-from vc_data.split.file import CONTROL_SETS, Splits, check_splits
+from vc_data.split.file import Splits, check_splits
 from vc_data.split.leakage import HELD_OUT, check_leakage
 
 THIRDS = (1 / 3, 1 / 3, 1 / 3)

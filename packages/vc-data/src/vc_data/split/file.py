@@ -5,20 +5,19 @@ Defined in docs/contracts/splits-v1.md. What is held out is decided in `split/`.
 
 import json
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vc_data.contract import check_header, make_header, write_whole
-from vc_data.errors import ContractError, few
+from vc_contracts.errors import raised_as
+from vc_contracts.rules import PARTS
+
+from vc_data.contract import make_header, write_whole
+from vc_data.errors import ContractError
 
 RECIPES = (
     "by_perturbation", "by_cell_line", "few_shot", "kfold", "follow", "gears", "cell_load", "by_scaffold", "by_dose",
 )  # fmt: skip
 """Recipes of this package; readers accept any other name, because the conditions say all that is needed."""
-PARTS = ("train", "val", "test", "unused")
-CONTROL_SETS = ("input", "reference", "evaluation")
-_REMAKE = "Make the split again with 'vc-data split'."
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def write_splits(
         "controls": splits.controls,
     }
     check_splits(text, path)
-    with write_whole(path, overwrite=overwrite) as temporary:
+    with write_whole(path, kind="splits", overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(text, indent=1) + "\n")
 
 
@@ -88,80 +87,22 @@ def read_splits(path: str | Path, screen=None) -> Splits:
     Raises:
         ContractError: It is not a splits-v1 file, breaks the contract, or belongs to another screen.
     """
-    path = Path(path)
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ContractError(path, "file", "a JSON file", f"{type(error).__name__}: {error}", _REMAKE) from None
-    check_splits(content, path, screen)
+    import vc_contracts
+
+    with raised_as(ContractError):
+        content = vc_contracts.read(path, "splits", screen=screen)
     header = content["contract"]
     keys = {key: content[key] for key in ("recipe", "seed", "conditions", "controls")}
     return Splits(**keys, config=header.get("config", {}), header=header)
 
 
-def check_splits(content: object, path: object, screen=None) -> None:
+def check_splits(content: dict, path: object, screen=None) -> None:
     """Check everything that splits-v1 says readers refuse; with a screen (AnnData), also against its cells.
 
     Raises:
         ContractError: At the first breach.
     """
+    import vc_contracts
 
-    def refuse(key: str, expected: str, found: object):
-        raise ContractError(path, key, expected, str(found), _REMAKE)
-
-    if not isinstance(content, dict):
-        refuse("file", "a JSON object", type(content).__name__)
-    check_header(content.get("contract"), "splits", path)
-    if not isinstance(content.get("recipe"), str) or not content["recipe"]:
-        refuse("recipe", "the name of a recipe", repr(content.get("recipe")))
-    if not isinstance(content.get("seed"), int):
-        refuse("seed", "a whole number", repr(content.get("seed")))
-    conditions = content.get("conditions")
-    if not isinstance(conditions, list) or not all(isinstance(condition, dict) for condition in conditions):
-        refuse("conditions", "a list of objects", type(conditions).__name__)
-    for condition in conditions:
-        for key in ("cell_line", "perturbation", "part"):
-            if not isinstance(condition.get(key), str):
-                refuse("conditions", f"{key!r}, a string, in each", condition)
-        if condition["part"] not in PARTS:
-            refuse("conditions", f"a part of {few(PARTS)}", condition)
-        if condition["part"] == "unused" and not isinstance(condition.get("why"), str):
-            refuse("conditions", "a 'why' where the part is 'unused'", condition)
-    pairs = Counter((condition["cell_line"], condition["perturbation"]) for condition in conditions)
-    twice = [pair for pair, n in pairs.items() if n > 1]
-    if twice:
-        refuse("conditions", "each condition once", f"repeated: {few(twice)}")
-    for part in ("train", "test"):
-        if not any(condition["part"] == part for condition in conditions):
-            refuse("conditions", f"one or more in {part!r}", "none")
-    _check_controls(content.get("controls"), refuse)
-    if screen is not None:
-        _check_against(pairs, content["controls"], screen.obs, refuse)
-
-
-def _check_controls(controls: object, refuse) -> None:
-    if not isinstance(controls, dict) or not all(isinstance(controls.get(name), list) for name in CONTROL_SETS):
-        refuse("controls", f"lists {few(CONTROL_SETS)}", controls if controls is None else few(controls))
-    for name in CONTROL_SETS:
-        if not controls[name]:
-            refuse(f"controls[{name!r}]", "one or more cells", "none")
-        if not all(isinstance(cell, str) for cell in controls[name]):
-            refuse(f"controls[{name!r}]", "names of cells", "something else")
-    named = Counter(cell for name in CONTROL_SETS for cell in controls[name])
-    shared = [cell for cell, n in named.items() if n > 1]
-    if shared:
-        refuse("controls", "three lists that share no cell", f"shared or repeated: {few(shared)}")
-
-
-def _check_against(pairs: Iterable[tuple[str, str]], controls: dict, obs, refuse) -> None:
-    perturbed = obs.loc[~obs["is_control"].to_numpy(), ["cell_line", "perturbation"]].astype(str).drop_duplicates()
-    held = set(perturbed.itertuples(index=False, name=None))
-    if set(pairs) - held:
-        refuse("conditions", "conditions of the screen", f"others: {few(sorted(set(pairs) - held))}")
-    if held - set(pairs):
-        refuse("conditions", "every condition of the screen", f"missing: {few(sorted(held - set(pairs)))}")
-    names = set(obs.index[obs["is_control"].to_numpy()])
-    for name in CONTROL_SETS:
-        others = [cell for cell in controls[name] if cell not in names]
-        if others:
-            refuse(f"controls[{name!r}]", "control cells of the screen", f"others: {few(others)}")
+    with raised_as(ContractError):
+        vc_contracts.check(content, "splits", path, screen=screen)

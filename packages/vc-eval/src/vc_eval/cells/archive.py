@@ -25,7 +25,7 @@ def write_members(path: str | Path, members: "dict[str, anndata.AnnData | bytes]
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=path.parent) as folder,
-        write_whole(path) as temporary,
+        write_whole(path, overwrite=True) as temporary,
         tarfile.open(temporary, "w") as tar,
     ):
         for name, content in members.items():

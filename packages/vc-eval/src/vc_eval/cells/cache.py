@@ -84,7 +84,7 @@ def cached_frame(side_of: tuple, settings: Settings, kind: str, make: "Callable[
     except Exception:  # whatever a damaged file raises: the table is computed anew
         path.unlink(missing_ok=True)
     frame = make()
-    with write_whole(path) as temporary:
+    with write_whole(path, overwrite=True) as temporary:
         frame.to_parquet(temporary)
     return frame
 
@@ -126,7 +126,7 @@ def _save(path: Path, side: RankedSide) -> None:
         if part.mean_log_lg is not part.mean_lg:
             arrays[f"mean_log_lg_{k}"] = part.mean_log_lg
     header = {"format": FORMAT, "labels": labels, "scale": asdict(side.scale), "stored_bytes": side.stored_bytes}
-    with write_whole(path) as temporary, temporary.open("wb") as file:
+    with write_whole(path, overwrite=True) as temporary, temporary.open("wb") as file:
         np.savez(file, header=np.array(json.dumps(header)), **arrays)
 
 

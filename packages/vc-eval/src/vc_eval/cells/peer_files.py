@@ -74,7 +74,7 @@ def write_peer_files(folder: Path, per_perturbation: "pd.DataFrame") -> list[str
         prefix = f"{context.replace('/', '-')}_" if context else ""
         for name, content in (("results.csv", table), ("agg_results.csv", describe(table))):
             file = folder / (f"{prefix}{name}" if name == "results.csv" else f"agg_{prefix}results.csv")
-            with write_whole(file) as temporary:
+            with write_whole(file, overwrite=True) as temporary:
                 content.to_csv(temporary, index=False)
             written.append(file.name)
     return written
@@ -138,5 +138,5 @@ def score_against_baseline(user: dict[str, float], baseline: dict[str, float]) -
 
 def write_score(path: str | Path, scores: list[tuple[str, float]]) -> None:
     """Write `metric,from_baseline` rows."""
-    with write_whole(Path(path)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with write_whole(Path(path), overwrite=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([("metric", "from_baseline"), *scores])

@@ -33,9 +33,9 @@ _COMMANDS = {
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `vc-eval`: exit code 0 when whole, 2 on refusal, 130 on Ctrl-C."""
     import tyro
+    from vc_contracts.errors import Refusal
 
     from vc_eval.cli import options
-    from vc_eval.errors import VcEvalError
 
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == ["run"]:
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     module, _, function = work.partition(":")
     try:
         getattr(importlib.import_module(module), function)(command)
-    except (VcEvalError, OSError) as error:
+    except (Refusal, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -32,7 +32,7 @@ def compare(command: options.Compare) -> None:
             f"  {row.metric:28} {row.first:9.4f} {row.second:9.4f} {row.difference:9.4f}  {row.lower:8.4f} to {row.upper:8.4f} {row.n:5} {won:>13} {row.p_holm:10.4f}"
         )
     if command.out is not None:
-        with write_whole(command.out) as temporary:
+        with write_whole(command.out, overwrite=True) as temporary:
             result.to_csv(temporary, index=False)
         print(f"wrote {command.out}.")
 

@@ -50,7 +50,7 @@ def write_report(path: str | Path, *, summary: pd.DataFrame, splits_scores: "lis
     ).get_template("report.html")
     content = report_content(summary, splits_scores, meta)
     data = json.dumps(content["data"], separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
-    with write_whole(Path(path)) as temporary:
+    with write_whole(Path(path), overwrite=True) as temporary:
         temporary.write_text(page.render(**content | {"data": data}), encoding="utf-8")
 
 

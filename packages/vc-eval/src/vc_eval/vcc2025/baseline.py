@@ -93,7 +93,7 @@ def write_baseline(
     values = np.concatenate([labels, np.full(int(control_rows.sum()), settings.control)])
     obs = pd.DataFrame({settings.pert_col: pd.Categorical(values)}, index=pd.Index(names, dtype=object))
     var = pd.DataFrame(index=pd.Index(adata.var_names.to_numpy(str), dtype=object))
-    with write_whole(path) as temporary:
+    with write_whole(path, overwrite=True) as temporary:
         anndata.AnnData(obs=obs, var=var).write_h5ad(temporary)
         with h5py.File(temporary, "a") as file:
             writer = _CsrWriter(file, adata.n_vars)

@@ -128,7 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: What was typed after `vc-model`; by default the process's own.
     """
-    from vc_model.errors import VcModelError
+    from vc_contracts.errors import Refusal
 
     # The decompositions here are small: threads of OpenBLAS wait for each other longer than they work. numpy is not
     # loaded before this line.
@@ -141,7 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
             description=f"Fit perturbation effect models and predict held-out conditions.\n\n{EXAMPLES}",
             args=arguments,
         )
-    except VcModelError as error:
+    except Refusal as error:
         sys.exit(_report(str(error), 2))
     except KeyboardInterrupt:
         sys.exit(_report("interrupted; nothing was written", 130))

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from vc_contracts.errors import raised_as
 
-from vc_model.contracts.features import read_anndata
 from vc_model.contracts.header import make_header, refusal, write_adata
-
-KINDS = ("cell", "condition", "gene", "action")
+from vc_model.errors import ContractError
 
 
 def read_context_vectors(path: Path | str) -> dict[str, np.ndarray]:
@@ -27,24 +26,12 @@ def read_context_vectors(path: Path | str) -> dict[str, np.ndarray]:
     Raises:
         ContractError: For every refusal of docs/contracts/latents-v1.md, and for rows that describe no cell line.
     """
+    import vc_contracts
+
     path = Path(path)
-    adata = read_anndata(path, "latents")
-    if hasattr(adata.X, "toarray"):
-        raise refusal(path, "X", "dense float32", "a sparse matrix")
-    x_nv = np.asarray(adata.X, dtype=np.float32)
-    if not np.isfinite(x_nv).all():
-        raise refusal(path, "X", "finite activations", "NaN or infinity")
-    for axis, names in (("obs", adata.obs_names), ("var", adata.var_names)):
-        if not names.is_unique:
-            raise refusal(path, f"{axis} index", "unique names", "repeated names")
-    if "kind" not in adata.obs:
-        raise refusal(path, 'obs["kind"]', "a column", "nothing")
-    for key in ("site", "model"):
-        if not isinstance(adata.uns.get(key), str):
-            raise refusal(path, f'uns["{key}"]', "a string", repr(adata.uns.get(key)))
-    kinds = sorted(set(adata.obs["kind"].astype(str)))
-    if not set(kinds) <= set(KINDS):
-        raise refusal(path, 'obs["kind"]', f"one of {KINDS}", repr(kinds))
+    with raised_as(ContractError):
+        adata = vc_contracts.read(path, "latents")
+    x_nv, kinds = adata.X, sorted(set(adata.obs["kind"].astype(str)))
     if kinds == ["cell"] and "cell_line" in adata.obs:
         line_n = adata.obs["cell_line"].astype(str).to_numpy()
     elif kinds == ["condition"]:
@@ -89,4 +76,4 @@ def write_context_vectors(
     adata = anndata.AnnData(X=x_cv, obs=obs, var=pd.DataFrame(index=[f"d{at}" for at in range(x_cv.shape[1])]))
     adata.uns["contract"] = json.dumps(make_header("latents", parents=parents, config=config))
     adata.uns["site"], adata.uns["model"] = site, model
-    write_adata(path, adata)
+    write_adata(path, adata, kind="latents")

@@ -1,18 +1,15 @@
 """predictions-v1: predicted profiles beside the unperturbed profile they start from."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from vc_contracts.errors import raised_as
 
-from vc_model.contracts.features import read_anndata
-from vc_model.contracts.header import make_header, refusal, write_adata
-from vc_model.contracts.screen import CONTROL
-
-SPACES = ("log1p_cp10k", "counts")
-UNITS = ("profile", "cell")
+from vc_model.contracts.header import make_header, write_adata
+from vc_model.errors import ContractError
 
 
 @dataclass(frozen=True)
@@ -74,9 +71,9 @@ def write_predictions(
     """
     import anndata
     import pandas as pd
+    import vc_contracts
 
     path = Path(path)
-    _check(path, file)
     names = [f"{line}|{label}" for line, label in zip(file.cell_line, file.perturbation, strict=True)]
     if file.unit == "cell":
         names = [f"{name}|{number}" for number, name in enumerate(names)]
@@ -104,7 +101,9 @@ def write_predictions(
     adata.uns["space"], adata.uns["unit"], adata.uns["model"] = file.space, file.unit, file.model
     if file.role is not None:
         adata.uns["role"] = file.role
-    write_adata(path, adata)
+    with raised_as(ContractError):
+        vc_contracts.check(adata, "predictions", path)
+    write_adata(path, adata, kind="predictions")
 
 
 def read_predictions(path: Path | str) -> PredictionFile:
@@ -113,15 +112,11 @@ def read_predictions(path: Path | str) -> PredictionFile:
     Raises:
         ContractError: For every refusal of docs/contracts/predictions-v1.md.
     """
-    path = Path(path)
-    adata = read_anndata(path, "predictions")
-    for column in ("perturbation", "cell_line", "is_control"):
-        if column not in adata.obs:
-            raise refusal(path, f'obs["{column}"]', "a column", "nothing")
-    for key in ("space", "unit", "model"):
-        if not isinstance(adata.uns.get(key), str):
-            raise refusal(path, f'uns["{key}"]', "a string", repr(adata.uns.get(key)))
-    file = PredictionFile(
+    import vc_contracts
+
+    with raised_as(ContractError):
+        adata = vc_contracts.read(path, "predictions")
+    return PredictionFile(
         model=adata.uns["model"],
         space=adata.uns["space"],
         unit=adata.uns["unit"],
@@ -138,55 +133,7 @@ def read_predictions(path: Path | str) -> PredictionFile:
         basis_n=adata.obs["interval_basis"].astype(str).to_numpy() if "interval_basis" in adata.obs else None,
         role=str(adata.uns["role"]) if "role" in adata.uns else None,
     )
-    _check(path, file)
-    return file
 
 
 def _dense(x) -> np.ndarray:
     return np.asarray(x.toarray() if hasattr(x, "toarray") else x, dtype=np.float32)
-
-
-def _check(path: Path, file: PredictionFile) -> None:
-    if file.space not in SPACES:
-        raise refusal(path, 'uns["space"]', f"one of {SPACES}", repr(file.space))
-    if file.unit not in UNITS:
-        raise refusal(path, 'uns["unit"]', f"one of {UNITS}", repr(file.unit))
-    _check_repeats(path, "var index", file.genes)
-    shape = (len(file.perturbation), len(file.genes))
-    if file.mean_ng.shape != shape:
-        raise refusal(path, "X", f"shape {shape}", str(file.mean_ng.shape))
-    if not np.isfinite(file.mean_ng).all():
-        raise refusal(path, "X", "finite values", "NaN or infinity")
-    if (file.mean_ng < 0).any():
-        raise refusal(path, "X", f"{file.space} values >= 0", "negative values", "Clip predictions at zero.")
-    for name, sd_ng in (("sd", file.sd_ng), ("sd_epistemic", file.sd_epistemic_ng)):
-        if sd_ng is not None and (sd_ng.shape != shape or not np.isfinite(sd_ng).all() or (sd_ng < 0).any()):
-            raise refusal(path, f'layers["{name}"]', f"finite values >= 0 of shape {shape}", "others")
-    _check_widths(path, file)
-    if file.supported_n is not None and file.supported_n.dtype != bool:
-        raise refusal(path, 'obs["supported"]', "bool", str(file.supported_n.dtype))
-    if file.is_control.dtype != bool or not np.array_equal(file.is_control, file.perturbation.astype(str) == CONTROL):
-        raise refusal(path, 'obs["is_control"]', 'true exactly where perturbation is "control"', "rows that disagree")
-    bare = set(file.cell_line[~file.is_control]) - set(file.cell_line[file.is_control])
-    if bare:
-        raise refusal(path, "obs", "a control row for every cell line", f"none for {sorted(bare)[:5]}")
-    if file.unit == "profile":
-        _check_repeats(path, "obs", list(zip(file.cell_line, file.perturbation, strict=True)))
-
-
-def _check_widths(path: Path, file: PredictionFile) -> None:
-    width_nl, levels = file.width_nl, np.array(file.levels)
-    if width_nl is None:
-        return
-    if file.sd_ng is None:
-        raise refusal(path, 'obsm["interval_width"]', 'layers["sd"], which the widths multiply', "none")
-    if len(levels) == 0 or not ((levels > 0) & (levels < 1)).all() or (np.diff(levels) <= 0).any():
-        raise refusal(path, 'uns["interval_levels"]', "rising numbers between 0 and 1", repr(levels.tolist())[:80])
-    shape = (len(file.perturbation), len(levels))
-    if width_nl.shape != shape or not ((width_nl >= 0).all() and (width_nl[:, 1:] >= width_nl[:, :-1]).all()):
-        raise refusal(path, 'obsm["interval_width"]', f"values >= 0 of shape {shape}, rising along levels", "others")
-
-
-def _check_repeats(path: Path, field: str, names: Sequence) -> None:
-    if len(set(names)) < len(names):
-        raise refusal(path, field, "each name once", "repeated names")

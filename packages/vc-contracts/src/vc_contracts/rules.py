@@ -1,0 +1,227 @@
+"""Rules that join several fields of a contract. Each gets the tables (or the JSON object) and refuses."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from vc_contracts.errors import few, short
+from vc_contracts.schema import Refuse
+from vc_contracts.tables import Tables
+
+CONTROL = "control"
+"""The label of control cells in every file."""
+PARTS = ("train", "val", "test", "unused")
+CONTROL_SETS = ("input", "reference", "evaluation")
+GROUP_KEYS = ("cell_line", "perturbation", "batch")
+
+
+def control_is_flagged(tables: Tables, refuse: Refuse) -> None:
+    """`is_control` is true exactly where the perturbation is `control`."""
+    obs = tables.obs
+    if "is_control" not in obs:
+        return
+    wrong = obs.index[(_labels(obs, "perturbation") == CONTROL) != obs["is_control"].to_numpy()]
+    if len(wrong):
+        refuse("obs['is_control']", f"true exactly where perturbation is {CONTROL!r}", f"other rows: {few(wrong)}")
+
+
+def controls_and_perturbed(tables: Tables, refuse: Refuse) -> None:
+    """At least one control cell and one perturbed cell."""
+    is_control = tables.obs["is_control"].to_numpy()
+    if not is_control.any() or is_control.all():
+        found = "no control cell" if not is_control.any() else "no perturbed cell"
+        refuse("obs['is_control']", "control cells and perturbed cells", found)
+
+
+def groups_tile(tables: Tables, refuse: Refuse) -> None:
+    """`groups` tile the rows in order, agree with obs and name each group once."""
+    groups, obs = tables.uns["groups"], tables.obs
+    for column in ("start", "stop"):
+        if groups[column].dtype.kind not in "iu" or not isinstance(groups[column].dtype, np.dtype):
+            refuse(f"uns['groups'][{column!r}]", "whole numbers", f"dtype {groups[column].dtype}")
+    start, stop = (groups[column].to_numpy().astype(np.int64) for column in ("start", "stop"))
+    tiles = len(start) and start[0] == 0 and stop[-1] == len(obs) and (start[1:] == stop[:-1]).all()
+    if not tiles or (start >= stop).any():
+        refuse("uns['groups']", f"slices that tile 0..{len(obs)} in row order", "gaps, overlaps or empty slices")
+    for column in GROUP_KEYS:
+        listed = np.repeat(groups[column].astype(str).to_numpy(), stop - start)
+        wrong = np.flatnonzero(listed != _labels(obs, column))
+        if len(wrong):
+            found = f"row {wrong[0]}: {short(listed[wrong[0]])} against {short(obs[column].iloc[wrong[0]])}"
+            refuse(f"uns['groups'][{column!r}]", "the same as in obs", found)
+    if groups[list(GROUP_KEYS)].astype(str).duplicated().any():
+        refuse("uns['groups']", "each (cell_line, perturbation, batch) once", "a repeated one")
+
+
+def datasets_are_measured(tables: Tables, refuse: Refuse) -> None:
+    """`varm["measured"]` has a bool column per entry of `uns["datasets"]`."""
+    if "measured" not in tables.varm:
+        return
+    names, measured = tables.uns.get("datasets"), tables.varm["measured"]
+    if names is None:
+        refuse("varm['measured']", "uns['datasets'], which names its columns", "none")
+    shape = (len(tables.var), len(np.atleast_1d(names)))
+    if not isinstance(measured, np.ndarray) or measured.dtype != bool or measured.shape != shape:
+        found = f"{getattr(measured, 'dtype', type(measured).__name__)} of shape {getattr(measured, 'shape', None)}"
+        refuse("varm['measured']", f"bool of shape {shape}", found)
+
+
+def every_line_has_a_control(tables: Tables, refuse: Refuse) -> None:
+    """Each cell line has at least one control row."""
+    line, is_control = _labels(tables.obs, "cell_line"), tables.obs["is_control"].to_numpy()
+    bare = sorted(set(line) - set(line[is_control]))
+    if bare:
+        refuse("obs", "a control row for every cell line", f"none for {few(bare)}")
+
+
+def profiles_once(tables: Tables, refuse: Refuse) -> None:
+    """Of a profile file: each (cell_line, perturbation) once."""
+    if tables.uns["unit"] == "profile":
+        _once(tables.obs[["cell_line", "perturbation"]], "one profile per (cell_line, perturbation)", refuse)
+
+
+def conditions_once(tables: Tables, refuse: Refuse) -> None:
+    """Of effects: each (cell_line, perturbation, batch) once."""
+    columns = [column for column in GROUP_KEYS if column in tables.obs]
+    _once(tables.obs[columns], f"one row per ({', '.join(columns)})", refuse)
+
+
+def widths_multiply_sd(tables: Tables, refuse: Refuse) -> None:
+    """Interval widths come with `sd`, have one column per level and rise along a row."""
+    if "interval_width" not in tables.obsm:
+        return
+    if "sd" not in tables.layers:
+        refuse("obsm['interval_width']", "layers['sd'], which the widths multiply", "none")
+    if "interval_levels" not in tables.uns:
+        refuse("uns['interval_levels']", "rising numbers between 0 and 1", "nothing")
+    width, n_levels = tables.obsm["interval_width"], len(np.atleast_1d(tables.uns["interval_levels"]))
+    shape = (len(tables.obs), n_levels)
+    if width.shape != shape:
+        refuse("obsm['interval_width']", f"one width per row and level, shape {shape}", f"shape {width.shape}")
+    if not (width[:, 1:] >= width[:, :-1]).all():
+        refuse("obsm['interval_width']", "widths that rise along the levels", "falling ones")
+
+
+def missing_rows_are_zero(tables: Tables, refuse: Refuse) -> None:
+    """Of features: a row that is missing is all zeros."""
+    missing = tables.obs["missing"].to_numpy()
+    bad = tables.obs.index[missing & tables.X.any(axis=1)]
+    if len(bad):
+        refuse("obs['missing']", "zeros in X where missing", f"other values in {len(bad)} rows: {few(bad)}")
+
+
+def dim_is_the_columns(tables: Tables, refuse: Refuse) -> None:
+    """Of features: the encoder's `dim` is the number of columns."""
+    import json
+
+    dim = json.loads(tables.uns["encoder"])["dim"]
+    if isinstance(dim, bool) or dim != tables.X.shape[1]:
+        refuse("uns['encoder'] dim", f"{tables.X.shape[1]}, the columns of X", short(dim))
+
+
+def measured_once(tables: Tables, refuse: Refuse) -> None:
+    """Of effects: at most one of the two masks, and zeros where a gene was not measured."""
+    layer = tables.layers.get("measured")
+    if layer is not None and "measured" in tables.var:
+        refuse("layers['measured']", "one mask: the layer or var['measured']", "both")
+    if layer is not None:
+        if not isinstance(layer, np.ndarray) or layer.dtype != bool:
+            refuse("layers['measured']", "a dense bool mask", f"{getattr(layer, 'dtype', type(layer).__name__)}")
+        absent = ~layer
+    elif "measured" in tables.var:
+        absent = np.broadcast_to(~tables.var["measured"].to_numpy(), tables.X.shape)
+    else:
+        return
+    if tables.X[absent].any():
+        refuse("X", "zeros where a gene was not measured", "other values")
+
+
+def conditions_of_a_split(content: dict[str, Any], refuse: Refuse) -> None:
+    """Each condition is an object with a part; each stands once; train and test are not empty."""
+    rows = content["conditions"]
+    for row in rows:
+        if not isinstance(row, dict):
+            refuse("conditions", "a list of objects", short(row))
+        for key in ("cell_line", "perturbation", "part"):
+            if not isinstance(row.get(key), str):
+                refuse("conditions", f"{key!r}, a string, in each", short(row))
+        if row["part"] not in PARTS:
+            refuse("conditions[].part", f"a part of {few(PARTS)}", short(row))
+        if row["part"] == "unused" and not isinstance(row.get("why"), str):
+            refuse("conditions", "a 'why' where the part is 'unused'", short(row))
+        if not isinstance(row.get("group", ""), str):
+            refuse("conditions", "a 'group' that is a string", short(row))
+    twice = [pair for pair, n in Counter((row["cell_line"], row["perturbation"]) for row in rows).items() if n > 1]
+    if twice:
+        refuse("conditions", "each condition once", f"repeated: {few(twice)}")
+    parts = {row["part"] for row in rows}
+    for part in ("train", "test"):
+        if part not in parts:
+            refuse("conditions", f"one or more in {part!r}", "none")
+
+
+def controls_of_a_split(content: dict[str, Any], refuse: Refuse) -> None:
+    """Three lists of names that are not empty and share no cell."""
+    controls = content["controls"]
+    for name in CONTROL_SETS:
+        cells = controls.get(name)
+        if not isinstance(cells, list) or not cells:
+            refuse(f"controls[{name!r}]", "a list of one or more control cells", short(cells))
+        if not all(isinstance(cell, str) for cell in cells):
+            refuse(f"controls[{name!r}]", "names of cells", "something else")
+    named = Counter(cell for name in CONTROL_SETS for cell in controls[name])
+    shared = [cell for cell, n in named.items() if n > 1]
+    if shared:
+        refuse("controls", "three lists that share no cell", f"shared or repeated: {few(shared)}")
+
+
+def split_of_this_screen(content: dict[str, Any], obs: Any, refuse: Refuse) -> None:
+    """A split names every condition of its screen, no other, and control cells of the screen only.
+
+    Args:
+        content: A checked split.
+        obs: The rows of the screen.
+        refuse: Raises.
+    """
+    is_control = obs["is_control"].to_numpy()
+    perturbed = obs.loc[~is_control, ["cell_line", "perturbation"]].astype(str).drop_duplicates()
+    held = set(perturbed.itertuples(index=False, name=None))
+    pairs = {(row["cell_line"], row["perturbation"]) for row in content["conditions"]}
+    if pairs - held:
+        refuse("conditions", "conditions of the screen", f"others: {few(sorted(pairs - held))}")
+    if held - pairs:
+        refuse("conditions", "every condition of the screen", f"missing: {few(sorted(held - pairs))}")
+    names = set(obs.index[is_control])
+    for name in CONTROL_SETS:
+        others = [cell for cell in content["controls"][name] if cell not in names]
+        if others:
+            refuse(f"controls[{name!r}]", "control cells of the screen", f"others: {few(others)}")
+
+
+def value_inside_interval(content: dict[str, Any], refuse: Refuse) -> None:
+    """Of scores: a value lies inside its interval."""
+    table = content["table"]
+    outside = (table["value"] < table["lower"]) | (table["value"] > table["upper"])
+    if outside.any():
+        row = table[outside].iloc[0]
+        refuse("value", "a value inside [lower, upper]", f"{row['value']} outside [{row['lower']}, {row['upper']}]")
+
+
+def score_rows_once(content: dict[str, Any], refuse: Refuse) -> None:
+    """Of scores: one row per model, dataset, split, metric and group."""
+    key = ["model", "dataset", "split", "metric", "group"]
+    again = content["table"].duplicated(key)
+    if again.any():
+        row = content["table"][again].iloc[0]
+        refuse("rows", f"one row per {', '.join(key)}", f"{short(tuple(row[key]), 200)} twice")
+
+
+def _labels(table: Any, column: str) -> np.ndarray:
+    return table[column].astype(str).to_numpy()
+
+
+def _once(table: Any, expected: str, refuse: Refuse) -> None:
+    again = table.astype(str).duplicated()
+    if again.any():
+        refuse("obs", expected, f"{short(tuple(table[again].iloc[0]))} twice")

@@ -1,0 +1,237 @@
+"""Opening a file of a stranger: nothing but regular files, no reference that leaves it, nothing larger than memory."""
+
+import contextlib
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vc_contracts.errors import ContractError, Refusal, short
+from vc_contracts.tables import StoredCsr, Tables
+
+_DAMAGED = "The file is damaged, half-copied or of another format: make or copy it again."
+_UNSAFE = "Copy what it points to into the file itself."
+
+
+def check_files(path: str | Path) -> Path:
+    """Refuse what is no regular file or folder of regular files: links that leave a folder, pipes, devices, sockets.
+
+    Raises:
+        ContractError: Absent, or holds anything else.
+    """
+    path = Path(path)
+    if "\0" in str(path):
+        raise ContractError(short(str(path)), "file", "a name of a file", "a NUL character", "Check the path.")
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        found = "nothing there" if isinstance(error, FileNotFoundError) else f"{error.strerror}"
+        raise ContractError(path, "file", "a file or folder", found, "Check the path.") from None
+    if stat.S_ISREG(mode):
+        return path
+    if not stat.S_ISDIR(mode):
+        raise ContractError(path, "file", "a regular file or a folder", "a pipe, device or socket", "Check the path.")
+    for folder, names, files in os.walk(path):
+        for name in (*names, *files):
+            part = Path(folder, name)
+            mode = part.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                what = "a symbolic link" if stat.S_ISLNK(mode) else "a pipe, device or socket"
+                raise ContractError(path, str(part.relative_to(path)), "a regular file", what, _UNSAFE)
+    return path
+
+
+@contextlib.contextmanager
+def open_store(path: str | Path, *, checked: bool = False) -> Iterator[Any]:
+    """Open an AnnData file for reading, guarded; gives a zarr group or an h5py file.
+
+    Args:
+        path: A zarr folder or an HDF5 file.
+        checked: It was opened before, so its files and links are not looked at again.
+
+    Raises:
+        ContractError: It cannot be opened, or holds references that leave it.
+    """
+    path = Path(path) if checked else check_files(path)
+    if path.is_dir():
+        import zarr
+
+        try:
+            store = zarr.open_group(path, mode="r")
+        except MemoryError:
+            raise
+        except Exception as error:  # zarr raises nearly every type for a damaged folder
+            raise _unreadable(path, error) from error
+        yield store
+        return
+    import h5py
+
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    with file:
+        if not checked:
+            check_links(file, path)
+        yield file
+
+
+def check_links(file: Any, path: object) -> None:
+    """Refuse HDF5 links and data sets that read other files, and links that lead in circles.
+
+    Raises:
+        ContractError: External or soft links, external storage, virtual data sets, or a group inside itself.
+    """
+    import h5py
+
+    def refuse(name: str, found: str) -> None:
+        raise ContractError(path, name or "/", "content of the file itself", found, _UNSAFE)
+
+    seen: set[Any] = set()
+
+    def walk(group: Any, name: str, depth: int) -> None:
+        if depth > 32:
+            refuse(name, "groups nested more than 32 deep")
+        for key in group:
+            place = f"{name}/{key}"
+            link = group.get(key, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                refuse(place, f"{'an external' if isinstance(link, h5py.ExternalLink) else 'a soft'} link")
+            item = group.get(key)
+            if isinstance(item, h5py.Group):
+                if item.id.__hash__() in seen:
+                    refuse(place, "a group that is linked twice")
+                seen.add(item.id.__hash__())
+                walk(item, place, depth + 1)
+            elif isinstance(item, h5py.Dataset):
+                if item.external:
+                    refuse(place, "a data set stored in another file")
+                if item.is_virtual:
+                    refuse(place, "a virtual data set")
+
+    try:
+        walk(file, "", 0)
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        if isinstance(error, Refusal):
+            raise
+        raise _unreadable(path, error) from error
+
+
+def check_size(store: Any, path: object) -> None:
+    """Refuse arrays whose declared size is more than this machine's memory, before any is allocated.
+
+    Raises:
+        ContractError: More is declared than fits.
+    """
+    limit = memory_limit()
+    total = 0
+    for name, shape, itemsize in _arrays(store):
+        total += int(np.prod([int(n) for n in shape], dtype=object)) * max(itemsize, 1)
+        if total > limit:
+            found = f"{total / 2**30:.1f} GiB declared up to {name!r}"
+            do = "The file is damaged, or this machine is too small for it."
+            raise ContractError(path, "file", f"at most {limit / 2**30:.1f} GiB, the memory there is", found, do)
+
+
+def memory_limit() -> int:
+    """Bytes that one read may declare: what is available, or the process's own limit."""
+    limit = 1 << 62
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        limit = int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        soft = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if soft > 0:
+            limit = min(limit, soft)
+    return limit
+
+
+def read_anndata(path: str | Path) -> Any:
+    """Read an AnnData of a stranger into memory, guarded.
+
+    Raises:
+        ContractError: Absent, unreadable, larger than memory, or with references that leave the file.
+    """
+    import anndata
+
+    path = Path(path)
+    with open_store(path) as store:
+        check_size(store, path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # repeated names are refused later, with the names in the text
+            return anndata.read_zarr(path) if path.is_dir() else anndata.read_h5ad(path)
+    except MemoryError:
+        raise
+    except Exception as error:  # anndata, zarr and h5py raise nearly every type for damaged files
+        raise _unreadable(path, error) from error
+
+
+@contextlib.contextmanager
+def open_tables(path: str | Path) -> Iterator[Tables]:
+    """Open an AnnData with its tables in memory and a CSR `X` still on disk (other layouts are read).
+
+    Raises:
+        ContractError: As `read_anndata`.
+    """
+    from anndata.io import read_elem
+
+    path = Path(path)
+    with open_store(path) as store:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                parts = {key: read_elem(store[key]) if key in store else {} for key in ("obs", "var", "uns", "varm")}
+                matrix = _matrix(store["X"]) if "X" in store else None
+        except (Refusal, MemoryError):
+            raise
+        except Exception as error:
+            raise _unreadable(path, error) from error
+        yield Tables(X=matrix, **parts)
+
+
+def text_at(store: Any, place: str) -> str:
+    """A stored string, e.g. the header."""
+    from anndata.io import read_elem
+
+    return str(read_elem(store[place]))
+
+
+def _matrix(item: Any) -> Any:
+    kind = item.attrs.get("encoding-type")
+    if kind == "csr_matrix":
+        rows, columns = (int(size) for size in item.attrs["shape"])
+        return StoredCsr(item["data"], item["indices"], np.asarray(item["indptr"][:]), (rows, columns))
+    if kind == "csc_matrix":
+        return StoredCsr(item["data"], item["indices"], np.asarray(item["indptr"][:]), (0, 0), format="csc")
+    return item[:] if hasattr(item, "shape") else item
+
+
+def _arrays(store: Any) -> Iterator[tuple[str, tuple[int, ...], int]]:
+    """Name, shape and bytes per value of every array of a store."""
+    import h5py
+
+    if isinstance(store, h5py.Group):
+        found: list[tuple[str, tuple[int, ...], int]] = []
+
+        def visit(name: str, item: Any) -> None:
+            if isinstance(item, h5py.Dataset):
+                found.append((name, item.shape or (), item.dtype.itemsize))
+
+        store.visititems(visit)
+        yield from found
+        return
+    for name, item in store.members(max_depth=None):
+        if hasattr(item, "shape"):
+            yield name, item.shape, getattr(item.dtype, "itemsize", 8)
+
+
+def _unreadable(path: object, error: Exception) -> ContractError:
+    first = (str(error).splitlines() or [""])[0][:200]
+    return ContractError(path, "file", "an AnnData that can be read", f"{type(error).__name__}: {first}", _DAMAGED)
