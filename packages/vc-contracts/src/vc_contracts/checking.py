@@ -201,7 +201,7 @@ def _check_levels(value: Any, field: Field, refuse: Refuse) -> None:
 
 def _expected(field: Field) -> str:
     if field.allowed:
-        return " or ".join(field.allowed)
+        return f"one of {', '.join(field.allowed)}"
     return field.stored or {"text": "a string that is not empty", "json": "a JSON object as text"}.get(
         field.kind, f"a {field.kind}"
     )
