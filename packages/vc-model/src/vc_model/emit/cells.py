@@ -8,6 +8,7 @@ real cells. f is sought such that the mean of log1p CP10k is the prediction; las
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -36,6 +37,38 @@ class CellSource:
     total_n: np.ndarray
     share_g: np.ndarray
     dispersion_g: np.ndarray
+
+    @cached_property
+    def mean_g(self) -> np.ndarray:
+        """[g] float64, mean log1p CP10k of these cells, from which an effect's amplitude is counted."""
+        sum_g, n = np.zeros(self.count_ng.shape[1]), len(self.count_ng)
+        for start in range(0, n, 256):  # all cells at once in float64 would be the largest array of all
+            sum_g += _log(self.count_ng[start : start + 256], self.total_n[start : start + 256]).sum(axis=0)
+        return sum_g / n
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knobs:
+    """What a challenge's score can depend on beyond the predicted means; the defaults change nothing."""
+
+    amplitude: float = 1.0
+    """The effect is multiplied by this; 0 gives control cells, 1 what was predicted."""
+    dispersion: float = 1.0
+    """Variance of a gene's rate between cells, relative to the controls'; 0 leaves counting noise alone."""
+
+    def __post_init__(self) -> None:
+        """Refuse negative numbers.
+
+        Raises:
+            TableError: If one is negative or not finite.
+        """
+        for name in ("amplitude", "dispersion"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value >= 0):
+                raise TableError(f"{name}: expected a finite number of 0 or more, found {value}.")
+
+
+PLAIN = Knobs()
 
 
 def make_source(count_ng: np.ndarray, total_n: np.ndarray) -> CellSource:
@@ -72,27 +105,26 @@ def source_of(cells: ControlCells, line: str) -> CellSource:
 
 
 def draw_cells(
-    source: CellSource, profile_g: np.ndarray, n_cells: int, rng: np.random.Generator
+    source: CellSource, profile_g: np.ndarray, n_cells: int, rng: np.random.Generator, knobs: Knobs = PLAIN
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cells whose mean log1p CP10k is a profile.
+    """Cells whose mean log1p CP10k is a profile; no two are equal as long as chance allows.
 
     Args:
         source: Control cells of the line.
         profile_g: [g] mean of log1p CP10k >= 0.
         n_cells: How many cells.
         rng: Draws everything.
+        knobs: Amplitude of the effect and dispersion of the cells.
 
     Returns:
         count_mg: [m, g] int32 >= 0.
         total_m: [m] float64, the new totals.
     """
-    n = len(source.count_ng)
-    # No control cell is used more often than it must be.
-    row_m = np.concatenate([rng.permutation(n) for _ in range(-(-n_cells // n))])[:n_cells]
-    count_mg, total_m = source.count_ng[row_m], source.total_n[row_m]
-    shape_g = 1 / source.dispersion_g
-    rate_mg = rng.gamma(count_mg + shape_g) / (total_m[:, None] + shape_g / source.share_g) * total_m[:, None]
-    goal_g = np.maximum(np.asarray(profile_g, dtype=np.float64), 0)
+    goal_g = np.asarray(profile_g, dtype=np.float64)
+    if knobs.amplitude != 1:
+        goal_g = source.mean_g + knobs.amplitude * (goal_g - source.mean_g)
+    goal_g = np.maximum(goal_g, 0)
+    count_mg, rate_mg, total_m = _draw_controls(source, n_cells, rng, knobs.dispersion)
     factor_g, stream = np.ones(len(goal_g)), int(rng.integers(2**62))
     for _ in range(ROUNDS):
         # The same stream every time, so that rounds differ by the factors and hardly by chance.
@@ -102,8 +134,45 @@ def draw_cells(
         factor_g = np.minimum(np.where(goal_g > 0, factor_g * step_g, 0), MOST_FACTOR)
     new_mg = _scale(count_mg, rate_mg, factor_g, np.random.default_rng(stream))
     for _ in range(PASSES):
+        again = repeated_rows(new_mg)
+        new_mg[again] = _scale(rng.poisson(rate_mg[again]), rate_mg[again], factor_g, rng)
         new_mg += _single_counts(new_mg, rate_mg, _total(new_mg, count_mg, total_m), goal_g, rng)
     return new_mg.astype(np.int32), _total(new_mg, count_mg, total_m)
+
+
+def _draw_controls(
+    source: CellSource, n_cells: int, rng: np.random.Generator, dispersion: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Counts [m, g] of control cells, the rates behind them and their totals."""
+    n = len(source.count_ng)
+    # No control cell is used more often than it must be.
+    row_m = np.concatenate([rng.permutation(n) for _ in range(-(-n_cells // n))])[:n_cells]
+    count_mg, total_m = source.count_ng[row_m], source.total_n[row_m]
+    shape_g = 1 / source.dispersion_g
+    rate_mg = rng.gamma(count_mg + shape_g) / (total_m[:, None] + shape_g / source.share_g) * total_m[:, None]
+    # A cell used again, and any cell of another dispersion, is counted anew at its own rates.
+    anew = np.arange(n_cells) >= n
+    if dispersion != 1:
+        expected_mg = total_m[:, None] * source.share_g
+        rate_mg = np.maximum(expected_mg + np.sqrt(dispersion) * (rate_mg - expected_mg), 1e-3 * expected_mg)
+        anew[:] = True
+    if anew.any():
+        drawn = rng.poisson(rate_mg[anew])
+        total_m[anew] += drawn.sum(axis=1) - count_mg[anew].sum(axis=1)
+        count_mg[anew] = drawn
+    return count_mg, rate_mg, np.maximum(total_m, 1)
+
+
+def repeated_rows(count_mg: np.ndarray) -> np.ndarray:
+    """Rows that equal an earlier one."""
+    seen: set[bytes] = set()
+    again = []
+    for row, counts in enumerate(count_mg):
+        content = counts.tobytes()
+        if content in seen:
+            again.append(row)
+        seen.add(content)
+    return np.array(again, dtype=int)
 
 
 def _scale(count_mg: np.ndarray, rate_mg: np.ndarray, factor_g: np.ndarray, rng: np.random.Generator) -> np.ndarray:
