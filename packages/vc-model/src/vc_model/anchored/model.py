@@ -32,6 +32,7 @@ from vc_model.table.folds import (
     OutOfFold,
     all_folds,
     combo_folds,
+    keep,
     line_folds,
     out_of_fold,
     target_folds,
@@ -262,6 +263,7 @@ class Anchored:
             held = train.conditions.subset(oof.row_m)
             delta_mg = direct.apply(delta_mg, held, train.contexts, oof.bin_m)
         spread = fit_spread(train, oof, delta_mg, doubt_m)
+        keep(train, self.name, oof, delta_mg)
         return FittedAnchored(
             self.name,
             config,

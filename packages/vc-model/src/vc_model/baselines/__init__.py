@@ -31,7 +31,7 @@ from vc_model.errors import VcModelError
 from vc_model.predictor import FittedEffect
 from vc_model.table.effect import Effect
 from vc_model.table.effects import EffectTable
-from vc_model.table.folds import all_folds, out_of_fold
+from vc_model.table.folds import all_folds, keep, out_of_fold
 
 EFFECTS: dict[str, Callable[..., Effect]] = {
     "no_change": fit_no_change,
@@ -74,6 +74,7 @@ class Baseline:
         factories = effect_factories([self.name], self.seed)
         oof = out_of_fold(factories, train, all_folds(train, self.n_folds, self.seed), progress=self.name)
         spread = fit_spread(train, oof, oof.delta_mg[self.name])
+        keep(train, self.name, oof, oof.delta_mg[self.name])
         return FittedEffect(self.name, train.contexts, factories[self.name](train), spread)
 
 

@@ -320,3 +320,7 @@ class EffectTable:
         if key not in self._memo:
             self._memo[key] = make()
         return self._memo[key]
+
+    def recall(self, key: str) -> Any:
+        """What `once` made under this key, or None where it made nothing."""
+        return self._memo.get(key)

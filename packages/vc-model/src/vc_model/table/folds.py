@@ -228,6 +228,16 @@ def out_of_fold(
     )
 
 
+def keep(table: EffectTable, name: str, oof: OutOfFold, delta_mg: np.ndarray) -> None:
+    """Keep a model's out-of-fold predictions with the table that it was fitted on, for `recall`."""
+    table.once(f"out of fold {name}", lambda: OutOfFold(oof.row_m, oof.bin_m, {name: delta_mg}))
+
+
+def recall(table: EffectTable, name: str) -> OutOfFold | None:
+    """The out-of-fold predictions that a model left with the table it was fitted on, or None."""
+    return table.recall(f"out of fold {name}")
+
+
 def _deal(names: Sequence[str], n_folds: int, seed: int) -> dict[str, int]:
     """Shuffle names and deal them into folds of equal size."""
     order = np.random.default_rng(seed).permutation(len(names))

@@ -1,0 +1,224 @@
+"""A saved model that answers: `vc_model.load("model").effects(["TP53"], cell_line="K562")`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vc_model.ask.answers import Answers, Rules, answer
+from vc_model.ask.memory import Memory
+from vc_model.ask.precedent import find
+from vc_model.ask.questions import Questions, make_questions
+from vc_model.ask.relatives import RELATED
+from vc_model.ask.stream import PredictionWriter, collect
+from vc_model.ask.verdict import ELSEWHERE, HERE, NOWHERE, RELATIVE
+from vc_model.errors import CheckpointError
+from vc_model.predictor import Fitted
+from vc_model.table.effects import Contexts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class SupportMap:
+    """What training knows of genes in contexts.
+
+    Attributes:
+        genes: n names.
+        cell_lines: c contexts.
+        kind_nc: [n, c] int, positions in `vc_model.ask.verdict.VERDICTS`.
+        accuracy_nc: [n, c] share of what repeating the experiment would give that such conditions reached out of fold; NaN
+            where none could be held out.
+    """
+
+    genes: tuple[str, ...]
+    cell_lines: tuple[str, ...]
+    kind_nc: np.ndarray
+    accuracy_nc: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class AskModel:
+    """A fitted model with what it remembers of its training data.
+
+    Attributes:
+        fitted: The model.
+        memory: The summary of its training data.
+    """
+
+    fitted: Fitted
+    memory: Memory
+
+    def questions(
+        self,
+        names: Sequence[str],
+        *,
+        mode: str | None = None,
+        cell_line: str | Sequence[str] = (),
+        dose: float | Sequence[float] = (),
+        force: bool = False,
+        contexts: Contexts | None = None,
+    ) -> Questions:
+        """Complete and check questions (`vc_model.ask.questions.make_questions`)."""
+        return make_questions(
+            self.memory,
+            self.fitted.contexts,
+            [names] if isinstance(names, str) else list(names),
+            mode=mode,
+            cell_lines=[cell_line] if isinstance(cell_line, str) else list(cell_line),
+            doses=[dose] if isinstance(dose, int | float) else list(dose),
+            force=force,
+            new_contexts=contexts,
+        )
+
+    def answers(self, questions: Questions, rules: Rules | None = None) -> Answers:
+        """Answer checked questions."""
+        return collect(answer(self.fitted, self.memory, questions.conditions, rules or Rules()))
+
+    def effects(
+        self,
+        names: Sequence[str],
+        *,
+        mode: str | None = None,
+        cell_line: str | Sequence[str] = (),
+        dose: float | Sequence[float] = (),
+        contexts: Contexts | None = None,
+        force: bool = False,
+        top: int = 10,
+        limit: float = 0.1,
+    ) -> "pd.DataFrame":
+        """What perturbing these targets does: one row a condition, the verdict before the numbers.
+
+        Args:
+            names: Targets; combinations as `A+B`.
+            mode: How they act; the trained mode where there is only one.
+            cell_line: One or several; all trained ones by default.
+            dose: One or several, for compounds.
+            contexts: Control cells of new contexts (`vc_model.ask.controls.read_contexts`).
+            force: Give numbers of extrapolations, too.
+            top: Genes that are named up, and down.
+            limit: Least accuracy of such conditions, as a share of what repeating the experiment would give.
+
+        Raises:
+            QuestionError: If something of this cannot be asked.
+        """
+        import pandas as pd
+
+        asked = self.questions(names, mode=mode, cell_line=cell_line, dose=dose, force=force, contexts=contexts)
+        return pd.DataFrame(self.answers(asked, Rules(force=force, top=top, limit=limit)).table)
+
+    def write(
+        self,
+        questions: Questions,
+        path: Path,
+        rules: Rules,
+        *,
+        parents: dict[str, str] | None = None,
+        config: dict[str, object] | None = None,
+    ) -> Answers:
+        """Answer checked questions, profiles to a predictions-v1 .h5ad, block by block.
+
+        Args:
+            questions: What to ask.
+            path: The file to write; the caller sees to it that it appears whole or not at all.
+            rules: How answers are made.
+            parents: Name -> sha256 of what the predictions are made from.
+            config: How they are made, for the header.
+
+        Returns:
+            The answers. Nothing is written where no question is answered.
+        """
+        conditions = questions.conditions
+        blocks = answer(self.fitted, self.memory, conditions, rules)
+        first = next(blocks, None)
+        answered = _count_answered(self, questions, rules)
+        if first is None or answered == 0:
+            return collect([first, *blocks] if first is not None else [])
+        contexts = conditions.contexts_or(self.fitted.contexts)
+        lines = list(dict.fromkeys(conditions.cell_line.tolist()))
+        base_lg = self._base(questions, lines)
+        with PredictionWriter(
+            path, self.fitted.name, contexts, base_lg, lines, answered, parents=parents, config=config
+        ) as writer:
+            total = collect([first], writer)
+            del first
+            total.extend(collect(blocks, writer))
+        return total
+
+    def support(
+        self, genes: Sequence[str] = (), *, mode: str | None = None, cell_lines: Sequence[str] = ()
+    ) -> SupportMap:
+        """What training knows of single targets in every context.
+
+        Args:
+            genes: Targets; by default every measured gene and every trained target.
+            mode: How they would act; any trained mode by default.
+            cell_lines: Contexts; by default every line with control cells.
+        """
+        memory = self.memory
+        names = tuple(genes) or tuple(dict.fromkeys([*memory.targets, *self.fitted.contexts.genes]))
+        lines = tuple(cell_lines) or self.fitted.contexts.cell_lines
+        seen: dict[str, set[str]] = {}
+        for line, action in memory.known.pairs:
+            if len(action.targets) == 1 and (mode is None or action.mode in self.modes_of(mode)):
+                seen.setdefault(action.targets[0], set()).add(line)
+        elsewhere = {action.targets[0] for _, action in memory.known.pairs if len(action.targets) == 1}
+        worth_n = memory.relatives.worth(memory.relatives.nearest(list(names))[1]).max(axis=1, initial=0)
+        kind_nc = np.where(worth_n >= RELATED, RELATIVE, NOWHERE)[:, None].repeat(len(lines), axis=1)
+        for at, name in enumerate(names):
+            if name in elsewhere:
+                kind_nc[at] = [HERE if line in seen.get(name, ()) else ELSEWHERE for line in lines]
+        accuracy_nc = np.full(kind_nc.shape, np.nan)
+        for column, line in enumerate(lines):
+            for kind in np.unique(kind_nc[:, column]):
+                found = find(memory.precedents, int(kind), line not in memory.lines)
+                if found is not None:
+                    accuracy_nc[kind_nc[:, column] == kind, column] = found.share
+        return SupportMap(names, lines, kind_nc, accuracy_nc)
+
+    def modes_of(self, mode: str) -> tuple[int, ...]:
+        """The number of a mode's name, as a tuple."""
+        from vc_model.table.effects import MODES
+
+        return (MODES.index(mode),) if mode in MODES else ()
+
+    def _base(self, questions: Questions, lines: list[str]) -> np.ndarray:
+        """[l, g] the unperturbed profile that predictions of each line start from."""
+        conditions = questions.conditions
+        rows = np.array([conditions.cell_line.tolist().index(line) for line in lines])
+        return self.fitted.predict(conditions.subset(rows)).base_pg
+
+
+def load(path: Path | str, *, plugin: Path | str | None = None) -> AskModel:
+    """Open a model that `vc fit` wrote.
+
+    Args:
+        path: The model folder, checkpoint-v1 with a memory.
+        plugin: The file of a user's own model, for a model that was fitted with one.
+
+    Raises:
+        CheckpointError: If the folder is no such model; the text says what to do.
+    """
+    from vc_model.ask.plugin import using
+    from vc_model.checkpoint import load_with_memory
+
+    path = Path(path)
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: model: expected a folder that `vc fit` wrote, found none. Check the path.")
+    with using(plugin):
+        fitted, memory = load_with_memory(path)
+    if memory is None:
+        raise CheckpointError(
+            f"{path}: memory: expected what the model knows of its training data, found none, as an older or another "
+            "command wrote this checkpoint. Fit it again with `vc fit`."
+        )
+    return AskModel(fitted, memory)
+
+
+def _count_answered(model: AskModel, questions: Questions, rules: Rules) -> int:
+    from vc_model.ask.answers import count_answered
+
+    return count_answered(model.memory, questions.conditions, rules)
