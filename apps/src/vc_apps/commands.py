@@ -17,7 +17,9 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "quickstart": Command("vc_apps.settings:Quickstart", "vc_apps.quickstart:quickstart"),
     "train": Command("vc_apps.train.settings:Train", "vc_apps.train.run:train"),
-    "predict": Command("vc_apps.train.settings:Predict", "vc_apps.train.predict:predict"),
+    "fit": Command("vc_apps.ask.settings:Fit", "vc_apps.ask.fit:fit"),
+    "predict": Command("vc_apps.ask.settings:Predict", "vc_apps.ask.predict:predict"),
+    "support": Command("vc_apps.ask.settings:Support", "vc_apps.ask.support:support"),
     "submit": Command("vc_apps.settings:Submit", "vc_apps.submission:submit"),
 }
 """In the order in which `vc --help` shows them."""

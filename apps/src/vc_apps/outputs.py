@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,3 +66,9 @@ def check_space(dpath: Path, n_bytes: int) -> None:
 def write_json(fpath: Path, value: dict) -> None:
     """Write `value` as readable JSON with sorted keys."""
     fpath.write_text(json.dumps(value, indent=2, sort_keys=True, default=str) + "\n")
+
+
+def say(text: str) -> None:
+    """One line of progress on stderr, unless `vc --quiet`."""
+    if os.environ.get("VC_VOLUME") != "quiet":
+        print(text, file=sys.stderr, flush=True)

@@ -152,24 +152,3 @@ class Train:
 
     recipe: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[Recipe]]
     """What to train."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Predict:
-    """Predict the held-out conditions of a split with any checkpoint.
-
-    For example:
-      vc predict anchored screen.zarr splits.json -o predictions.zarr
-      vc predict biojepa screen.zarr splits.json -o predictions.h5ad --part val
-    """
-
-    checkpoint: tyro.conf.Positional[Path]
-    """A checkpoint-v1 folder, as `vc train` writes it."""
-    screen: tyro.conf.Positional[Path]
-    """The screen-v1 file; only its control cells are read."""
-    splits: tyro.conf.Positional[Path]
-    """The splits-v1 file of that screen."""
-    out: Output
-    """The predictions-v1 file to write, .zarr or .h5ad."""
-    part: Literal["test", "val", "train"] = "test"
-    """Which conditions of the split."""

@@ -66,6 +66,7 @@ def save_checkpoint(
     parents: Mapping[str, str] | None = None,
     config: Mapping[str, object] | None = None,
     memory: Any = None,
+    overwrite: bool = True,
 ) -> None:
     """Write a fitted model, whole or not at all; an older checkpoint there is replaced.
 
@@ -77,6 +78,7 @@ def save_checkpoint(
         parents: File name -> sha256 of what the model was fitted on.
         config: What the caller was asked for, for the header.
         memory: A `vc_model.ask.memory.Memory`: what answering questions needs to know of the training data, or None.
+        overwrite: Replace an older checkpoint there.
 
     Raises:
         CheckpointError: If the model holds something that no checkpoint can.
@@ -92,6 +94,7 @@ def save_checkpoint(
         "model": name,
         "root": root,
         "memory": remembered,
+        "plugin": getattr(fitted, "fname", None),
         "objects": writer.objects,
         "arrays": {key: [list(array.shape), str(array.dtype)] for key, array in writer.arrays.items()},
     }
@@ -102,7 +105,7 @@ def save_checkpoint(
         "metrics": dict(metrics or {}),
         "commit": commit,
     }
-    with whole(path, kind="checkpoint") as temporary:
+    with whole(path, kind="checkpoint", overwrite=overwrite) as temporary:
         temporary.mkdir()
         with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
             checkpointer.save(temporary.resolve() / "params", writer.arrays)

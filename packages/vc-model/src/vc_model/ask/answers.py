@@ -124,7 +124,9 @@ def answer(fitted: Fitted, memory: Memory, conditions: Conditions, rules: Rules)
             prediction = fitted.predict(asked)
             sd_qg = np.sqrt(prediction.var_pg)
             mean_qg = [_usual(fitted, asked, row, usual) for row in range(len(asked))]
-            numbers, genes = _numbers(asked, prediction, sd_qg, mean_qg, [found[row] for row in said], verdicts, said, rules)
+            numbers, genes = _numbers(
+                asked, prediction, sd_qg, mean_qg, [found[row] for row in said], verdicts, said, rules
+            )
         table = _rows(conditions, rows, verdicts, found, refusals, said, numbers)
         yield Block(asked, prediction, sd_qg, Answers(table, genes))
 
@@ -264,8 +266,15 @@ def _name_genes(
     texts = []
     for columns in (slice(0, top), slice(top, width)):
         sign = 1 if columns.start == 0 else -1
-        blocks = (x[:, columns].tolist() for x in (name_qn, effect_qn, effect_qn - half_qn, effect_qn + half_qn, chance_qn))
-        texts.append(["; ".join(_gene_text(*one) for one in zip(*row, strict=True) if sign * one[1] > 0) for row in zip(*blocks, strict=True)])
+        blocks = (
+            x[:, columns].tolist() for x in (name_qn, effect_qn, effect_qn - half_qn, effect_qn + half_qn, chance_qn)
+        )
+        texts.append(
+            [
+                "; ".join(_gene_text(*one) for one in zip(*row, strict=True) if sign * one[1] > 0)
+                for row in zip(*blocks, strict=True)
+            ]
+        )
     return genes, texts[0], texts[1]
 
 
@@ -285,14 +294,26 @@ def _rows(
 ) -> dict[str, list[Any]]:
     """The table's rows of a block, in the order in which columns are read."""
     place = {int(row): at for at, row in enumerate(said)}
-    names = ("effect_size", "effect_size_lower", "effect_size_upper", "genes_expected_to_change", "genes_surely_changed")
-    given = {
-        name: [numbers[name][place[row]] if row in place else None for row in rows.tolist()]
-        for name in (*names, "moved_from_mean", "up", "down")
-    } if numbers else {name: [None] * len(rows) for name in (*names, "moved_from_mean", "up", "down")}
+    names = (
+        "effect_size",
+        "effect_size_lower",
+        "effect_size_upper",
+        "genes_expected_to_change",
+        "genes_surely_changed",
+    )
+    given = (
+        {
+            name: [numbers[name][place[row]] if row in place else None for row in rows.tolist()]
+            for name in (*names, "moved_from_mean", "up", "down")
+        }
+        if numbers
+        else {name: [None] * len(rows) for name in (*names, "moved_from_mean", "up", "down")}
+    )
     actions = [conditions.actions[row] for row in rows]
     precedents = [found[row] for row in rows]
-    notes = [_note(refusals[row], given["moved_from_mean"][at], conditions.perturbation[row]) for at, row in enumerate(rows)]
+    notes = [
+        _note(refusals[row], given["moved_from_mean"][at], conditions.perturbation[row]) for at, row in enumerate(rows)
+    ]
     return {
         "perturbation": [conditions.perturbation[row] for row in rows],
         "cell_line": [str(conditions.cell_line[row]) for row in rows],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vc_model.ask.answers import Answers, Rules, answer
+from vc_model.ask.answers import Answers, Rules, answer, count_answered
 from vc_model.ask.memory import Memory
 from vc_model.ask.precedent import find
 from vc_model.ask.questions import Questions, make_questions
@@ -134,7 +134,7 @@ class AskModel:
         conditions = questions.conditions
         blocks = answer(self.fitted, self.memory, conditions, rules)
         first = next(blocks, None)
-        answered = _count_answered(self, questions, rules)
+        answered = count_answered(self.memory, questions.conditions, rules)
         if first is None or answered == 0:
             return collect([first, *blocks] if first is not None else [])
         contexts = conditions.contexts_or(self.fitted.contexts)
@@ -202,7 +202,7 @@ def load(path: Path | str, *, plugin: Path | str | None = None) -> AskModel:
     Raises:
         CheckpointError: If the folder is no such model; the text says what to do.
     """
-    from vc_model.ask.plugin import using
+    from vc_model.ask.plugin import FittedPlugin, using
     from vc_model.checkpoint import load_with_memory
 
     path = Path(path)
@@ -210,15 +210,11 @@ def load(path: Path | str, *, plugin: Path | str | None = None) -> AskModel:
         raise CheckpointError(f"{path}: model: expected a folder that `vc fit` wrote, found none. Check the path.")
     with using(plugin):
         fitted, memory = load_with_memory(path)
+        if isinstance(fitted, FittedPlugin):
+            fitted.instance  # noqa: B018 made while its file is known, or refused
     if memory is None:
         raise CheckpointError(
             f"{path}: memory: expected what the model knows of its training data, found none, as an older or another "
             "command wrote this checkpoint. Fit it again with `vc fit`."
         )
     return AskModel(fitted, memory)
-
-
-def _count_answered(model: AskModel, questions: Questions, rules: Rules) -> int:
-    from vc_model.ask.answers import count_answered
-
-    return count_answered(model.memory, questions.conditions, rules)

@@ -77,7 +77,13 @@ class Plugin:
         digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
         state = {name: value for name, value in vars(own).items() if not name.startswith("_")}
         fitted = FittedPlugin(
-            self.name, self.path.name, self.kind.__name__, digest, train.contexts, state, fit_spread(train, oof, delta_mg)
+            self.name,
+            self.path.name,
+            self.kind.__name__,
+            digest,
+            train.contexts,
+            state,
+            fit_spread(train, oof, delta_mg),
         )
         fitted.__dict__["instance"] = own
         return fitted

@@ -117,6 +117,7 @@ def share_of_repeat(
         mean_m: [m] the same of the mean effect.
         repeat_m: [m] that of a repeat.
         unit_m: [m] which perturbation each row is of.
+        seed: Of the bootstrap.
     """
     unit_m = np.unique(unit_m, return_inverse=True)[1]
     sums_u3 = np.zeros((unit_m.max() + 1, 3))

@@ -70,6 +70,7 @@ def make_questions(
     dropped = len(names) * max(1, len(doses)) - len(actions)
     if dropped > 0:
         notes.append(f"{dropped} name(s) were given twice and are asked once")
+    notes += _unknown(memory, contexts, list(actions))
     order = list(actions)
     conditions = Conditions(
         np.repeat(np.array(lines, dtype=object), len(order)),
@@ -116,6 +117,21 @@ def near_names(name: str, known: Sequence[str], n: int = 3) -> list[str]:
     return [folded[match] for match in difflib.get_close_matches(name.casefold(), list(folded), n=n, cutoff=0.7)]
 
 
+def _unknown(memory: Memory, contexts: Contexts, actions: list[Action]) -> list[str]:
+    """A note on each of the first targets that nothing is known of, with the names that look most like it."""
+    names = list(dict.fromkeys(target for action in actions for target in action.targets))
+    informed = memory.relatives.knows(names)
+    trained = set(memory.targets)
+    unknown = [name for name, known in zip(names, informed, strict=True) if not known and name not in trained]
+    pool = [*memory.targets, *contexts.genes]
+    notes = []
+    for name in unknown[:5]:
+        near = near_names(name, pool)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        notes.append(f"nothing is known of {name}: not perturbed in training, no measured gene, in no bank{hint}")
+    return [*notes, f"and {len(unknown) - 5} more names like these"] if len(unknown) > 5 else notes
+
+
 def _column(path: Path, lines: list[str], separator: str, column: str) -> list[str]:
     if not lines:
         return []
@@ -136,7 +152,9 @@ def _mode(memory: Memory, mode: str | None, force: bool, notes: list[str]) -> in
         if len(memory.modes) != 1:
             raise QuestionError(f"mode: expected one, as the model was trained on several: {trained}. Give --mode.")
         if memory.mode_names == ["unknown"]:
-            notes.append("the screen did not say how its perturbations act (mode unknown); yours are taken to act likewise")
+            notes.append(
+                "the screen did not say how its perturbations act (mode unknown); yours are taken to act likewise"
+            )
         return next(iter(memory.modes))
     if mode not in MODES:
         near = near_names(mode, MODES)

@@ -8,7 +8,6 @@ of every training target, the correlation of their effects beyond the mean of al
 from dataclasses import dataclass
 from functools import cached_property
 
-
 import numpy as np
 
 from vc_model.table.effects import UNKNOWN_MODE, Action, Conditions, EffectTable
@@ -110,9 +109,7 @@ def fit_relatives(table: EffectTable) -> Relatives:
     name_s = [table.conditions.actions[row].targets[0] for row in singles]
     targets = tuple(sorted(set(name_s)))
     lines = table.trained_lines
-    bare = Relatives(
-        features, lines, targets, unit_vectors(features, lines, list(targets)), np.zeros(0), np.zeros(0)
-    )
+    bare = Relatives(features, lines, targets, unit_vectors(features, lines, list(targets)), np.zeros(0), np.zeros(0))
     if len(targets) < FEWEST:
         return bare
     own_tg, signal_t = _beyond_the_mean(table, singles, np.array([bare.row_of[name] for name in name_s]), len(targets))

@@ -131,7 +131,9 @@ def write_tables(answers: Answers, dpath: Path) -> None:
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table(answers.table), dpath / "answers.parquet")
-    pq.write_table(pa.table(answers.genes) if answers.genes else pa.table({"perturbation": []}), dpath / "genes.parquet")
+    pq.write_table(
+        pa.table(answers.genes) if answers.genes else pa.table({"perturbation": []}), dpath / "genes.parquet"
+    )
     with (dpath / "answers.tsv").open("w", encoding="utf-8") as stream:
         stream.write("\t".join(answers.table) + "\n")
         for row in zip(*answers.table.values(), strict=True):

@@ -120,7 +120,9 @@ def _reason(
         return f"{target if len(action.targets) > 1 else action.label} was measured in {', '.join(others[:3])}"
     if kind == RELATIVE:
         name, cosine, worth = closest[0]
-        return f"{target} resembles {name} (similarity {cosine:.2f}; such effects correlated {worth:.2f} beyond the mean)"
+        return (
+            f"{target} resembles {name} (similarity {cosine:.2f}; such effects correlated {worth:.2f} beyond the mean)"
+        )
     if not known:
         return f"nothing is known of {target}: it was not perturbed, is no measured gene and in no bank"
     return f"no perturbation like {target} was measured"

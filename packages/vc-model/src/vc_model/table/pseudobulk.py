@@ -247,7 +247,7 @@ class _Controls:
             role: (one_cs @ self.sum_srg[role]) / np.maximum(one_cs @ self.n_sr[role], 1)[:, None] for role in self.n_sr
         }
         bare_c = one_cs @ self.n_sr["reference"] == 0
-        loadings_cgk, basis_gk = _coexpression(self.sample, len(self.lines), len(self.genes), basis_gk)
+        loadings_cgk, basis_gk = coexpression(self.sample, len(self.lines), len(self.genes), basis_gk)
         return Contexts(
             genes=self.genes,
             cell_lines=self.lines,
@@ -269,7 +269,7 @@ def _spread_over_lines(used_n: np.ndarray, line_n: np.ndarray, per_line: int) ->
     return sampled_n
 
 
-def _coexpression(
+def coexpression(
     sample: list[tuple[int, np.ndarray]], n_lines: int, n_genes: int, basis_gk: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Correlation of genes with principal components of standardised control cells, per line.

@@ -1,0 +1,46 @@
+"""Unperturbed cells of a user's own .h5ad as contexts of a model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vc_apps.outputs import AppError
+
+if TYPE_CHECKING:
+    from vc_model.table.effects import Contexts
+
+
+def read_h5ad(
+    path: Path, like: "Contexts", *, cell_line: str | None = None, symbol: str | None = None
+) -> "tuple[Contexts, list[str]]":
+    """Read raw counts of unperturbed cells; every cell of the file counts as one.
+
+    Args:
+        path: The .h5ad; `layers["counts"]`, or X where there is no such layer, holds raw counts.
+        like: The model's contexts.
+        cell_line: obs column with the cell line; by default the file is one context, by its name.
+        symbol: var column that names genes as the model does; by default the index.
+
+    Returns:
+        The contexts, and notes for the user.
+
+    Raises:
+        AppError: If the file or a column cannot be read.
+        QuestionError: If its content cannot be used.
+    """
+    import anndata as ad
+    import numpy as np
+    import scipy.sparse as sp
+    from vc_model.ask.controls import make_contexts
+
+    try:
+        adata = ad.read_h5ad(path)
+    except Exception as error:  # anndata and h5py each raise their own kinds for a damaged file
+        raise AppError(f"{path}: file: expected an .h5ad, found one that cannot be read ({error}).") from error
+    for flag, name, frame in (("--cells-line", cell_line, adata.obs), ("--cells-symbol", symbol, adata.var)):
+        if name is not None and name not in frame:
+            raise AppError(f"{path}: {flag} {name}: expected a column, found {list(map(str, frame.columns))[:8]}.")
+    genes = adata.var_names if symbol is None else adata.var[symbol]
+    line_n = np.full(adata.n_obs, path.stem) if cell_line is None else adata.obs[cell_line].astype(str).to_numpy()
+    x_ng = sp.csr_matrix(adata.layers.get("counts", adata.X), dtype=np.float32)
+    x_ng.eliminate_zeros()
+    return make_contexts(str(path), x_ng, genes.astype(str).to_numpy(), line_n, like)

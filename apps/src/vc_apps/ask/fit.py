@@ -1,0 +1,100 @@
+"""`vc fit`: a model for use, fitted on everything that a screen measured, or on the training conditions of a split."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vc_apps.ask.settings import Fit
+from vc_apps.outputs import AppError, say
+
+if TYPE_CHECKING:
+    from vc_model.predictor import Fitted
+    from vc_model.table.effects import EffectTable
+
+
+def fit(settings: Fit) -> None:
+    """Fit and write the model folder, whole or not at all.
+
+    Raises:
+        AppError: If the request cannot be carried out.
+        VcModelError: If an input is refused.
+    """
+    from vc_contracts import check_target
+
+    inputs = [path for path in (settings.screen, settings.split, *settings.bank, settings.plugin) if path is not None]
+    for path in inputs:
+        if not path.exists():
+            raise AppError(f"{path}: expected a file to read, found none. Check the path.")
+    check_target(settings.out, kind="checkpoint", overwrite=settings.overwrite, inputs=inputs, make_parent=True)
+    table = load(settings.screen, settings.split, settings.bank, min_cells=settings.min_cells, seed=settings.seed)
+    lines = ", ".join(table.trained_lines[:5])
+    say(f"{len(table)} conditions x {len(table.genes)} genes in {lines}")
+    if settings.dry_run:
+        print(f"would fit {name_of(settings)} on {len(table)} conditions and write {settings.out}/")
+        return
+    fit_and_save(table, settings.out, settings.model, settings.plugin, settings.seed, inputs, settings.overwrite)
+    target = next((name for name in table.genes if name not in _targets(table)), "GENE")
+    print(
+        f"wrote {settings.out}/: {name_of(settings)} on {len(table)} conditions x {len(table.genes)} genes. Next: vc predict "
+        f"{settings.out} --genes {target} -o answers, or vc support {settings.out}"
+    )
+
+
+def load(
+    screen: Path, split: Path | None, banks: tuple[Path, ...], *, min_cells: int = 20, seed: int = 0
+) -> "EffectTable":
+    """The training table of a screen, with a split or without."""
+    from vc_model.ask.everything import whole_split
+    from vc_model.contracts import read_screen, read_splits
+    from vc_model.table.pseudobulk import load_tables
+
+    opened = read_screen(screen)
+    splits = whole_split(opened, min_cells=min_cells, seed=seed) if split is None else read_splits(split, opened)
+    return load_tables(opened, splits, banks)[0]
+
+
+def fit_and_save(
+    table: "EffectTable",
+    out: Path,
+    model: str,
+    plugin: Path | None,
+    seed: int,
+    inputs: list[Path],
+    overwrite: bool,
+    hashes: dict[str, str] | None = None,
+) -> "Fitted":
+    """Fit a model by name or from a plugin, and write it with what it remembers of the table.
+
+    Args:
+        table: The training effects.
+        out: The model folder.
+        model: A name of `vc-model list`.
+        plugin: A user's own model, in its place.
+        seed: Of everything random.
+        inputs: What the table was made from; their hashes go into the header.
+        overwrite: Replace a model that stands there.
+        hashes: Path -> sha256, where they are known already.
+    """
+    from vc_model.ask.memory import make_memory
+    from vc_model.ask.plugin import read_plugin
+    from vc_model.checkpoint import save_checkpoint
+    from vc_model.contracts import hash_path
+    from vc_model.models import make_model
+
+    chosen = make_model(model, seed) if plugin is None else read_plugin(plugin)
+    say(f"fitting {chosen.name}")
+    fitted = chosen.fit(table)
+    memory = make_memory(table, fitted)
+    known = hashes or {}
+    parents = {path.name: known.get(path.name) or hash_path(path) for path in inputs}
+    config = {"model": fitted.name, "seed": seed}
+    save_checkpoint(out, fitted, parents=parents, config=config, memory=memory, overwrite=overwrite)
+    return fitted
+
+
+def name_of(settings: Fit) -> str:
+    """What is fitted, in words."""
+    return settings.model if settings.plugin is None else settings.plugin.name
+
+
+def _targets(table: "EffectTable") -> set[str]:
+    return {target for action in table.conditions.actions for target in action.targets}

@@ -1,0 +1,207 @@
+"""`vc predict`: questions to a model, or the held-out conditions of a split; one spelling for both."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vc_apps.ask.settings import Predict
+from vc_apps.outputs import AppError, check_space, say, write_json
+
+if TYPE_CHECKING:
+    from vc_model.ask.answers import Answers
+    from vc_model.ask.model import AskModel
+    from vc_model.ask.questions import Questions
+    from vc_model.table.effects import Contexts
+
+MOST_REPORTED = 2000
+SOURCES = ("genes", "genes_file", "compounds", "all_genes", "like")
+
+
+def predict(settings: Predict) -> None:
+    """Answer questions, or predict a part of a split.
+
+    Raises:
+        AppError: If the request cannot be carried out.
+        VcModelError: If an input or a question is refused.
+    """
+    if settings.part is not None or settings.screen is not None:
+        predict_part(settings)
+        return
+    from vc_contracts import check_target
+    from vc_model.ask.answers import Rules, count_answered
+    from vc_model.ask.model import load
+
+    given = [name for name in SOURCES if getattr(settings, name)]
+    if not given:
+        raise AppError("predict: expected a question, found none. Give --genes, --genes-file, --compounds, --all-genes, "
+                       "--like, or --part with a screen and a split.")  # fmt: skip
+    rules = Rules(limit=settings.limit, force=settings.force, top=settings.top, change=settings.change)
+    inputs = [path for path in (settings.model, settings.genes_file, settings.like, settings.cells) if path is not None]
+    check_target(settings.out, kind="answers", overwrite=settings.overwrite, inputs=inputs, make_parent=True)
+    model = load(settings.model, plugin=settings.plugin)
+    contexts = _contexts(settings, model)
+    questions = model.questions(
+        _names(settings, model),
+        mode=settings.mode,
+        cell_line=settings.cell_line,
+        dose=settings.dose,
+        force=settings.force,
+        contexts=contexts,
+    )
+    for note in questions.notes:
+        say(f"note: {note}")
+    n = len(questions.conditions)
+    if settings.report and n > MOST_REPORTED:
+        raise AppError(
+            f"--report: expected at most {MOST_REPORTED:,} conditions, found {n:,}; nobody could read the page. Ask fewer, "
+            "or leave --report out and open answers.tsv."
+        )
+    if settings.dry_run:
+        answered = count_answered(model.memory, questions.conditions, rules)
+        print(f"would answer {answered:,} of {n:,} conditions and write {settings.out}/")
+        return
+    answers = write_answers(settings, model, questions, rules)
+    _print(settings, answers)
+
+
+def write_answers(settings: Predict, model: "AskModel", questions: "Questions", rules) -> "Answers":
+    """Write the folder, whole or not at all."""
+    from vc_contracts import write_whole
+    from vc_contracts.hashing import sha256_tree
+    from vc_model.ask.stream import write_tables
+
+    n_bytes = 8 * len(questions.conditions) * len(model.fitted.contexts.genes)
+    with write_whole(settings.out, kind="answers", overwrite=settings.overwrite, make_parent=True) as dpath:
+        dpath.mkdir()
+        check_space(dpath, n_bytes)
+        parents = {path.name: sha256_tree(path) for path in (settings.model, settings.cells) if path is not None}
+        config = {"limit": rules.limit, "force": rules.force}
+        answers = model.write(questions, dpath / "predictions.h5ad", rules, parents=parents, config=config)
+        write_tables(answers, dpath)
+        if settings.report:
+            from vc_apps.ask.page import write_page
+
+            write_page(answers, dpath / "report.html", title=str(settings.model))
+        write_json(dpath / "run.json", {"command": "predict", "settings": dataclasses.asdict(settings)})
+    return answers
+
+
+def predict_part(settings: Predict) -> None:
+    """Predict one part of a split with any checkpoint and write a predictions-v1 file."""
+    from vc_contracts import check_target
+
+    if settings.screen is None or settings.splits is None:
+        raise AppError(
+            "--part: expected a screen and its split, found fewer. Type: vc predict MODEL SCREEN SPLITS -o OUT."
+        )
+    if settings.out.suffix not in (".zarr", ".h5ad"):
+        raise AppError(f"--out {settings.out}: expected a name that ends in .zarr or .h5ad.")
+    inputs = [settings.model, settings.screen, settings.splits]
+    check_target(settings.out, kind="predictions", overwrite=settings.overwrite, inputs=inputs, make_parent=True)
+    from vc_model.ask.plugin import using
+    from vc_model.emit.output import predict_checkpoint
+
+    part = settings.part or "test"
+    with using(settings.plugin):
+        name, n = predict_checkpoint(settings.model, settings.screen, settings.splits, settings.out, part)
+    print(f"wrote {settings.out}: {name} on {n} {part} conditions. Next: score it with vc-eval")
+
+
+def _names(settings: Predict, model: "AskModel") -> list[str]:
+    """Everything that is asked, in the order in which it was given."""
+    from vc_model.ask.questions import QuestionError, read_names
+
+    names = list(settings.genes)
+    if settings.genes_file is not None:
+        names += read_names(settings.genes_file)
+    if settings.like is not None:
+        names += read_names(settings.like)
+    if settings.compounds is not None:
+        names += _compounds(settings.compounds, model)
+    if settings.all_genes:
+        names += list(dict.fromkeys([*model.memory.targets, *model.fitted.contexts.genes]))
+    if not names:
+        raise QuestionError("names: expected at least one target, found an empty list. Name genes, e.g. --genes TP53.")
+    return names
+
+
+def _compounds(path: Path, model: "AskModel") -> list[str]:
+    """Names of the compounds of a table; every SMILES is read, so that one that is none is refused."""
+    from vc_featurize.compound import read_compound_table
+
+    header = path.read_text(encoding="utf-8-sig").splitlines()[0].split("\t") if path.is_file() else []
+    columns = [next((name for name in header if name.casefold() in wanted), wanted[0])
+               for wanted in (("name", "compound", "drug", "id"), ("smiles", "canonical_smiles"))]  # fmt: skip
+    names, smiles = read_compound_table(path, *columns)
+    check_smiles(path, names, smiles)
+    unknown = [name for name, known in zip(names, model.memory.relatives.knows(names), strict=True)
+               if not known and name not in model.memory.targets]  # fmt: skip
+    if unknown:
+        say(
+            f"note: {len(unknown)} compound(s) are neither in training nor in the model's bank, e.g. {unknown[:3]}. Fit with "
+            "--bank of a compound bank that holds them (vc-featurize compound) to have their structure count"
+        )
+    return names
+
+
+def check_smiles(path: Path, names: list[str], smiles: list[str]) -> None:
+    """Refuse a table with a text that is no structure.
+
+    Raises:
+        AppError: Naming the first ones.
+    """
+    try:
+        from rdkit import Chem, RDLogger
+    except ImportError:
+        say("note: rdkit is not installed, so SMILES are not checked; install vc-featurize[chem]")
+        return
+    RDLogger.DisableLog("rdApp.*")
+    bad = [
+        (name, text) for name, text in zip(names, smiles, strict=True) if not text or Chem.MolFromSmiles(text) is None
+    ]
+    if bad:
+        raise AppError(
+            f"{path}: smiles: expected structures, found {len(bad)} that are none, e.g. {bad[:3]}. Mend them."
+        )
+
+
+def _contexts(settings: Predict, model: "AskModel") -> "Contexts | None":
+    if settings.cells is None:
+        return None
+    from vc_model.ask.controls import read_contexts
+
+    if not settings.cells.exists():
+        raise AppError(f"--cells {settings.cells}: expected unperturbed cells, found no such file. Check the path.")
+    like = model.fitted.contexts
+    if settings.cells.suffix == ".h5ad":
+        from vc_apps.ask.cells import read_h5ad
+
+        contexts, notes = read_h5ad(settings.cells, like, cell_line=settings.cells_line, symbol=settings.cells_symbol)
+    else:
+        contexts, notes = read_contexts(settings.cells, like)
+    for note in notes:
+        say(f"note: {note}")
+    return contexts
+
+
+def _print(settings: Predict, answers: "Answers") -> None:
+    from collections import Counter
+
+    n, table = len(answers), answers.table
+    answered = sum(table["answered"])
+    if settings.json:
+        print(json.dumps([dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]))
+        return
+    for name, count in Counter(table["support"]).most_common():
+        print(f"{count:>7,} {name}")
+    if n <= 5:
+        for row in range(n):
+            words = table["note"][row] or f"up: {table['up'][row][:100]}"
+            print(f"{table['perturbation'][row]} in {table['cell_line'][row]}: {table['support'][row]} "
+                  f"({table['support_why'][row]}); {words}")  # fmt: skip
+    elif any("this is the mean" in note for note in table["note"]):
+        same = sum("this is the mean" in note for note in table["note"])
+        print(f"{same:,} answers are the mean of all perturbations; nothing known about these targets moved them")
+    print(f"wrote {settings.out}/: {answered:,} of {n:,} conditions answered; open {settings.out}/answers.tsv"
+          + ("" if answered == n else "; --force shows the extrapolations, too"))  # fmt: skip
