@@ -117,7 +117,7 @@ def batch_mixing(embedding_nd: np.ndarray, batch_n: np.ndarray, n_neighbours: in
     References:
         LISI: Korsunsky et al. 2019, with equal weights for all neighbours.
     """
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree as cKDTree
 
     names, code = np.unique(batch_n, return_inverse=True)
     k = min(n_neighbours, len(code) - 1)

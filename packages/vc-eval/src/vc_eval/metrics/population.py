@@ -4,6 +4,8 @@ The distance is Euclidean over genes. Blocks of cells are made dense one after t
 the most and is computed once.
 """
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse
 
@@ -11,6 +13,8 @@ from vc_eval.metrics.ranks import pearson
 from vc_eval.metrics.registry import Metric
 
 ROWS = 512  # cells of one block
+type Matrix = Any
+"""`[n, g]`, dense or scipy sparse; scipy's own types of the two share no base that can be indexed."""
 
 METRICS = (
     Metric(
@@ -28,7 +32,7 @@ METRICS = (
 )  # fmt: skip
 
 
-def mean_distance(a: object, b: object | None = None, *, unbiased: bool = True) -> float:
+def mean_distance(a: Matrix, b: Matrix | None = None, *, unbiased: bool = True) -> float:
     """Mean Euclidean distance between the cells of two groups, or within one.
 
     Args:
@@ -55,7 +59,7 @@ def mean_distance(a: object, b: object | None = None, *, unbiased: bool = True) 
 
 
 def energy_distances(
-    cells: object, group_n: np.ndarray, n_groups: int, control: object, *, unbiased: bool = True,
+    cells: Matrix, group_n: np.ndarray, n_groups: int, control: Matrix, *, unbiased: bool = True,
     spread_control: float | None = None,
 ) -> np.ndarray:  # fmt: skip
     """`[p]` energy distance of every group of cells from the control: 2 E|x - c| - E|x - x'| - E|c - c'|.
@@ -79,7 +83,7 @@ def energy_distances(
     return result
 
 
-def energy_distance(a: object, b: object, *, unbiased: bool = True) -> float:
+def energy_distance(a: Matrix, b: Matrix, *, unbiased: bool = True) -> float:
     """Energy distance between two groups of cells."""
     a, b = _rows(a), _rows(b)
     return 2 * mean_distance(a, b) - mean_distance(a, unbiased=unbiased) - mean_distance(b, unbiased=unbiased)
@@ -90,15 +94,15 @@ def edistance_correlation(real_p: np.ndarray, predicted_p: np.ndarray) -> float:
     return pearson(real_p, predicted_p)
 
 
-def _rows(cells: object) -> object:
+def _rows(cells: Matrix) -> Matrix:
     return scipy.sparse.csr_array(cells) if scipy.sparse.issparse(cells) else np.asarray(cells)
 
 
-def _dense(block: object) -> np.ndarray:
+def _dense(block: Matrix) -> np.ndarray:
     return np.asarray(block.toarray() if scipy.sparse.issparse(block) else block, np.float64)
 
 
-def _squares(cells: object) -> np.ndarray:
+def _squares(cells: Matrix) -> np.ndarray:
     if scipy.sparse.issparse(cells):
         return np.asarray(cells.astype(np.float64).power(2).sum(axis=1)).ravel()
     return np.einsum("ng,ng->n", np.asarray(cells, np.float64), np.asarray(cells, np.float64))

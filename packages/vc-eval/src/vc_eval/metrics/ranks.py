@@ -1,6 +1,7 @@
 """Rank statistics that several families share: AUROC, average precision, correlations, similarity of vectors."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 FLAT = 1e-12  # relative spread below which a list is constant
 
@@ -68,11 +69,11 @@ def top_k(size_pg: np.ndarray, k: int) -> np.ndarray:
     return np.argsort(-np.nan_to_num(size_pg, nan=-np.inf, posinf=np.inf, neginf=-np.inf), axis=1, kind="stable")[:, :k]
 
 
-def mean_defined(values: np.ndarray) -> float:
+def mean_defined(values: ArrayLike) -> float:
     """Mean of the values that are not NaN; NaN if there is none."""
-    values = np.asarray(values, np.float64)
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if values.size else float("nan")
+    array = np.asarray(values, np.float64)
+    array = array[~np.isnan(array)]
+    return float(array.mean()) if array.size else float("nan")
 
 
 def _constant(a_n: np.ndarray) -> bool:

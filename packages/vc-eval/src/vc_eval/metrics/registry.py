@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class Metric:
         return np.asarray(value) * (1 if self.direction == "higher" else -1)
 
 
-def family(prefix: str = "", **shared: object) -> Callable[..., Metric]:
+def family(prefix: str = "", **shared: Any) -> Callable[..., Metric]:
     """A maker of the metrics of one family: `(name, title, definition, chance, source, **fields) -> Metric`.
 
     Args:
@@ -50,7 +50,7 @@ def family(prefix: str = "", **shared: object) -> Callable[..., Metric]:
             and becomes the reference.
     """
 
-    def metric(name: str, title: str, definition: str, chance: str, source: str = "", **fields: object) -> Metric:
+    def metric(name: str, title: str, definition: str, chance: str, source: str = "", **fields: Any) -> Metric:
         given = shared | ({"reference": f"metrics.md {source}"} if source else {}) | fields
         return Metric(name=prefix + name, title=title, definition=definition, chance=chance, **given)
 

@@ -5,6 +5,7 @@ cells can score. The debiased form takes the noise out, the partial one holds th
 """
 
 import itertools
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from vc_eval.metrics.ranks import pearson, spearman
 from vc_eval.metrics.registry import Metric
 
 BINS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, np.inf)
-_SEVERITY = {
+_SEVERITY: dict[str, Any] = {
     "direction": "higher", "best": 1.0, "chance": "0", "unit": "correlation", "space": "norms of log1p_cp10k deltas",
     "reference": "metrics.md D5", "aggregate": "derived", "undefined": "fewer than 3 conditions or constant",
 }  # fmt: skip

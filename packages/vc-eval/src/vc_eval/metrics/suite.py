@@ -92,9 +92,9 @@ def profile_suite(inputs: ProfileInputs) -> tuple[dict[str, np.ndarray], dict[st
     values |= {f"precision_at_{k}": ranking.precision_at_k(a, b, keep, k) for k in ranking.KS}
     values["precision_at_20_over_random"] = ranking.over_random(values["precision_at_20"], keep, 20)
     if inputs.train_delta_g is not None:
-        centred = [x - inputs.train_delta_g for x in (a, b)]
-        values["pearson_systema"] = expression.pearson(*centred, keep)
-        accuracy, top1 = discrimination.centroid_scores(*centred, ~keep, cosine=True)
+        a_centred, b_centred = a - inputs.train_delta_g, b - inputs.train_delta_g
+        values["pearson_systema"] = expression.pearson(a_centred, b_centred, keep)
+        accuracy, top1 = discrimination.centroid_scores(a_centred, b_centred, ~keep, cosine=True)
         values |= {"centroid_accuracy_cosine": accuracy, "centroid_top1_cosine": top1}
     if inputs.q_value_pg is not None:
         significant = (inputs.q_value_pg < 0.05) & keep

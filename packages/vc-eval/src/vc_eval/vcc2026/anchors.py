@@ -196,7 +196,7 @@ class EmittedRows:
     def blocks(self) -> Iterator[tuple[int, scipy.sparse.csr_array]]:
         """See `rows.Rows`."""
         for start in range(0, self.n_rows, self.rows_per_block):
-            cells = self.source[self.drawn[start : start + self.rows_per_block]]
+            cells = scipy.sparse.csr_array(self.source[self.drawn[start : start + self.rows_per_block]])
             cells.data = (cells.data * self.scale_g[cells.indices]).astype(np.float32)
             cells.eliminate_zeros()
             yield start, cells

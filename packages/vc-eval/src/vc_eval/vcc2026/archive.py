@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse
@@ -112,7 +112,7 @@ def write_archive(
     matrix = scipy.sparse.csr_matrix(adata.X).astype(np.float32)
     matrix.sum_duplicates()
     if list(adata.var_names) != list(rules.genes):
-        matrix = matrix[:, adata.var_names.get_indexer(list(rules.genes))]
+        matrix = matrix[:, adata.var_names.get_indexer(pd.Index(rules.genes))]
     columns = [rules.pert_col, rules.context_col, *([rules.celltype_col] if rules.celltype_col else [])]
     obs = pd.DataFrame(
         {name: adata.obs[name].astype(str).to_numpy() for name in columns}, index=np.arange(adata.n_obs).astype(str)
@@ -128,6 +128,14 @@ def write_archive(
     return meta
 
 
+def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+    """A member that is a file."""
+    member = tar.extractfile(name)
+    if member is None:
+        raise ValueError(f"{name} is no file")
+    return member
+
+
 def read_meta(path: str | Path) -> dict[str, Any]:
     """What meta.json of an archive says, without unpacking the prediction; empty for an archive that has none.
 
@@ -141,7 +149,7 @@ def read_meta(path: str | Path) -> dict[str, Any]:
         if MEMBERS[0] not in names or tar.getmember(MEMBERS[0]).size > MAX_META_BYTES:
             return {}
         try:
-            found = json.loads(tar.extractfile(MEMBERS[0]).read())
+            found = json.loads(_member(tar, MEMBERS[0]).read())
         except ValueError as error:
             raise ContractError(path, MEMBERS[0], "JSON", str(error), REMEDY) from None
     return found if isinstance(found, dict) else {}

@@ -4,7 +4,7 @@ What is kept are tables of groups by genes, and the values of tested genes as fa
 are read in further passes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -17,6 +17,9 @@ from vc_eval.errors import VcEvalError
 from vc_eval.rank import sweep
 from vc_eval.rank.kernels import default_threads
 from vc_eval.vcc2026 import kernels
+
+type Csr = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Row pointers, column indices and values."""
 
 BULK_TARGET_SUM = 50_000.0  # counts of a scaled bulk profile
 MAX_COUNTS_PER_CELL = 1e6  # a cell may hold this many counts, not more
@@ -43,9 +46,9 @@ class Counts:
     """Side, for messages."""
     column_g: np.ndarray | None = None
     """`[g]` column of the matrix that holds each gene; None where the orders agree."""
-    cell_names: Sequence[str] | None = None
+    cell_names: Sequence[str] | np.ndarray | None = None
     """`[n]` names, for messages."""
-    gene_names: Sequence[str] | None = None
+    gene_names: Sequence[str] | np.ndarray | None = None
     """`[g]` names, for messages."""
     fractional: bool = False
     """Accept values that are not whole numbers."""
@@ -111,10 +114,10 @@ def sum_groups(counts: Counts, code_n: np.ndarray, n_groups: int) -> Sums:
             code, here = code_n[start : start + block.shape[0]], totals[start : start + block.shape[0]]
             arrays = (block.indptr, block.indices, block.data)
 
-            def look(n: int, k: int, arrays: tuple = arrays, code: np.ndarray = code, here: np.ndarray = here) -> None:
+            def look(n: int, k: int, arrays: Csr = arrays, code: np.ndarray = code, here: np.ndarray = here) -> None:
                 part = slice(code.size * k // n, code.size * (k + 1) // n)
-                pointers = arrays[0][part.start : part.stop + 1]
-                kernels.look(pointers, *arrays[1:], code[part], states_k[k], here[part], stored_kg[k])
+                pointers, indices, data = arrays[0][part.start : part.stop + 1], arrays[1], arrays[2]
+                kernels.look(pointers, indices, data, code[part], states_k[k], here[part], stored_kg[k])
 
             pool.share(look)
             state = np.array([states_k[:, 0].min(), states_k[:, 1].sum(), states_k[:, 2].max()])
@@ -301,10 +304,10 @@ class CountPool:
     def __enter__(self) -> "CountPool":
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *error: BaseException | type | None) -> None:
         self.pool.shutdown()
 
-    def share(self, task: object) -> None:
+    def share(self, task: Callable[[int, int], None]) -> None:
         """Run `task(n, k)` for every k below n and wait."""
         for done in [self.pool.submit(task, self.n, k) for k in range(self.n)]:
             done.result()

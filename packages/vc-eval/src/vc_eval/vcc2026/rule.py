@@ -233,7 +233,7 @@ def _effects(context: str, real: RealSide) -> pd.DataFrame:
     return pd.DataFrame({"context": context, "perturbation": list(real.perturbations), "size": sizes})
 
 
-score_pair.streams = True  # X may stay in its file
+setattr(score_pair, "streams", True)  # X may stay in its file  # noqa: B010
 
 
 def scaled_scores(values: Mapping[str, float], anchors: Anchors) -> dict[str, tuple[float, int, int]]:
@@ -302,7 +302,7 @@ def _score_context(side: MeasuredSide, real: RealSide) -> tuple[pd.DataFrame, di
 
 def _counts(adata: "anndata.AnnData", settings: Settings, name: str, options: dict[str, Any]) -> Counts:
     return Counts(
-        rows=RowMatrix(adata, settings.memory_mb), name=name, cell_names=adata.obs_names, gene_names=adata.var_names,
+        rows=RowMatrix(adata, settings.memory_mb), name=name, cell_names=adata.obs_names.to_numpy(), gene_names=adata.var_names.to_numpy(),
         fractional=name == "prediction" and options["fractional"], memory_mb=settings.memory_mb,
         n_threads=settings.n_threads, progress=settings.progress,
     )  # fmt: skip
@@ -323,7 +323,7 @@ def _aligned(counts: Counts, pred: "anndata.AnnData", real: RealSide) -> Counts:
             f"prediction: {missing.size} genes are missing (first: {', '.join(missing[:3]) or 'none'}), {extra.size} "
             f"are not in the real data (first: {', '.join(extra[:3]) or 'none'}); expected its gene list."
         )
-    return replace(counts, column_g=pred.var_names.get_indexer(real.genes), gene_names=real.genes)
+    return replace(counts, column_g=pred.var_names.get_indexer(pd.Index(real.genes)), gene_names=real.genes)
 
 
 def _predicted_side(
