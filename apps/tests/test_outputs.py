@@ -5,6 +5,7 @@ import errno
 import pytest
 from vc_apps.cli import disk_is_full, guarded
 from vc_apps.outputs import RUN_FNAME, AppError, check_space, run_folder
+from vc_contracts import OutputError
 
 
 def _write_run(out, text="new", *, overwrite=False):
@@ -15,7 +16,7 @@ def _write_run(out, text="new", *, overwrite=False):
 def test_the_folder_appears_with_everything_in_it(tmp_path):
     _write_run(tmp_path / "run")
     assert (tmp_path / "run" / RUN_FNAME).read_text() == "new"
-    assert list(tmp_path.iterdir()) == [tmp_path / "run"]
+    assert [p.name for p in tmp_path.iterdir() if p.suffix != ".lock"] == ["run"]
 
 
 @pytest.mark.parametrize("error", [ValueError("refused"), KeyboardInterrupt(), OSError(errno.ENOSPC, "full")])
@@ -23,33 +24,41 @@ def test_a_failed_run_leaves_nothing(tmp_path, error):
     with pytest.raises(type(error)), run_folder(tmp_path / "run") as dpath:
         (dpath / "half.txt").write_text("half")
         raise error
-    assert list(tmp_path.iterdir()) == []
+    assert [p for p in tmp_path.iterdir() if p.suffix != ".lock"] == []
 
 
 def test_a_failed_run_keeps_the_earlier_one(tmp_path):
     _write_run(tmp_path / "run", "first")
-    with pytest.raises(ValueError, match="refused"), run_folder(tmp_path / "run"):
+    with pytest.raises(ValueError, match="refused"), run_folder(tmp_path / "run", overwrite=True):
         raise ValueError("refused")
     assert (tmp_path / "run" / RUN_FNAME).read_text() == "first"
-    assert list(tmp_path.iterdir()) == [tmp_path / "run"]
+    assert [p.name for p in tmp_path.iterdir() if p.suffix != ".lock"] == ["run"]
 
 
-def test_an_earlier_run_is_replaced_when_the_new_one_is_whole(tmp_path):
+def test_an_earlier_run_is_replaced_only_when_asked_and_when_the_new_one_is_whole(tmp_path):
     _write_run(tmp_path / "run", "first")
-    (tmp_path / "run" / "old.txt").write_text("old")
-    _write_run(tmp_path / "run", "second")
-    assert [path.name for path in (tmp_path / "run").iterdir()] == [RUN_FNAME]
+    with pytest.raises(OutputError, match="overwrite"):
+        _write_run(tmp_path / "run")
+    assert (tmp_path / "run" / RUN_FNAME).read_text() == "first"
+    _write_run(tmp_path / "run", "second", overwrite=True)
     assert (tmp_path / "run" / RUN_FNAME).read_text() == "second"
 
 
-def test_other_folders_are_replaced_only_when_asked(tmp_path):
+def test_what_is_no_run_is_never_replaced(tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("words")
-    with pytest.raises(AppError, match=r"thesis.*--overwrite"):
-        _write_run(tmp_path / "thesis")
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match="thesis"):
+            _write_run(tmp_path / "thesis", overwrite=overwrite)
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "words"
-    _write_run(tmp_path / "thesis", overwrite=True)
-    assert [path.name for path in (tmp_path / "thesis").iterdir()] == [RUN_FNAME]
+
+
+def test_a_run_with_something_of_the_users_in_it_is_kept(tmp_path):
+    _write_run(tmp_path / "run", "first")
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"notes\.txt"):
+        _write_run(tmp_path / "run", "second", overwrite=True)
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
 
 
 def test_a_disk_that_is_too_small_is_refused_before_writing(tmp_path):

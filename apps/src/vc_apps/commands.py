@@ -21,6 +21,7 @@ COMMANDS: dict[str, Command] = {
     "predict": Command("vc_apps.ask.settings:Predict", "vc_apps.ask.predict:predict"),
     "support": Command("vc_apps.ask.settings:Support", "vc_apps.ask.support:support"),
     "submit": Command("vc_apps.settings:Submit", "vc_apps.submission:submit"),
+    "rerun": Command("vc_apps.rerun:Rerun", "vc_apps.rerun:rerun"),
 }
 """In the order in which `vc --help` shows them."""
 

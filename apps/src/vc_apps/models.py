@@ -1,6 +1,12 @@
 """Every model on one split: fit on the training conditions, predict the test conditions, write the files."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import anndata as ad
+    from vc_model.contracts import FeatureBank, Screen
 
 MODEL = "anchored"
 FITTED = (MODEL, "stacked")
@@ -8,37 +14,94 @@ OURS = (*FITTED, "biojepa")
 """Models of ours; every other one in a table is a baseline."""
 
 
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """A screen and its bank, opened, checked and hashed once; every stage of a run works on these.
+
+    Attributes:
+        screen_fpath: screen-v1.
+        adata: Its content.
+        screen: The same as vc-model reads it: tables here, counts on disk.
+        features_fpath: features-v1, or None.
+        bank: Its content, or None.
+        hashes: File name -> sha256; splits are added as they are made.
+    """
+
+    screen_fpath: Path
+    adata: "ad.AnnData"
+    screen: "Screen"
+    features_fpath: Path | None
+    bank: "FeatureBank | None"
+    hashes: dict[str, str]
+
+    def parents(self, *more: Path) -> dict[str, str]:
+        """Hashes of screen, further files and features, for a header."""
+        paths = (self.screen_fpath, *more, *([self.features_fpath] if self.features_fpath else []))
+        return {path.name: self.hashes[path.name] for path in paths}
+
+
+def open_inputs(screen_fpath: Path, adata: "ad.AnnData", features_fpath: Path | None) -> Inputs:
+    """Hash a screen that was just read, and read its bank.
+
+    Args:
+        screen_fpath: Where the screen lies.
+        adata: Its checked content.
+        features_fpath: features-v1, or None.
+    """
+    import json
+
+    import numpy as np
+    from vc_model.contracts import Screen, hash_path, read_features
+
+    header = adata.uns["contract"]
+    screen = Screen(
+        screen_fpath,
+        json.loads(header) if isinstance(header, str) else dict(header),
+        adata.obs,
+        adata.var,
+        adata.uns["groups"],
+        np.asarray(adata.X.indptr, dtype=np.int64),
+    )
+    hashes = {path.name: hash_path(path) for path in (screen_fpath, features_fpath) if path is not None}
+    bank = None if features_fpath is None else read_features(features_fpath)
+    return Inputs(screen_fpath, adata, screen, features_fpath, bank, hashes)
+
+
 def fit_and_predict(
-    screen_fpath: Path,
+    inputs: Inputs,
     splits_fpath: Path,
-    features_fpath: Path | None,
     out_dpath: Path,
     *,
     checkpoint_dpath: Path | None,
     seed: int,
+    plugin: Path | None = None,
 ) -> dict[str, Path]:
     """Fit our models and every baseline; write one predictions-v1 file per model.
 
     Args:
-        screen_fpath: screen-v1.
+        inputs: Screen and bank.
         splits_fpath: splits-v1 of that screen.
-        features_fpath: features-v1, or None.
         out_dpath: Folder of the prediction files.
         checkpoint_dpath: Where the anchored model is saved, or None.
         seed: Of everything random in fitting.
+        plugin: File of a user's own model, fitted and predicted beside the others.
 
     Returns:
         Model name -> its file; our models first, then the baselines.
     """
+    from vc_model.ask.plugin import read_plugin
     from vc_model.checkpoint import save_checkpoint
-    from vc_model.contracts import hash_path, write_predictions
+    from vc_model.contracts import write_predictions
     from vc_model.emit.output import make_prediction_file
     from vc_model.models import MODELS, fit_models
     from vc_model.table.pseudobulk import load_tables
 
-    parents = {path.name: hash_path(path) for path in (screen_fpath, splits_fpath, features_fpath) if path is not None}
-    train, _, test = load_tables(screen_fpath, splits_fpath, features_fpath)
+    parents = inputs.parents(splits_fpath)
+    train, _, test = load_tables(inputs.screen, splits_fpath, inputs.bank)
     fitted = fit_models(train, [*FITTED, *(name for name in MODELS if name not in FITTED)], seed=seed)
+    if plugin is not None:
+        own = read_plugin(plugin)
+        fitted[own.name] = own.fit(train)
     if checkpoint_dpath is not None:
         save_checkpoint(checkpoint_dpath, fitted[MODEL], parents=parents, config={"model": MODEL, "seed": seed})
     out_dpath.mkdir(parents=True, exist_ok=True)
@@ -47,6 +110,31 @@ def fit_and_predict(
     for name, model in fitted.items():
         write_predictions(fpaths[name], make_prediction_file(model, test), parents=parents, config={"seed": seed})
     return fpaths
+
+
+def fit_for_use(inputs: Inputs, out_dpath: Path, *, min_cells: int, seed: int, plugin: Path | None = None) -> str:
+    """Fit the anchored model, or a user's own, on every condition and save it ready to be asked.
+
+    Args:
+        inputs: Screen and bank.
+        out_dpath: The model folder.
+        min_cells: Conditions with fewer cells are left out.
+        seed: Of everything random in fitting.
+        plugin: File of a user's own model.
+
+    Returns:
+        A gene that the model measures and no training condition perturbs, to ask about.
+    """
+    from vc_model.ask.everything import whole_split
+    from vc_model.table.pseudobulk import load_tables
+
+    from vc_apps.ask.fit import fit_and_save
+
+    table = load_tables(inputs.screen, whole_split(inputs.screen, min_cells=min_cells, seed=seed), inputs.bank)[0]
+    files = [inputs.screen_fpath, *([inputs.features_fpath] if inputs.features_fpath else [])]
+    fit_and_save(table, out_dpath, MODEL, plugin, seed, files, False, inputs.hashes)
+    trained = {target for action in table.conditions.actions for target in action.targets}
+    return next((gene for gene in table.genes if gene not in trained), min(trained))
 
 
 def train_and_predict_biojepa(

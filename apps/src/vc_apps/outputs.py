@@ -20,37 +20,24 @@ class AppError(ValueError):
 def run_folder(out_dpath: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary folder that becomes `out_dpath` when the block ends well, and vanishes when it does not.
 
-    A folder that an earlier run wrote (it holds `run.json`) is replaced in the last moment; anything else that stands
-    there is refused before any work is done, unless `overwrite` is set.
+    The one rule of this project: an earlier run that stands there is replaced only on request, in the last moment, and
+    anything else never (`vc_contracts.write_whole`); both are refused before any work is done.
 
     Args:
         out_dpath: Where the run shall stand.
-        overwrite: Replace whatever is there.
+        overwrite: Replace an earlier run.
 
     Yields:
         The temporary folder, beside `out_dpath`.
 
     Raises:
-        AppError: If `out_dpath` exists and is not an earlier run.
+        OutputError: If something stands there that may not be replaced.
     """
-    out_dpath = Path(out_dpath).absolute()
-    if out_dpath.exists() and not (overwrite or (out_dpath / RUN_FNAME).is_file()):
-        raise AppError(
-            f"{out_dpath}: exists and holds no {RUN_FNAME}, so it is not an earlier run of this command. "
-            "Give another --out, or --overwrite to replace it."
-        )
-    out_dpath.parent.mkdir(parents=True, exist_ok=True)
-    tmp_dpath = out_dpath.with_name(f".{out_dpath.name}.tmp-{os.getpid()}")
-    tmp_dpath.mkdir()
-    try:
+    from vc_contracts import write_whole
+
+    with write_whole(out_dpath, kind="run", overwrite=overwrite, make_parent=True) as tmp_dpath:
+        tmp_dpath.mkdir()
         yield tmp_dpath
-        old_dpath = out_dpath.with_name(f".{out_dpath.name}.old-{os.getpid()}")
-        if out_dpath.exists():
-            out_dpath.rename(old_dpath)
-        tmp_dpath.rename(out_dpath)
-        shutil.rmtree(old_dpath, ignore_errors=True)
-    finally:
-        shutil.rmtree(tmp_dpath, ignore_errors=True)
 
 
 def check_space(dpath: Path, n_bytes: int) -> None:

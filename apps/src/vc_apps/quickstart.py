@@ -5,6 +5,7 @@ held out is decided once (`splits/`), before anything looks at an effect.
 """
 
 import dataclasses
+import os
 import shlex
 import sys
 import time
@@ -13,13 +14,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 
-from vc_apps.models import MODEL, OURS, fit_and_predict, train_and_predict_biojepa
+from vc_apps.models import MODEL, OURS, Inputs, fit_and_predict, fit_for_use, open_inputs, train_and_predict_biojepa
 from vc_apps.outputs import RUN_FNAME, AppError, run_folder, write_json
 from vc_apps.settings import Quickstart
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from vc_eval.split.score import SplitScores
 
 HEADLINES = ("pearson_delta", "mse_delta", "vcc2025/overall")
 """The three numbers that the last lines print."""
@@ -39,7 +45,8 @@ class Run:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Announce and time one stage."""
-        console.print(f"[bold]{name}[/bold]")
+        if os.environ.get("VC_VOLUME") != "quiet":
+            console.print(f"[bold]{name}[/bold]")
         start = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - start, 2)
@@ -57,16 +64,23 @@ def quickstart(settings: Quickstart) -> None:
         OSError: If the disk is full or a folder cannot be written.
     """
     _check(settings)
+    if settings.dry_run:
+        what = settings.data or f"a simulated screen ({settings.preset})"
+        print(f"would convert {what}, split, fit, score, and write {settings.out}/")
+        return
     with run_folder(settings.out, overwrite=settings.overwrite) as dpath:
         run = Run(settings, dpath)
         source_fpath, genesets_fpath = _source(run)
-        screen_fpath = _convert(run, source_fpath)
-        features_fpath = _features(run, screen_fpath, genesets_fpath)
-        splits_fpaths = _split(run, screen_fpath)
-        scored = [_fit_and_score(run, screen_fpath, features_fpath, fpath) for fpath in splits_fpaths]
-        summary = _report(run, scored, screen_fpath, splits_fpaths)
+        inputs = _open(run, _convert(run, source_fpath), genesets_fpath)
+        splits_fpaths = _split(run, inputs)
+        scored = [_fit_and_score(run, inputs, fpath) for fpath in splits_fpaths]
+        summary = _report(run, scored, inputs, splits_fpaths)
+        with run.stage("fit on everything"):
+            gene = fit_for_use(
+                inputs, dpath / "model", min_cells=settings.min_cells, seed=settings.seed, plugin=settings.plugin
+            )
         write_json(dpath / RUN_FNAME, _run_record(run))
-    _say_goodbye(settings, summary)
+    _say_goodbye(settings, summary, gene)
 
 
 def _check(settings: Quickstart) -> None:
@@ -75,6 +89,8 @@ def _check(settings: Quickstart) -> None:
         raise AppError(f"--data {settings.data}: no such file. Give the path of an .h5ad with raw counts.")
     if settings.genesets is not None and not settings.genesets.is_file():
         raise AppError(f"--genesets {settings.genesets}: no such file. Give the path of a .gmt file.")
+    if settings.plugin is not None:
+        _plugin_name(settings)
     if settings.split == "few_shot" and settings.few_shot_line is None:
         raise AppError(
             "--split few_shot needs --few-shot-line, the cell line that is shown through a few perturbations."
@@ -113,31 +129,32 @@ def _convert(run: Run, source_fpath: Path) -> Path:
     return report.path
 
 
-def _features(run: Run, screen_fpath: Path, genesets_fpath: Path | None) -> Path | None:
-    """Gene sets as one vector per target, where there are gene sets and they know any target."""
-    if genesets_fpath is None:
-        return None
+def _open(run: Run, screen_fpath: Path, genesets_fpath: Path | None) -> Inputs:
+    """Read, check and hash the screen, once; gene sets as one vector per target, where there are any."""
     from vc_data.screen.file import read_screen
-    from vc_featurize.bank import write_features
-    from vc_featurize.geneset import geneset_features
 
-    labels = read_screen(screen_fpath).obs["target"].astype(str).unique()
-    targets = sorted({target for label in labels for target in label.split("+")} - {"control"})
-    with run.stage("featurize"):
-        bank = geneset_features(genesets_fpath, targets)
-        fpath = write_features(run.dpath / "features.zarr", bank, config={"genesets": genesets_fpath.name})
-    console.print(f"  {genesets_fpath.name}: vectors for {int((~bank.missing).sum())} of {len(targets)} targets")
-    return fpath
+    adata = read_screen(screen_fpath)
+    features_fpath = None
+    if genesets_fpath is not None:
+        from vc_featurize.bank import write_features
+        from vc_featurize.geneset import geneset_features
+
+        labels = adata.obs["target"].astype(str).unique()
+        targets = sorted({target for label in labels for target in label.split("+")} - {"control"})
+        with run.stage("featurize"):
+            bank = geneset_features(genesets_fpath, targets)
+            config = {"genesets": genesets_fpath.name}
+            features_fpath = write_features(run.dpath / "features.zarr", bank, config=config)
+        console.print(f"  {genesets_fpath.name}: vectors for {int((~bank.missing).sum())} of {len(targets)} targets")
+    return open_inputs(screen_fpath, adata, features_fpath)
 
 
-def _split(run: Run, screen_fpath: Path) -> list[Path]:
+def _split(run: Run, inputs: Inputs) -> list[Path]:
     """One or several splits of the screen, as the settings ask or as its size suggests."""
     from vc_data import split as splitting
-    from vc_data.contract import sha256_tree
-    from vc_data.screen.file import read_screen
+    from vc_model.contracts import hash_path
 
-    settings = run.settings
-    screen = read_screen(screen_fpath)
+    settings, screen = run.settings, inputs.adata
     perturbed = screen.obs.loc[~screen.obs["is_control"]]
     n_perturbations = perturbed["perturbation"].astype(str).nunique()
     lines = np.unique(perturbed["cell_line"].astype(str))
@@ -151,7 +168,7 @@ def _split(run: Run, screen_fpath: Path) -> list[Path]:
     common = {"min_cells": settings.min_cells}
     fpaths = []
     with run.stage("split"):
-        parents = {screen_fpath.name: sha256_tree(screen_fpath)}
+        parents = {inputs.screen_fpath.name: inputs.hashes[inputs.screen_fpath.name]}
         for repeat in range(repeats):
             seed = settings.seed + repeat
             if recipe == "by_cell_line":
@@ -164,51 +181,53 @@ def _split(run: Run, screen_fpath: Path) -> list[Path]:
             fpath = run.dpath / "splits" / f"split-{repeat}.json"
             fpath.parent.mkdir(exist_ok=True)
             splitting.write_splits(made, fpath, parents=parents)
+            inputs.hashes[fpath.name] = hash_path(fpath)
             fpaths.append(fpath)
     console.print(f"  {recipe}, {repeats} split(s), conditions under {settings.min_cells} cells are left out")
     return fpaths
 
 
-def _fit_and_score(run: Run, screen_fpath: Path, features_fpath: Path | None, splits_fpath: Path):
+def _fit_and_score(run: Run, inputs: Inputs, splits_fpath: Path) -> "SplitScores":
     """Fit and predict every model on one split, then score the files that came out."""
     from vc_eval.split.score import score_split
 
     name = splits_fpath.stem
     with run.stage(f"fit and predict {name}"):
         fpaths = fit_and_predict(
-            screen_fpath,
+            inputs,
             splits_fpath,
-            features_fpath,
             run.dpath / "predictions" / name,
             checkpoint_dpath=run.dpath / "checkpoint" if name == "split-0" else None,
             seed=run.settings.seed,
+            plugin=run.settings.plugin,
         )
     if run.settings.model == "biojepa":
         with run.stage(f"train biojepa on {name}"):
             fpaths["biojepa"] = train_and_predict_biojepa(
-                screen_fpath,
+                inputs.screen_fpath,
                 splits_fpath,
-                features_fpath,
+                inputs.features_fpath,
                 run.dpath / "biojepa" / name,
                 run.dpath / "predictions" / name / "biojepa.h5ad",
                 seed=run.settings.seed,
                 steps=run.settings.jepa_steps,
             )
     with run.stage(f"score {name}"):
-        return score_split(screen_fpath, splits_fpath, fpaths, seed=run.settings.seed, split=name, progress=True)
+        progress = sys.stderr.isatty()
+        return score_split(inputs.adata, splits_fpath, fpaths, seed=run.settings.seed, split=name, progress=progress)
 
 
-def _report(run: Run, scored: list, screen_fpath: Path, splits_fpaths: list[Path]):
+def _report(run: Run, scored: "list[SplitScores]", inputs: Inputs, splits_fpaths: list[Path]) -> "pd.DataFrame":
     """Pool the splits, write scores, page and challenge file; return the summary table."""
-    from vc_eval.contracts import sha256_tree, write_scores
+    from vc_eval.contracts import write_scores
     from vc_eval.report.page import write_report
     from vc_eval.stats.summary import summarise
 
     from vc_apps.submission import write_challenge_file
 
     settings = run.settings
-    baselines = [name for name in scored[0].models if name not in OURS]
-    hashes = {path.name: sha256_tree(path) for path in (screen_fpath, *splits_fpaths)}
+    baselines = [name for name in scored[0].models if name not in (*OURS, _plugin_name(settings))]
+    hashes = {path.name: inputs.hashes[path.name] for path in (inputs.screen_fpath, *splits_fpaths)}
     with run.stage("summarise"):
         summary = summarise(scored, baselines=baselines, seed=settings.seed, n_boot=settings.bootstrap)
         config = {"seed": settings.seed, "n_boot": settings.bootstrap, "splits": len(splits_fpaths)}
@@ -227,7 +246,7 @@ def _report(run: Run, scored: list, screen_fpath: Path, splits_fpaths: list[Path
         write_report(run.dpath / "report.html", summary=summary, splits_scores=scored, meta=meta)
         prediction_fpath = run.dpath / "predictions" / splits_fpaths[0].stem / f"{settings.model}.h5ad"
         write_challenge_file(
-            screen_fpath, splits_fpaths[0], prediction_fpath, run.dpath / "challenge.h5ad", seed=settings.seed
+            inputs.adata, splits_fpaths[0], prediction_fpath, run.dpath / "challenge.h5ad", seed=settings.seed
         )
     return summary
 
@@ -246,12 +265,22 @@ def _versions() -> dict[str, str]:
 
 def _run_record(run: Run) -> dict:
     """What a reader needs to run this again: settings, versions, seconds per stage."""
-    return {"settings": dataclasses.asdict(run.settings), "versions": _versions(), "seconds": run.seconds}
+    settings = dataclasses.asdict(run.settings)
+    return {"command": "quickstart", "settings": settings, "versions": _versions(), "seconds": run.seconds}
 
 
-def _say_goodbye(settings: Quickstart, summary) -> None:
+def _plugin_name(settings: Quickstart) -> str | None:
+    """Name of the user's own model, or None."""
+    if settings.plugin is None:
+        return None
+    from vc_model.ask.plugin import read_plugin
+
+    return read_plugin(settings.plugin).name
+
+
+def _say_goodbye(settings: Quickstart, summary: "pd.DataFrame", gene: str) -> None:
     """The last lines: what was written, and the three numbers that matter."""
-    print(f"wrote {settings.out}/: report.html, scores.parquet, predictions/, challenge.h5ad, checkpoint/")
+    print(f"wrote {settings.out}/: report.html, scores.parquet, predictions/, challenge.h5ad, checkpoint/, model/")
     for model in dict.fromkeys((settings.model, MODEL)):
         for name, row in _headline(summary, model).items():
             value, lower, upper, baseline, ceiling = (
@@ -263,3 +292,7 @@ def _say_goodbye(settings: Quickstart, summary) -> None:
                 f"({row['n']:.0f} held-out conditions)"
             )
     print(f"open {settings.out}/report.html")
+    print(f"model/ is fitted on everything. Ask it: vc predict {settings.out}/model --genes {gene} -o answers")
+    print(
+        f"what it knows: vc support {settings.out}/model. The same run again: vc rerun {settings.out}/{RUN_FNAME} -o again"
+    )

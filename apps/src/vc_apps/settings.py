@@ -30,7 +30,7 @@ class Quickstart:
     data: Path | None = None
     """An .h5ad with raw counts. Without it a screen is simulated."""
     out: Path = Path("run")
-    """The folder to write. An earlier run that stands there is replaced when the new one is whole."""
+    """The folder to write."""
     preset: Literal["tiny", "small"] = "small"
     """Size of the simulated screen."""
     columns: Annotated[Columns, tyro.conf.arg(name="")] = Columns()  # noqa: RUF009 frozen, so sharing is safe
@@ -54,8 +54,12 @@ class Quickstart:
     """Resamples behind the confidence intervals."""
     seed: int = 0
     """The one seed of everything."""
+    plugin: Path | None = None
+    """A Python file with a class that has `fit` and `predict`: your own model, beside the others and in model/."""
     overwrite: bool = False
-    """Replace --out even if it is not an earlier run."""
+    """Replace an earlier run that stands at --out."""
+    dry_run: bool = False
+    """Check the settings and write nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

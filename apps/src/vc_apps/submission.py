@@ -8,6 +8,7 @@ from vc_apps.outputs import AppError, check_space
 from vc_apps.settings import Submit
 
 if TYPE_CHECKING:
+    import anndata as ad
     import numpy as np
     import scipy.sparse as sp
 
@@ -53,7 +54,7 @@ def submit(command: Submit) -> None:
 
 
 def write_challenge_file(
-    screen_fpath: Path,
+    screen_fpath: "Path | ad.AnnData",
     splits_fpath: Path,
     prediction_fpath: Path,
     out_fpath: Path,
@@ -73,7 +74,7 @@ def write_challenge_file(
       probability, so means are kept.
 
     Args:
-        screen_fpath: screen-v1, the source of the input controls.
+        screen_fpath: screen-v1, a path or what was read from it: the source of the input controls.
         splits_fpath: splits-v1, which names them.
         prediction_fpath: predictions-v1, profiles in log1p_cp10k.
         out_fpath: The .h5ad to write; an older one is replaced.
@@ -128,7 +129,7 @@ def write_challenge_file(
 
 
 def _blocks(
-    screen_fpath: Path, splits_fpath: Path, prediction_fpath: Path, *, seed: int, cells: int
+    screen_fpath: "Path | ad.AnnData", splits_fpath: Path, prediction_fpath: Path, *, seed: int, cells: int
 ) -> "tuple[np.ndarray, Iterator[Block]]":
     """Gene names, and per cell line the input controls, then the cells of every predicted condition."""
     import numpy as np

@@ -1,0 +1,28 @@
+"""One tiny simulated screen and one fitted model for every test."""
+
+from pathlib import Path
+
+import pytest
+from vc_apps.cli import main
+
+
+@pytest.fixture(scope="session")
+def screen(tmp_path_factory) -> Path:
+    from vc_data.convert.run import convert
+    from vc_data.options import ConvertOptions
+    from vc_data.simulate import SimulatorConfig, write_simulation
+
+    folder = tmp_path_factory.mktemp("screen")
+    config = SimulatorConfig(
+        n_genes=80, n_pathways=4, n_singles=16, n_pairs=3, cells_per_condition=30, controls_per_line=80, n_batches=2,
+        depth_median=3000.0,
+    )  # fmt: skip
+    write_simulation(config, 0, folder / "sim")
+    return convert(folder / "sim" / "screen.h5ad", folder / "screen.zarr", ConvertOptions()).path
+
+
+@pytest.fixture(scope="session")
+def model(screen, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("model") / "model"
+    assert main(["-q", "fit", str(screen), "-o", str(out), "--model", "kernel_ridge"]) == 0
+    return out
