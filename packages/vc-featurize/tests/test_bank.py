@@ -141,7 +141,7 @@ def test_reader_accepts_a_greater_minor_version_and_unknown_parts(tmp_path):
     path = write_features(tmp_path / "b.h5ad", make_bank())
 
     def change(adata):
-        _set_header(version="1.7")(adata)
+        _set_header(version="1.7", content=None)(adata)
         adata.obs["extra"] = 1.5
         adata.layers["extra"] = adata.X
         adata.uns["extra"] = "x"

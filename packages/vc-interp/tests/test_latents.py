@@ -110,7 +110,7 @@ def test_reader_refuses(tmp_path, change, word):
 def test_reader_accepts_a_greater_minor_version_and_unknown_parts(tmp_path):
     path = write_latents(tmp_path / "l.h5ad", make_latents())
     adata = anndata.read_h5ad(path)
-    _set_header(version="1.3")(adata)
+    _set_header(version="1.3", content=None)(adata)
     adata.obs["extra"] = 1
     adata.obsm["extra"] = np.zeros((4, 2))
     adata.write_h5ad(path)

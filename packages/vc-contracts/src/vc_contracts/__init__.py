@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vc_contracts.reading import read as read
     from vc_contracts.whole import check_target as check_target
     from vc_contracts.whole import write_whole as write_whole
+    from vc_contracts.writing import write as write
 
 __version__ = "1.0.0"
 
@@ -27,6 +28,7 @@ _PLACES = {
     "make_header": "header",
     "read": "reading",
     "sha256_tree": "hashing",
+    "write": "writing",
     "write_whole": "whole",
 }
 

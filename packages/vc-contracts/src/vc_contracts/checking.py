@@ -13,7 +13,15 @@ from vc_contracts.schema import Field, Refuse, Schema
 from vc_contracts.tables import Tables
 
 
-def check(content: Any, name: str, path: object = "in memory", *, screen: Any = None, counts: bool = True) -> dict:
+def check(
+    content: Any,
+    name: str,
+    path: object = "in memory",
+    *,
+    screen: Any = None,
+    counts: bool = True,
+    taken: dict[str, str] | None = None,
+) -> dict[str, Any]:
     """Check everything that docs/contracts says readers of this contract refuse.
 
     Args:
@@ -22,6 +30,7 @@ def check(content: Any, name: str, path: object = "in memory", *, screen: Any = 
         name: The contract, e.g. `predictions`.
         path: Where it lies, for the message.
         screen: For `splits`: the screen (anything with `obs`) whose conditions and controls it must name.
+        taken: Gets the hashes of matrices that are read from disk on the way.
         counts: For `screen`: check the counts too, not only the tables.
 
     Returns:
@@ -36,7 +45,7 @@ def check(content: Any, name: str, path: object = "in memory", *, screen: Any = 
         raise ContractError(path, field, expected, str(found), schema.remedy)
 
     if schema.form == "anndata":
-        return _check_anndata(content, schema, path, refuse, counts)
+        return _check_anndata(content, schema, path, refuse, counts, {} if taken is None else taken)
     if not isinstance(content, dict):
         refuse("file", "a JSON object", type(content).__name__)
     header = check_header(content.get("contract"), name, path)
@@ -49,7 +58,9 @@ def check(content: Any, name: str, path: object = "in memory", *, screen: Any = 
     return header
 
 
-def _check_anndata(tables: Any, schema: Schema, path: object, refuse: Refuse, counts: bool) -> dict:
+def _check_anndata(
+    tables: Any, schema: Schema, path: object, refuse: Refuse, counts: bool, taken: dict[str, str]
+) -> dict[str, Any]:
     if "contract" not in tables.uns:
         refuse("uns['contract']", "a JSON object with name and version", "nothing")
     header = check_header(tables.uns["contract"], schema.name, path)
@@ -70,7 +81,11 @@ def _check_anndata(tables: Any, schema: Schema, path: object, refuse: Refuse, co
             continue
         if field.place == "X" and not counts:
             continue
-        check_value(value, field, refuse, shape if field.place == "X" or field.container == "layers" else None)
+        if field.kind == "matrix":
+            of_cells = field.place == "X" or field.container == "layers"
+            taken |= check_matrix(value, field, refuse, shape if of_cells else None)
+        else:
+            check_value(value, field, refuse)
     for rule in schema.rules:
         rule.check(tables, refuse)
     return header
@@ -101,11 +116,9 @@ def _check_part(content: dict, field: Field, refuse: Refuse) -> None:
     check_value(content[field.place], field, refuse)
 
 
-def check_value(value: Any, field: Field, refuse: Refuse, shape: tuple[int, int] | None = None) -> None:
+def check_value(value: Any, field: Field, refuse: Refuse) -> None:
     """Check one value against its field, whatever contract it belongs to."""
-    if field.kind == "matrix":
-        check_matrix(value, field, refuse, shape)
-    elif field.kind == "names":
+    if field.kind == "names":
         _check_names(value, field, refuse)
     elif field.kind == "label":
         _check_labels(value, field, refuse)

@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 
+from vc_contracts.content import Digest
 from vc_contracts.schema import Field, Refuse
-from vc_contracts.tables import blocks, layout_of
+from vc_contracts.tables import StoredCsr, blocks, layout_of
 
 
-def check_matrix(matrix: Any, field: Field, refuse: Refuse, shape: tuple[int, int] | None = None) -> None:
+def check_matrix(matrix: Any, field: Field, refuse: Refuse, shape: tuple[int, int] | None = None) -> dict[str, str]:
     """Check layout, shape, type and values of a matrix.
 
     Args:
@@ -16,6 +17,9 @@ def check_matrix(matrix: Any, field: Field, refuse: Refuse, shape: tuple[int, in
         field: What is allowed.
         refuse: Raises.
         shape: What the shape must be; None for any.
+
+    Returns:
+        Of a matrix on disk: the hashes of its data and indices, by place.
     """
     layout = layout_of(matrix)
     if layout not in field.layout:
@@ -30,11 +34,18 @@ def check_matrix(matrix: Any, field: Field, refuse: Refuse, shape: tuple[int, in
             refuse(field.label, "two dimensions", f"{matrix.ndim}")
         for start, stop in blocks(matrix.shape[0], max(1, (1 << 22) // max(matrix.shape[1], 1))):
             _check_values(matrix[start:stop], field, refuse)
-        return
+        return {}
     indptr = check_indptr(matrix, field, refuse)
+    data, indices = Digest(), Digest()
     for start, stop in blocks(int(indptr[-1])):
-        _check_values(_part(matrix.data, start, stop, field, refuse), field, refuse)
-    _check_columns(matrix, indptr, field, refuse)
+        values = _part(matrix.data, start, stop, field, refuse)
+        _check_values(values, field, refuse)
+        if isinstance(matrix, StoredCsr):
+            data.add(values)
+    _check_columns(matrix, indptr, field, refuse, indices)
+    if not isinstance(matrix, StoredCsr) or not indptr[-1]:
+        return {}
+    return {f"{field.place}/data": data.hex(), f"{field.place}/indices": indices.hex()}
 
 
 def check_indptr(matrix: Any, field: Field, refuse: Refuse) -> np.ndarray:
@@ -81,11 +92,13 @@ def _check_values(values: np.ndarray, field: Field, refuse: Refuse) -> None:
         refuse(field.label, "no stored zeros", f"{int((values == 0).sum())} stored zeros")
 
 
-def _check_columns(matrix: Any, indptr: np.ndarray, field: Field, refuse: Refuse) -> None:
+def _check_columns(matrix: Any, indptr: np.ndarray, field: Field, refuse: Refuse, digest: Digest) -> None:
     """Column indices in range; for counts also sorted and distinct within every row."""
     n_columns, before = matrix.shape[1], -1
     for start, stop in blocks(int(indptr[-1])):
         indices = _part(matrix.indices, start, stop, field, refuse).astype(np.int64)
+        if isinstance(matrix, StoredCsr):
+            digest.add(indices)
         if indices.min() < 0 or indices.max() >= n_columns:
             refuse(f"{field.label} indices", f"columns in 0..{n_columns - 1}", f"{indices.min()}..{indices.max()}")
         if field.stored_zeros:

@@ -1,13 +1,18 @@
 """Reading a contract file: guarded, checked whole, as what everybody knows (AnnData, a dictionary)."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from vc_contracts.checking import check
+from vc_contracts.content import hash_json, verify, verify_hashes, verify_json
 from vc_contracts.errors import ContractError
 from vc_contracts.formats import SCHEMAS
+from vc_contracts.hashing import sha256_tree
 from vc_contracts.header import parse_json
-from vc_contracts.store import check_files, read_anndata
+from vc_contracts.store import check_files, open_tables, read_anndata
+from vc_contracts.tables import Tables
 
 
 def read(path: str | Path, name: str, *, screen: Any = None) -> Any:
@@ -38,8 +43,35 @@ def read(path: str | Path, name: str, *, screen: Any = None) -> Any:
         content = _read_folder(Path(path))
     else:
         content = _read_scores(Path(path))
-    check(content, name, path, screen=screen)
+    header = check(content, name, path, screen=screen)
+    if form == "anndata":
+        verify(content, header, path)
+    elif form == "json":
+        verify_json(content, path)
+    elif form == "scores":
+        hashes = {
+            "scores.parquet": sha256_tree(Path(path) / "scores.parquet"),
+            "summary": hash_json(content["summary"]),
+        }
+        verify_hashes(hashes, header, path)
     return content
+
+
+@contextlib.contextmanager
+def open_checked(path: str | Path, name: str) -> Iterator[tuple[Tables, dict[str, Any]]]:
+    """Open an AnnData contract with its tables in memory and a CSR `X` still on disk, checked all the same.
+
+    Yields:
+        The tables and the header.
+
+    Raises:
+        ContractError: As `read`.
+    """
+    with open_tables(path) as tables:
+        taken: dict[str, str] = {}
+        header = check(tables, name, path, taken=taken)
+        verify(tables, header, path, taken)
+        yield tables, header
 
 
 def read_json(path: str | Path) -> Any:

@@ -174,7 +174,7 @@ def read_anndata(path: str | Path) -> Any:
 
 
 @contextlib.contextmanager
-def open_tables(path: str | Path) -> Iterator[Tables]:
+def open_tables(path: str | Path, *, checked: bool = False) -> Iterator[Tables]:
     """Open an AnnData with its tables in memory and a CSR `X` still on disk (other layouts are read).
 
     Raises:
@@ -183,11 +183,12 @@ def open_tables(path: str | Path) -> Iterator[Tables]:
     from anndata.io import read_elem
 
     path = Path(path)
-    with open_store(path) as store:
+    with open_store(path, checked=checked) as store:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                parts = {key: read_elem(store[key]) if key in store else {} for key in ("obs", "var", "uns", "varm")}
+                keys = ("obs", "var", "uns", "layers", "obsm", "varm")
+                parts = {key: read_elem(store[key]) if key in store else {} for key in keys}
                 matrix = _matrix(store["X"]) if "X" in store else None
         except (Refusal, MemoryError):
             raise

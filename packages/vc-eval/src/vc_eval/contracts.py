@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from vc_contracts.content import hash_json
 from vc_contracts.errors import raised_as
 from vc_contracts.header import make_header
 from vc_contracts.rules import CONTROL, CONTROL_SETS
@@ -145,6 +146,7 @@ def write_scores(
     with write_whole(folder / "scores.parquet", overwrite=True) as temporary:
         pyarrow.parquet.write_table(pyarrow.table(columns), temporary, compression="zstd")
     with write_whole(folder / "scores.json", overwrite=True) as temporary:
+        header["content"] = {"scores.parquet": sha256_tree(folder / "scores.parquet"), "summary": hash_json(summary)}
         text = json.dumps({"contract": header, "summary": summary}, indent=1, sort_keys=True, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
 

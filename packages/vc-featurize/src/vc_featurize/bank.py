@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from vc_contracts.errors import raised_as
 from vc_contracts.header import make_header
-from vc_contracts.whole import write_whole
 
 from vc_featurize.errors import ContractError
 
@@ -108,9 +107,7 @@ def write_features(
             },
         )
     with raised_as(ContractError):
-        vc_contracts.check(adata, "features", path)
-    with write_whole(path, kind="features", overwrite=overwrite, make_parent=True) as temporary:
-        adata.write_h5ad(temporary) if path.suffix == ".h5ad" else adata.write_zarr(temporary)
+        vc_contracts.write(path, adata, "features", overwrite=overwrite)
     return path
 
 

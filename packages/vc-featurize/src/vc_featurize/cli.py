@@ -5,7 +5,6 @@ from pathlib import Path
 
 import tyro
 from tyro.conf import Positional
-from vc_contracts.errors import Refusal
 
 from vc_featurize.errors import InputError
 
@@ -26,6 +25,7 @@ def geneset(
     genes: Path | None = None,
     dim: int = 64,
     licence: str = "unstated",
+    overwrite: bool = False,
 ) -> None:
     """Encode genes by the gene sets they are in (truncated SVD).
 
@@ -37,8 +37,9 @@ def geneset(
         genes: Text file with one gene symbol per line; all genes of the GMT by default.
         dim: Most dimensions to keep.
         licence: Licence of the gene sets, recorded in the bank.
+        overwrite: Replace an earlier bank at `out`.
     """
-    _check_out(out)
+    _check_out(out, overwrite, [path for path in (gmt, genes) if path is not None])
     from vc_featurize.geneset import geneset_features
     from vc_featurize.text import read_names, sha256_file
 
@@ -59,6 +60,7 @@ def compound(
     bits: bool = False,
     standardize: bool = True,
     licence: str = "unstated",
+    overwrite: bool = False,
 ) -> None:
     """Encode compounds by their Morgan fingerprints (needs the extra `chem`).
 
@@ -74,8 +76,9 @@ def compound(
         bits: Presence of each substructure instead of its count.
         standardize: Take off counter-ions and neutralise charges first.
         licence: Licence of the structures, recorded in the bank.
+        overwrite: Replace an earlier bank at `out`.
     """
-    _check_out(out)
+    _check_out(out, overwrite, [table])
     from vc_featurize.compound import compound_features, read_compound_table
     from vc_featurize.text import sha256_file
 
@@ -101,25 +104,25 @@ def inspect(bank: Positional[Path], /) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0 when whole, 2 on a refusal, 130 on Ctrl-C."""
-    try:
+    from vc_contracts.command import run_command
+
+    def command() -> None:
         tyro.extras.subcommand_cli_from_dict(
             {"geneset": geneset, "compound": compound, "inspect": inspect},
             prog="vc-featurize",
             description=DESCRIPTION,
             args=argv,
         )
-    except (Refusal, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("error: interrupted; nothing was written", file=sys.stderr)
-        return 130
-    return 0
+
+    return run_command("error", command)
 
 
-def _check_out(out: Path) -> None:
+def _check_out(out: Path, overwrite: bool, inputs: list[Path]) -> None:
+    from vc_contracts.whole import check_target
+
     if out.suffix not in (".zarr", ".h5ad"):
         raise InputError(f"--out {out}: expected a name that ends in .zarr or .h5ad.")
+    check_target(out, kind="features", overwrite=overwrite, inputs=inputs, make_parent=True)
 
 
 def _write(out: Path, bank, parents: dict[str, str], config: dict) -> None:

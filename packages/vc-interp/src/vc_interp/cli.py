@@ -1,13 +1,11 @@
 """Command line of vc-interp. Imports nothing heavy until a command runs."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Literal
 
 import tyro
 from tyro.conf import Positional
-from vc_contracts.errors import Refusal
 
 from vc_interp.errors import InputError
 
@@ -30,6 +28,7 @@ def enrich(
     min_size: int = 5,
     max_size: int = 500,
     max_fdr: float = 1.0,
+    overwrite: bool = False,
 ) -> None:
     """Test which gene sets the ends of each latent dimension are made of.
 
@@ -44,9 +43,13 @@ def enrich(
         min_size: Leave out sets with fewer genes in the background.
         max_size: Leave out sets with more genes in the background.
         max_fdr: Write only rows up to this false discovery rate; the correction covers all tests all the same.
+        overwrite: Replace an earlier table at `out`.
     """
     if out.suffix not in (".tsv", ".txt"):
         raise InputError(f"--out {out}: expected a name that ends in .tsv or .txt.")
+    from vc_contracts.whole import check_target
+
+    check_target(out, overwrite=overwrite, inputs=[latents, genesets], make_parent=True)
     from vc_interp.enrichment import enrich as enrich_latents
     from vc_interp.gmt import read_gmt
     from vc_interp.latents import read_latents
@@ -84,31 +87,25 @@ def inspect(latents: Positional[Path], /) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0 when whole, 2 on a refusal, 130 on Ctrl-C."""
-    try:
+    from vc_contracts.command import run_command
+
+    def command() -> None:
         tyro.extras.subcommand_cli_from_dict(
             {"enrich": enrich, "inspect": inspect},
             prog="vc-interp",
             description=DESCRIPTION,
             args=argv,
         )
-    except (Refusal, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("error: interrupted; nothing was written", file=sys.stderr)
-        return 130
-    return 0
+
+    return run_command("error", command)
 
 
 def _write_table(table, out: Path) -> None:
     """Tab-separated, whole or not at all."""
-    tmp_path = out.with_name(f".{out.name}.tmp-{os.getpid()}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        table.to_csv(tmp_path, sep="\t", index=False, float_format="%.6g")
-        tmp_path.rename(out)
-    finally:
-        tmp_path.unlink(missing_ok=True)
+    from vc_contracts.whole import write_whole
+
+    with write_whole(out, overwrite=True, make_parent=True) as temporary:
+        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from vc_contracts.errors import raised_as
 from vc_contracts.header import make_header
-from vc_contracts.whole import write_whole
 
 from vc_interp.errors import ContractError
 
@@ -98,9 +97,7 @@ def write_latents(
             },
         )
     with raised_as(ContractError):
-        vc_contracts.check(adata, "latents", path)
-    with write_whole(path, kind="latents", overwrite=overwrite, make_parent=True) as temporary:
-        adata.write_h5ad(temporary) if path.suffix == ".h5ad" else adata.write_zarr(temporary)
+        vc_contracts.write(path, adata, "latents", overwrite=overwrite)
     return path
 
 

@@ -7,11 +7,15 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vc_data.convert.inflate import begin_read, open_pool
 from vc_data.errors import CountsError, SourceError, few
+
+if TYPE_CHECKING:
+    import h5py
 
 BLOCK_ELEMENTS = 1 << 22
 """Elements (dense) or stored values (sparse) per block: about 100 MB while a block is worked on."""
@@ -93,6 +97,17 @@ class Source:
         return Matrix(self.path, name, node, kind, shape)
 
 
+def _refuse_references(file: "h5py.File", path: Path) -> None:
+    """What a file refers to outside itself is never read: it could be any file of this machine."""
+    from vc_contracts.errors import ContractError
+    from vc_contracts.store import check_links
+
+    try:
+        check_links(file, path)
+    except ContractError as error:
+        raise SourceError(*error.parts) from None
+
+
 @contextlib.contextmanager
 def open_source(path: str | Path) -> Iterator[Source]:
     """Open an .h5ad file for reading.
@@ -113,6 +128,7 @@ def open_source(path: str | Path) -> Iterator[Source]:
         raise SourceError(path, "file", "an HDF5 file", f"{path.stat().st_size:,} bytes of something else", do)
     try:
         with h5py.File(path, "r") as file:
+            _refuse_references(file, path)
             yield Source(path, file)
     except (OSError, KeyError, RuntimeError, zlib.error) as error:
         # h5py's own errors carry this word; anything else is not about the file's bytes.

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
+from vc_contracts.content import Digest, stamp
 from vc_contracts.errors import raised_as
+from vc_contracts.store import open_tables
+from vc_contracts.tables import blocks
 
 from vc_data.contract import check_target, make_header, sha256_tree, write_whole
 from vc_data.errors import ContractError, OutputError
@@ -160,7 +163,8 @@ def write_screen(
                 # zarr writes a file beside its place and renames it; a kill leaves what it had begun.
                 for begun in list(folder.rglob("*.partial")):
                     begun.unlink()
-            _write_matrix(folder, rows, order, len(var), np.min_scalar_type(max_count), note)
+            taken = _write_matrix(folder, rows, order, len(var), np.min_scalar_type(max_count), note)
+            _stamp(folder, taken)
 
     if part is None:
         with write_whole(path, kind="screen", overwrite=overwrite) as temporary:
@@ -199,7 +203,9 @@ def _plain(table):
     return table.set_index(table.index.astype(object))
 
 
-def _write_matrix(folder: Path, rows, order: np.ndarray, n_genes: int, dtype: np.dtype, note: Path | None) -> None:
+def _write_matrix(
+    folder: Path, rows, order: np.ndarray, n_genes: int, dtype: np.dtype, note: Path | None
+) -> dict[str, str]:
     """Write X as AnnData's CSR, a shard at a time; with a note, from where an earlier call was killed."""
     import zarr
     from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
@@ -259,6 +265,31 @@ def _write_matrix(folder: Path, rows, order: np.ndarray, n_genes: int, dtype: np
         column.close()
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     group.create_array("indptr", data=indptr, compressors=ZstdCodec(level=1, checksum=True), overwrite=True)
+    if done is not None:
+        return {f"X/{name}": _digest_of(group[name]) for name in columns}
+    return {f"X/{name}": column.digest.hex() for name, column in columns.items()}
+
+
+def _digest_of(array) -> str:
+    """The hash of an array on disk, after a run that began it was killed."""
+    digest = Digest()
+    for start, stop in blocks(array.shape[0]):
+        values = np.asarray(array[start:stop])
+        digest.add(values.astype(np.int64) if array.basename == "indices" else values)
+    return digest.hex()
+
+
+def _stamp(folder: Path, taken: dict[str, str]) -> None:
+    """Put the hashes of everything that was written into the header."""
+    import anndata
+    import zarr
+
+    with open_tables(folder, checked=True) as tables:
+        header = json.loads(tables.uns["contract"])
+        stamped = stamp(tables, header)
+    stamped["content"] = dict(sorted((stamped["content"] | taken).items()))
+    root = zarr.open_group(folder, mode="r+", use_consolidated=False)
+    anndata.io.write_elem(root["uns"], "contract", json.dumps(stamped, sort_keys=True))
     zarr.consolidate_metadata(root.store)
 
 
@@ -269,11 +300,13 @@ class _Column:
         if array.shape[0] != n_written:
             array.resize((n_written,))
         self._array = array
+        self.digest = Digest()
         self._waiting: list[np.ndarray] = []
         self._n_waiting = 0
         self.n_written = n_written
 
     def append(self, values: np.ndarray) -> None:
+        self.digest.add(values.astype(np.int64) if self._array.basename == "indices" else values)
         self._waiting.append(values)
         self._n_waiting += len(values)
         if self._n_waiting >= SHARD:

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vc_contracts.content import stamp_json
 from vc_contracts.errors import raised_as
 from vc_contracts.rules import PARTS
 
@@ -77,6 +78,7 @@ def write_splits(
         "controls": splits.controls,
     }
     check_splits(text, path)
+    text = stamp_json(text)
     with write_whole(path, kind="splits", overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(text, indent=1) + "\n")
 

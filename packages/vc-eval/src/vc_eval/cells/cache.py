@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import anndata
     import pandas as pd
 
-FORMAT = 2  # moves when the content of a cache file moves
+FORMAT = 3  # moves when the content of a cache file moves
 
 
 def cached_side(
@@ -54,10 +54,10 @@ def cached_side(
         return read_side(adata, labels_n, genes, name=name, settings=settings, half_n=half_n)
     key = _key(adata, labels_n, genes, settings, context, half_n)
     path = Path(settings.cache) / f"side-{key}.npz"
-    side = _load(path, genes, name)
+    side = _load(path, genes, name, key)
     if side is None:
         side = read_side(adata, labels_n, genes, name=name, settings=settings, half_n=half_n)
-        _save(path, side)
+        _save(path, side, key)
     return side
 
 
@@ -78,14 +78,19 @@ def cached_frame(side_of: tuple, settings: Settings, kind: str, make: "Callable[
     key = hashlib.sha256(f"{_key(adata, labels_n, genes, settings, context, half_n)} {kind} {settings.seed}".encode())
     path = Path(settings.cache) / f"table-{key.hexdigest()}.parquet"
     try:
-        return pd.read_parquet(path)
+        frame = pd.read_parquet(path)
+        known, frame.attrs = frame.attrs, {}
+        if known == {"key": key.hexdigest(), "content": _table_digest(frame)}:
+            return frame
     except FileNotFoundError:
         pass
     except Exception:  # whatever a damaged file raises: the table is computed anew
         path.unlink(missing_ok=True)
     frame = make()
     with write_whole(path, overwrite=True) as temporary:
-        frame.to_parquet(temporary)
+        keyed = frame.copy(deep=False)
+        keyed.attrs = {"key": key.hexdigest(), "content": _table_digest(frame)}
+        keyed.to_parquet(temporary)
     return frame
 
 
@@ -117,7 +122,7 @@ def _key(
     return total.hexdigest()
 
 
-def _save(path: Path, side: RankedSide) -> None:
+def _save(path: Path, side: RankedSide, key: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays, labels = {}, []
     for k, part in enumerate((side, *(side.halves or ()))):
@@ -125,23 +130,50 @@ def _save(path: Path, side: RankedSide) -> None:
         arrays |= {f"{name}_{k}": getattr(part, name) for name in ("twice_u", "ties", "mean_lg", "sizes", "placed")}
         if part.mean_log_lg is not part.mean_lg:
             arrays[f"mean_log_lg_{k}"] = part.mean_log_lg
-    header = {"format": FORMAT, "labels": labels, "scale": asdict(side.scale), "stored_bytes": side.stored_bytes}
+    header = {
+        "format": FORMAT,
+        "key": key,
+        "content": _digest(arrays),
+        "labels": labels,
+        "scale": asdict(side.scale),
+        "stored_bytes": side.stored_bytes,
+    }
     with write_whole(path, overwrite=True) as temporary, temporary.open("wb") as file:
         np.savez(file, header=np.array(json.dumps(header)), **arrays)
 
 
-def _load(path: Path, genes: np.ndarray, name: str) -> RankedSide | None:
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    """Hash of arrays by name, type, shape and content."""
+    total = hashlib.sha256()
+    for field in sorted(arrays):
+        array = np.ascontiguousarray(arrays[field])
+        total.update(f"{field} {array.dtype} {array.shape}".encode())
+        total.update(array.data if array.size else b"")
+    return total.hexdigest()
+
+
+def _table_digest(frame: "pd.DataFrame") -> str:
+    import pandas as pd
+
+    rows = pd.util.hash_pandas_object(frame).to_numpy()
+    return hashlib.sha256(json.dumps([str(name) for name in frame.columns]).encode() + rows.tobytes()).hexdigest()
+
+
+def _load(path: Path, genes: np.ndarray, name: str, key: str) -> RankedSide | None:
     """The side of a cache file, with the halves kept there; None if there is none or it cannot be read whole."""
     try:
         with path.open("rb") as opened, np.load(opened) as file:
             header = json.loads(str(file["header"]))
+            arrays = {field: file[field] for field in file.files if field != "header"}
+            if header.get("key") != key or header.get("content") != _digest(arrays):
+                return None  # a file of other cells, or one that changed since
             parts = []
             for k, labels in enumerate(header["labels"]):
-                mean_lg = file[f"mean_lg_{k}"]
+                mean_lg = arrays[f"mean_lg_{k}"]
                 part = RankedSide(
                     name=name, labels=labels, genes=genes, scale=Scale(**header["scale"]), mean_lg=mean_lg,
-                    stored_bytes=header["stored_bytes"], mean_log_lg=file.get(f"mean_log_lg_{k}", mean_lg),
-                    **{field: file[f"{field}_{k}"] for field in ("twice_u", "ties", "sizes", "placed")},
+                    stored_bytes=header["stored_bytes"], mean_log_lg=arrays.get(f"mean_log_lg_{k}", mean_lg),
+                    **{field: arrays[f"{field}_{k}"] for field in ("twice_u", "ties", "sizes", "placed")},
                 )  # fmt: skip
                 parts.append(part)
     except FileNotFoundError:

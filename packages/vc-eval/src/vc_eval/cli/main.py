@@ -33,7 +33,7 @@ _COMMANDS = {
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `vc-eval`: exit code 0 when whole, 2 on refusal, 130 on Ctrl-C."""
     import tyro
-    from vc_contracts.errors import Refusal
+    from vc_contracts.command import run_command
 
     from vc_eval.cli import options
 
@@ -52,14 +52,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     work = next(work for kind, work in _COMMANDS.values() if kind == type(command).__name__)
     module, _, function = work.partition(":")
-    try:
-        getattr(importlib.import_module(module), function)(command)
-    except (Refusal, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("error: stopped; nothing half-written was left.", file=sys.stderr)
-        sys.exit(130)
+    code = run_command("error", lambda: getattr(importlib.import_module(module), function)(command))
+    if code:
+        sys.exit(code)
 
 
 def _refuse_run(given: list[str]) -> None:

@@ -49,7 +49,7 @@ def write_report(path: str | Path, *, summary: pd.DataFrame, splits_scores: "lis
         loader=jinja2.PackageLoader("vc_eval.report", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
     ).get_template("report.html")
     content = report_content(summary, splits_scores, meta)
-    data = json.dumps(content["data"], separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    data = json.dumps(content["data"], separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     with write_whole(Path(path), overwrite=True) as temporary:
         temporary.write_text(page.render(**content | {"data": data}), encoding="utf-8")
 

@@ -1,6 +1,5 @@
 """The command line: `vc-model fit | predict | encode | list`."""
 
-import errno
 import os
 import sys
 from pathlib import Path
@@ -25,6 +24,7 @@ def fit(
     contexts: Path | None = None,
     model: str = "anchored",
     seed: int = 0,
+    overwrite: bool = False,
 ) -> None:
     """Fit a model on the training conditions of a split and write a checkpoint.
 
@@ -37,7 +37,12 @@ def fit(
             profiles (`anchored` and `stacked`); `predict` then needs one, too.
         model: Any name of `vc-model list`.
         seed: Of folds, initial weights and random baselines.
+        overwrite: Replace an earlier checkpoint at `out`.
     """
+    from vc_contracts.whole import check_target
+
+    sources = [screen, splits, *features, *([] if contexts is None else [contexts])]
+    check_target(out, kind="checkpoint", overwrite=overwrite, inputs=sources, make_parent=True)
     from vc_model.anchored import Anchored
     from vc_model.checkpoint import save_checkpoint
     from vc_model.contracts import hash_path, read_context_vectors
@@ -50,7 +55,6 @@ def fit(
         raise VcModelError(f"--contexts: expected --model anchored or stacked, found {model!r}. Leave it out.")
     train, _, test = load_tables(screen, splits, features)
     fitted = chosen.fit(train) if contexts is None else chosen.fit(train, read_context_vectors(contexts))
-    sources = [screen, splits, *features, *([] if contexts is None else [contexts])]
     save_checkpoint(
         out,
         fitted,
@@ -75,6 +79,7 @@ def predict(
     contexts: Path | None = None,
     cells: int = 0,
     seed: int = 0,
+    overwrite: bool = False,
 ) -> None:
     """Predict the held-out conditions of a split and write a predictions-v1 file.
 
@@ -87,7 +92,12 @@ def predict(
         contexts: latents-v1 file that describes the cell lines, for a model that was fitted with one.
         cells: Write so many cells with counts of each condition instead of its profile.
         seed: Of the cells.
+        overwrite: Replace earlier predictions at `out`.
     """
+    from vc_contracts.whole import check_target
+
+    sources = [checkpoint, screen, splits, *([] if contexts is None else [contexts])]
+    check_target(out, kind="predictions", overwrite=overwrite, inputs=sources, make_parent=True)
     from vc_model.emit.output import predict_checkpoint
 
     name, n = predict_checkpoint(checkpoint, screen, splits, out, part, contexts=contexts, cells=cells, seed=seed)
@@ -99,6 +109,7 @@ def encode(
     screen: tyro.conf.Positional[Path],
     splits: tyro.conf.Positional[Path],
     out: tyro.conf.Positional[Path],
+    overwrite: bool = False,
 ) -> None:
     """Describe the cell lines of a screen by a BioJEPA's encoder and write a latents-v1 file for --contexts.
 
@@ -107,7 +118,11 @@ def encode(
         screen: The screen-v1 file; only its `input` control cells are read.
         splits: The splits-v1 file.
         out: File to write, .zarr or .h5ad.
+        overwrite: Replace earlier latents at `out`.
     """
+    from vc_contracts.whole import check_target
+
+    check_target(out, kind="latents", overwrite=overwrite, inputs=[checkpoint, screen, splits], make_parent=True)
     from vc_model.emit.output import encode_checkpoint
 
     name, n = encode_checkpoint(checkpoint, screen, splits, out)
@@ -128,31 +143,24 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: What was typed after `vc-model`; by default the process's own.
     """
-    from vc_contracts.errors import Refusal
+    from vc_contracts.command import run_command
 
     # The decompositions here are small: threads of OpenBLAS wait for each other longer than they work. numpy is not
     # loaded before this line.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     commands = {"fit": fit, "predict": predict, "encode": encode, "list": list_models}
-    try:
+
+    def command() -> None:
         tyro.extras.subcommand_cli_from_dict(
             commands,
             prog="vc-model",
             description=f"Fit perturbation effect models and predict held-out conditions.\n\n{EXAMPLES}",
             args=arguments,
         )
-    except Refusal as error:
-        sys.exit(_report(str(error), 2))
-    except KeyboardInterrupt:
-        sys.exit(_report("interrupted; nothing was written", 130))
-    except OSError as error:
-        remedy = " Free some space and run again." if error.errno == errno.ENOSPC else ""
-        sys.exit(_report(f"{error}.{remedy}", 2))
 
-
-def _report(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return code
+    code = run_command("error", command)
+    if code:
+        sys.exit(code)
 
 
 if __name__ == "__main__":

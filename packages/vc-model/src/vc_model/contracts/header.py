@@ -55,8 +55,7 @@ def whole(path: Path, *, kind: str = "file", overwrite: bool = True) -> Iterator
 
 def write_adata(path: Path, adata: "anndata.AnnData", *, kind: str, overwrite: bool = True) -> None:
     """Write an AnnData as zarr, or `.h5ad` by its suffix, whole or not at all."""
-    with whole(path, kind=kind, overwrite=overwrite) as temporary:
-        if path.suffix == ".h5ad":
-            adata.write_h5ad(temporary)
-        else:
-            adata.write_zarr(temporary)
+    import vc_contracts
+
+    with raised_as(ContractError):
+        vc_contracts.write(path, adata, kind, overwrite=overwrite)

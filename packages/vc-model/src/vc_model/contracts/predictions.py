@@ -71,7 +71,6 @@ def write_predictions(
     """
     import anndata
     import pandas as pd
-    import vc_contracts
 
     path = Path(path)
     names = [f"{line}|{label}" for line, label in zip(file.cell_line, file.perturbation, strict=True)]
@@ -101,8 +100,6 @@ def write_predictions(
     adata.uns["space"], adata.uns["unit"], adata.uns["model"] = file.space, file.unit, file.model
     if file.role is not None:
         adata.uns["role"] = file.role
-    with raised_as(ContractError):
-        vc_contracts.check(adata, "predictions", path)
     write_adata(path, adata, kind="predictions")
 
 

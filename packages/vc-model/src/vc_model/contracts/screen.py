@@ -89,12 +89,10 @@ def read_screen(path: Path | str) -> Screen:
     Raises:
         ContractError: For every refusal of docs/contracts/screen-v1.md.
     """
-    import vc_contracts
-    from vc_contracts.store import open_tables
+    from vc_contracts.reading import open_checked
 
     path = Path(path)
-    with raised_as(ContractError), open_tables(path) as tables:
-        header = vc_contracts.check(tables, "screen", path)
+    with raised_as(ContractError), open_checked(path, "screen") as (tables, header):
         indptr_n = tables.X.indptr.astype(np.int64)
         return Screen(path, header, tables.obs, tables.var, tables.uns["groups"], indptr_n)
 
