@@ -6,6 +6,7 @@ it must find, and predictions after loading are the same to the bit.
 """
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -13,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from vc_contracts.content import hash_json, verify_hashes
+from vc_contracts.errors import raised_as
+from vc_contracts.store import check_files
 
 from vc_model.contracts.header import check_header, make_header, whole
-from vc_model.errors import CheckpointError
+from vc_model.errors import CheckpointError, ContractError
 from vc_model.predictor import Fitted
 
 _PLACES = {
@@ -105,6 +109,7 @@ def save_checkpoint(
         "metrics": dict(metrics or {}),
         "commit": commit,
     }
+    meta["contract"]["content"] = _content(writer.arrays, content)
     with whole(path, kind="checkpoint", overwrite=overwrite) as temporary:
         temporary.mkdir()
         with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
@@ -134,26 +139,31 @@ def load_with_memory(path: Path | str) -> tuple[Fitted, Any]:
         ContractError: If the header is wrong.
     """
     path = Path(path)
+    if path.exists():
+        with raised_as(ContractError):
+            check_files(path)
     for item in _ITEMS:
         if not (path / item).exists():
             raise CheckpointError(
                 f"{path}: {item}: expected a part of the checkpoint, found nothing. Fit the model again."
             )
     meta, content = _read_json(path / "meta.json"), _read_json(path / "config.json")
-    check_header(path / "meta.json", meta.get("contract"), "checkpoint")
+    header = check_header(path / "meta.json", meta.get("contract"), "checkpoint")
     _check_name(path, content)
     try:
-        expected = {key: np.empty(shape, dtype) for key, (shape, dtype) in content["arrays"].items()}
+        expected = {key: _declared(shape, dtype) for key, (shape, dtype) in content["arrays"].items()}
         objects, root = content["objects"], content["root"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise CheckpointError(
             f"{path}/config.json: expected objects, arrays and root, found {error!r}. Fit again."
         ) from error
     arrays = _restore(path, expected)
+    with raised_as(ContractError):
+        verify_hashes(_content(arrays, content), header, path)
     try:
         reader = _Reader(arrays, objects)
         fitted, memory = reader.decode(root), reader.decode(content.get("memory"))
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path}/config.json: expected the parts of a {content['model']}, found {error!r}. Fit the model again."
         ) from error
@@ -182,14 +192,29 @@ def _check_name(path: Path, content: dict[str, Any]) -> None:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: expected JSON, found something else ({error}). Fit the model again.") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: expected a JSON object, found {type(content).__name__}. Fit the model again.")
     return content
 
 
-def _restore(path: Path, expected: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _declared(shape: list[int], dtype: str) -> tuple[tuple[int, ...], str]:
+    """Shape and type as `config.json` states them; nothing of that size is made before the store agrees."""
+    return tuple(int(size) for size in shape), str(np.dtype(dtype))
+
+
+def _content(arrays: Mapping[str, np.ndarray], content: Mapping[str, Any]) -> dict[str, str]:
+    """Hashes of the parameters and of `config.json`; equal runs have equal ones, whatever the store's bytes."""
+    digest = hashlib.sha256()
+    for key in sorted(arrays):
+        array = np.ascontiguousarray(arrays[key])
+        digest.update(f"{key} {array.dtype} {array.shape}".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return {"params": digest.hexdigest(), "config.json": hash_json(content)}
+
+
+def _restore(path: Path, expected: dict[str, tuple[tuple[int, ...], str]]) -> dict[str, np.ndarray]:
     """Arrays of the orbax item, which must have exactly the expected names, shapes and types.
 
     Read with tensorstore, what orbax itself stores arrays with: orbax would load JAX, which takes longer than an answer.
@@ -207,7 +232,7 @@ def _restore(path: Path, expected: dict[str, np.ndarray]) -> dict[str, np.ndarra
 
     stored = _guard(folder, open_all)
     found = {key: (tuple(store.shape), str(store.dtype.numpy_dtype)) for key, store in stored.items()}
-    wanted = {key: (array.shape, str(array.dtype)) for key, array in expected.items()}
+    wanted = expected
     if found != wanted:
         wrong = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
         raise CheckpointError(

@@ -181,7 +181,7 @@ def _join(out: Path, file: PredictionFile, parts: Path, rows: list[int], panel: 
     import pandas as pd
 
     at, indptr, sizes = 0, [np.zeros(1, np.int64)], []
-    with whole(out) as temporary, h5py.File(temporary, "w") as store:
+    with whole(out, kind="predictions") as temporary, h5py.File(temporary, "w") as store:
         store.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         group = store.create_group("X")
         kinds = {"data": np.float32, "indices": np.int32}

@@ -47,5 +47,5 @@ def write_residuals(
     adata = anndata.AnnData(X=x_nh, obs=obs, var=pd.DataFrame(index=[f"h{at}" for at in range(x_nh.shape[1])]))
     adata.uns["contract"] = json.dumps(make_header("latents", parents=parents))
     adata.uns["site"], adata.uns["model"] = SITE, fitted.name
-    write_adata(Path(path), adata)
+    write_adata(Path(path), adata, kind="latents")
     return len(x_nh)
