@@ -223,7 +223,7 @@ def _report(run: Run, scored: "list[SplitScores]", inputs: Inputs, splits_fpaths
     from vc_eval.report.page import write_report
     from vc_eval.stats.summary import summarise
 
-    from vc_apps.submission import write_challenge_file
+    from vc_apps.submit.shift import write_challenge_file
 
     settings = run.settings
     baselines = [name for name in scored[0].models if name not in (*OURS, _plugin_name(settings))]

@@ -60,33 +60,3 @@ class Quickstart:
     """Replace an earlier run that stands at --out."""
     dry_run: bool = False
     """Check the settings and write nothing."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Submit:
-    """Write predictions of a split as the cells that a Virtual Cell Challenge takes.
-
-    vcc2026: whole counts, no controls, ready for `vc-eval prep`. vcc2025: log1p values with controls, ready for
-    `cell-eval prep -c celltype`.
-
-    For example:
-      vc submit screen.zarr splits.json predictions.zarr -o cells.h5ad
-      vc submit run/screen.zarr run/splits/split-0.json run/predictions/split-0/anchored.h5ad -o cells.h5ad --cells 100
-    """
-
-    screen: tyro.conf.Positional[Path]
-    """The screen-v1 file; its input controls are the cells that predictions are given to."""
-    splits: tyro.conf.Positional[Path]
-    """The splits-v1 file of that screen."""
-    predictions: tyro.conf.Positional[Path]
-    """The predictions-v1 file, as `vc predict` writes it."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """The .h5ad file to write."""
-    rule: Literal["vcc2025", "vcc2026"] = "vcc2026"
-    """Whose form."""
-    cells: int | None = None
-    """Cells of each condition; default: 400 for vcc2026, 100 for vcc2025."""
-    seed: int = 0
-    """Of the draws."""
-    overwrite: bool = False
-    """Replace --out."""

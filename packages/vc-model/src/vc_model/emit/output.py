@@ -1,7 +1,7 @@
 """From predictions to a predictions-v1 file: profiles beside the unperturbed profile of every line, or cells."""
 
 import zlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,8 @@ from vc_model.biojepa.fitted import FittedBioJepa
 from vc_model.checkpoint import load_checkpoint
 from vc_model.contracts import PredictionFile, hash_path, read_context_vectors, write_context_vectors, write_predictions
 from vc_model.contracts.screen import CONTROL, PARTS
-from vc_model.emit.cells import draw_cells, source_of
+from vc_model.emit.cells import PLAIN, Knobs, draw_cells, source_of
+from vc_model.emit.stream import stream_cells
 from vc_model.errors import VcModelError
 from vc_model.predictor import Fitted
 from vc_model.table.effects import Conditions
@@ -53,7 +54,9 @@ def make_prediction_file(fitted: Fitted, conditions: Conditions) -> PredictionFi
     )
 
 
-def make_cell_file(file: PredictionFile, cells: ControlCells, n_cells: int, seed: int) -> PredictionFile:
+def make_cell_file(
+    file: PredictionFile, cells: ControlCells, n_cells: int, seed: int, knobs: Knobs = PLAIN
+) -> PredictionFile:
     """Turn predicted profiles into cells with counts (`vc_model.emit.cells`); the control rows become the control cells.
 
     Args:
@@ -61,6 +64,7 @@ def make_cell_file(file: PredictionFile, cells: ControlCells, n_cells: int, seed
         cells: Control cells of every line, over the same genes.
         n_cells: Cells of each condition.
         seed: Of the draws; a condition's own name is part of its stream, so it does not matter what else is asked.
+        knobs: Amplitude and dispersion of the cells.
     """
     blocks, labels, lines = [], [], []
     sources = {line: source_of(cells, line) for line in np.unique(file.cell_line)}
@@ -76,7 +80,7 @@ def make_cell_file(file: PredictionFile, cells: ControlCells, n_cells: int, seed
             block_mg = source.count_ng
         else:
             rng = np.random.default_rng([seed, zlib.crc32(f"{line}|{label}".encode())])
-            block_mg = draw_cells(source, mean_g, n_cells, rng)[0]
+            block_mg = draw_cells(source, mean_g, n_cells, rng, knobs)[0]
         blocks.append(block_mg.astype(np.float32))
         labels += [label] * len(block_mg)
         lines += [line] * len(block_mg)
@@ -105,6 +109,7 @@ def predict_checkpoint(
     contexts: Path | None = None,
     cells: int = 0,
     seed: int = 0,
+    knobs: Knobs = PLAIN,
 ) -> tuple[str, int]:
     """Predict the conditions of one part of a split with any saved model; only control cells of the screen are read.
 
@@ -117,6 +122,7 @@ def predict_checkpoint(
         contexts: latents-v1 file that describes the cell lines, for a model that was fitted with one.
         cells: Write so many cells with counts of each condition, and the control cells, instead of profiles.
         seed: Of the cells.
+        knobs: Amplitude and dispersion of the cells.
 
     Returns:
         The model's name, and how many conditions were predicted.
@@ -137,15 +143,18 @@ def predict_checkpoint(
         per_line = int(np.bincount(fitted.cells.line_n).max())
         fitted = replace(fitted, cells=load_control_cells(screen, splits, fitted.contexts.genes, per_line))
     file = make_prediction_file(fitted, conditions)
+    parents = {path.name: hash_path(path) for path in (checkpoint, screen, splits, contexts) if path is not None}
+    config = {"model": fitted.name, "part": part} | ({"cells": cells, "seed": seed} | asdict(knobs) if cells else {})
     if cells > 0:
         controls = load_control_cells(screen, splits, file.genes, MOST_CONTROLS)
-        file = make_cell_file(file, controls, cells, seed)
-    write_predictions(
-        out,
-        file,
-        parents={path.name: hash_path(path) for path in (checkpoint, screen, splits, contexts) if path is not None},
-        config={"model": fitted.name, "part": part} | ({"cells": cells, "seed": seed} if cells else {}),
-    )
+        if out.suffix == ".h5ad":
+            # However many there are: memory of one condition, and a start that was cut off goes on.
+            stream_cells(
+                out, file, lambda line: source_of(controls, line), cells, seed, knobs=knobs, parents=parents, config=config
+            )
+            return fitted.name, len(conditions)
+        file = make_cell_file(file, controls, cells, seed, knobs)
+    write_predictions(out, file, parents=parents, config=config)
     return fitted.name, len(conditions)
 
 

@@ -1,16 +1,18 @@
-"""Predictions as the cells that the Virtual Cell Challenge's own tools accept."""
+"""Mean profiles given to real control cells by scaling genes, the rule that vc-eval scores means by."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from vc_apps.outputs import AppError, check_space
-from vc_apps.settings import Submit
+from vc_apps.submit.challenge import Challenge
+from vc_apps.submit.settings import Submit
 
 if TYPE_CHECKING:
     import anndata as ad
     import numpy as np
     import scipy.sparse as sp
+    from vc_model.contracts import PredictionFile
 
 CONTROL_LABEL = "non-targeting"
 CELLS = {"vcc2025": 100, "vcc2026": 400}
@@ -28,29 +30,16 @@ class Block(NamedTuple):
     """Counts of the control cell behind each, over all genes that the source measured."""
 
 
-def submit(command: Submit) -> None:
-    """`vc submit`: predictions of a split as a challenge's file, and what to do with it next.
+def shift_cells_file(command: Submit, file: "PredictionFile", challenge: Challenge, out: Path) -> int:
+    """Cells of selected profiles by this rule; the number of cells."""
+    from vc_model.contracts import write_predictions
 
-    Raises:
-        AppError: If the target is no .h5ad file, or exists.
-        VcEvalError: If an input is refused.
-    """
-    if command.out.suffix != ".h5ad":
-        raise AppError(f"--out {command.out}: expected a name that ends in .h5ad.")
-    if command.out.exists() and not command.overwrite:
-        raise AppError(f"--out {command.out}: exists. Give another name, or --overwrite to replace it.")
-    if command.cells is not None and command.cells < 1:
-        raise AppError(f"--cells {command.cells}: expected 1 or more.")
-    n_conditions, n_cells = write_challenge_file(
-        command.screen, command.splits, command.predictions, command.out,
-        rule=command.rule, seed=command.seed, cells=command.cells,
-    )  # fmt: skip
-    following = {
-        "vcc2025": f"cell-eval prep -i {command.out} -g gene_names.csv -c celltype",
-        "vcc2026": f"vc-eval prep --rule vcc2026 --pred {command.out} --genes gene_names.csv "
-        "--perturbations pert_counts.csv --out mine.vcc",
-    }
-    print(f"wrote {command.out}: {n_cells:,} cells of {n_conditions} conditions. Next: {following[command.rule]}")
+    profiles = out.with_name("profiles.h5ad")
+    write_predictions(profiles, file)
+    n_cells = command.cells or CELLS[challenge.rule]
+    return write_challenge_file(
+        command.screen, command.splits, profiles, out, seed=command.seed, rule=challenge.rule, cells=n_cells
+    )[1]
 
 
 def write_challenge_file(
