@@ -148,7 +148,7 @@ def shuffle_labels(train, seed: int):
         rows = np.flatnonzero(kind == value)
         actions[rows] = actions[rng.permutation(rows)]
     conditions = Conditions(train.conditions.cell_line, tuple(actions), train.contexts)
-    return replace(train, conditions=conditions, _memo={})
+    return replace(train, conditions=conditions)
 
 
 class Nameless:
@@ -180,7 +180,7 @@ def fit_all(train, seeds: int, short: bool):
     for name, config in LADDER.items():
         if short and name not in (next(iter(LADDER)), FINAL):
             continue
-        table = replace(train, bank=None, _memo={}) if name in WITHOUT_BANK else train
+        table = replace(train, bank=None) if name in WITHOUT_BANK else train
         # Only the model itself is run with every seed.
         for seed in range(seeds if name == FINAL else 1):
             start = time.process_time()
@@ -190,7 +190,7 @@ def fit_all(train, seeds: int, short: bool):
     config = LADDER["+ perturbed gene"]
     for seed in range(seeds):
         yield NULL, seed, Anchored(config).fit(shuffle_labels(train, seed)), 0.0
-    nameless = replace(train, conditions=forget_names(train.conditions, "trained"), bank=None, _memo={})
+    nameless = replace(train, conditions=forget_names(train.conditions, "trained"), bank=None)
     yield NAMELESS, 0, Nameless(Anchored(config).fit(nameless)), 0.0
 
 

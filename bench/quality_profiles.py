@@ -107,7 +107,7 @@ def _table(
         x_ng = ZERO + np.clip(x_ng, -CLIP, CLIP)
         profile_pg = np.stack([x_ng[rows].mean(axis=0) for rows in wells.values()])
         control_g = np.full(len(genes), ZERO)
-        delta = dict.fromkeys(("reference", "input", "evaluation"), profile_pg - control_g)
+        delta = dict.fromkeys(("reference", "input", "evaluation", "both"), profile_pg - control_g)
         control = dict.fromkeys(delta, control_g)
         n_control = dict.fromkeys(delta, MANY)
         variance_g = np.ones(len(genes))  # a z-score's, by its definition
@@ -119,12 +119,13 @@ def _table(
             rows = np.flatnonzero(adata.obs["is_control"].to_numpy(bool) & (batch_n == batch))
             role_n[rng.permutation(rows)] = np.arange(len(rows)) % 3
         delta, control, n_control = {}, {}, {}
-        for code, role in enumerate(("reference", "input", "evaluation")):
-            control[role] = x_ng[role_n == code].mean(axis=0)
-            n_control[role] = float((role_n == code).sum())
+        for role, codes in (("reference", [0]), ("input", [1]), ("evaluation", [2]), ("both", [0, 1])):
+            is_role_n = np.isin(role_n, codes)
+            control[role] = x_ng[is_role_n].mean(axis=0)
+            n_control[role] = float(is_role_n.sum())
             level = {
-                batch: x_ng[(role_n == code) & (batch_n == batch)].mean(axis=0)
-                if ((role_n == code) & (batch_n == batch)).any()
+                batch: x_ng[is_role_n & (batch_n == batch)].mean(axis=0)
+                if (is_role_n & (batch_n == batch)).any()
                 else control[role]
                 for batch in np.unique(batch_n)
             }
@@ -139,7 +140,7 @@ def _table(
         genes,
         (line,),
         control["input"][None].astype(np.float32),
-        control["reference"][None].astype(np.float32),
+        control["both"][None].astype(np.float32),
         np.maximum(variance_g, 1e-6)[None].astype(np.float32),
         np.ones((1, len(genes)), np.float32),
         np.zeros((1, len(genes), N_COMPONENTS), np.float32),
@@ -153,9 +154,11 @@ def _table(
     table = EffectTable(
         contexts,
         conditions(train),
+        delta["both"][:n].astype(np.float32),
         delta["reference"][:n].astype(np.float32),
         delta["input"][:n].astype(np.float32),
         n_p[:n].astype(np.float32),
+        np.full(n, n_control["both"], np.float32),
         np.full(n, n_control["reference"], np.float32),
         np.full(n, n_control["input"], np.float32),
         bank,

@@ -59,7 +59,7 @@ def test_shuffled_labels_score_like_the_mean_effect():
     rng = np.random.default_rng(0)
     shuffled = tuple(world.train.conditions.actions[row] for row in rng.permutation(len(world.train)))
     conditions = Conditions(world.train.conditions.cell_line, shuffled, world.train.contexts)
-    fitted = Anchored(replace(SMALL, gp=GPConfig())).fit(replace(world.train, conditions=conditions, _memo={}))
+    fitted = Anchored(replace(SMALL, gp=GPConfig())).fit(replace(world.train, conditions=conditions))
     ratio = mse(fitted.predict(world.test).delta_pg, world.truth_qg) / mse(
         EFFECTS["mean_effect"](world.train).delta(world.test), world.truth_qg
     )
@@ -174,7 +174,7 @@ def test_predictions_do_not_depend_on_what_else_is_asked(pairs):
 
 def test_the_same_seed_gives_the_same_bytes(pairs):
     world, fitted, _ = pairs
-    again = Anchored(SMALL).fit(replace(world.train, _memo={}))
+    again = Anchored(SMALL).fit(replace(world.train))
     np.testing.assert_array_equal(again.predict(world.test).delta_pg, fitted.predict(world.test).delta_pg)
 
 
@@ -184,7 +184,7 @@ def test_without_training_combinations_pairs_are_sums_of_what_is_known():
     pair = fitted.predict(
         Conditions(np.array(["A", "A"]), (Action(("G0", "G1"), 0), Action(("G0", "G65"), 0)))
     ).delta_pg
-    measured = denoise(world.train, pool=True).table.delta_pg
+    measured = denoise(world.train).table.delta_pg
     np.testing.assert_allclose(pair[0], measured[0] + measured[1], atol=1e-5)
     new = fitted.predict(Conditions(np.array(["A"]), (Action(("G65",), 0),))).delta_pg[0]
     np.testing.assert_allclose(pair[1], measured[0] + new, atol=1e-5)
@@ -208,7 +208,7 @@ def test_the_perturbed_gene_itself_follows_its_control_expression():
         for row, action in enumerate(conditions.actions):
             gene = table.gene_position[action.targets[0]]
             array[row, gene] = -0.7 * table.contexts.input_cg[0, gene]
-    table = replace(table, delta_pg=delta, check_pg=check, _memo={})
+    table = replace(table, delta_pg=delta, check_pg=check)
     fitted = Anchored(replace(SMALL, residual=None)).fit(table)
     assert fitted.direct.slope_m[0] == pytest.approx(-0.7, abs=0.05)
     own = np.array([table.gene_position[action.targets[0]] for action in world.test.actions])

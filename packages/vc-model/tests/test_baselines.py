@@ -30,7 +30,7 @@ def by_hand():
     conditions = Conditions(np.array(["A", "A", "A", "B"]), actions, contexts)
     delta = np.repeat(np.array([[1.0], [2.0], [6.0], [5.0]], dtype=np.float32), 8, axis=1)
     cells = np.array([10, 30, 20, 40], dtype=np.float32)
-    return replace(table, contexts=contexts, conditions=conditions, delta_pg=delta, n_cells_p=cells, _memo={})
+    return replace(table, contexts=contexts, conditions=conditions, delta_pg=delta, n_cells_p=cells)
 
 
 def ask(table, name, line, *targets):
@@ -75,7 +75,7 @@ def test_scaled_additive_finds_the_factors_of_the_larger_and_the_smaller_effect(
             parts = [delta[row_of[Action((target,), 0)]] for target in action.targets]
             small, large = sorted(parts, key=np.linalg.norm)
             delta[row] = 0.9 * large + 0.4 * small
-    effect = EFFECTS["additive_scaled"](replace(table, delta_pg=delta, _memo={}))
+    effect = EFFECTS["additive_scaled"](replace(table, delta_pg=delta))
     np.testing.assert_allclose(effect.scale_2, [0.9, 0.4], atol=1e-3)
 
 
@@ -178,7 +178,7 @@ def test_every_baseline_keeps_the_rules_of_the_interface(name):
     # A prediction depends on its condition alone, not on what else is asked, and a refit gives the same bytes.
     alone = fitted.predict(world.test.subset(np.array([4])))
     np.testing.assert_allclose(alone.delta_pg[0], prediction.delta_pg[4], atol=1e-6)
-    again = BASELINES[name](seed=3).fit(replace(world.train, _memo={})).predict(world.test)
+    again = BASELINES[name](seed=3).fit(replace(world.train)).predict(world.test)
     np.testing.assert_array_equal(again.delta_pg, prediction.delta_pg)
     np.testing.assert_array_equal(again.var_pg, prediction.var_pg)
 

@@ -37,7 +37,7 @@ def series(truth_factor, seed=0):
     table = make_world(n_train=60, n_genes=30, features="none").train
     actions = tuple(Action((name,), 4, dose) for name, dose in zip(names, dose_p, strict=True))
     effect = (truth_factor(dose_p)[:, None] * full_pg + 0.05 * rng.standard_normal(full_pg.shape)).astype(np.float32)
-    table = replace(table, conditions=Conditions(np.full(60, "A"), actions), delta_pg=effect, check_pg=effect, _memo={})
+    table = replace(table, conditions=Conditions(np.full(60, "A"), actions), delta_pg=effect, check_pg=effect)
     oof = OutOfFold(np.arange(60), np.full(60, BINS.index("transfer")), {})
     return table, oof, 0.5 * full_pg
 

@@ -29,7 +29,7 @@ def test_a_target_that_is_neither_gene_nor_in_the_bank_has_zeros_and_says_so():
     missing_e = np.array([name == "G0" for name in bank.entities])
     actions = (*table.conditions.actions[:-1], Action(("drug",), 0))
     conditions = Conditions(table.conditions.cell_line, actions, table.contexts)
-    table = replace(table, bank=replace(bank, missing_e=missing_e), conditions=conditions, _memo={})
+    table = replace(table, bank=replace(bank, missing_e=missing_e), conditions=conditions)
     features = make_features(table)
     x = features.transform(one("A", "nowhere"))[0]
     known = features.transform(one("A", "G1"))[0]
@@ -48,8 +48,10 @@ def test_the_effect_of_a_perturbation_on_its_own_target_is_no_feature():
     for row, action in enumerate(table.conditions.actions):
         shifted[row, table.gene_position[action.targets[0]]] -= 5
     # The same components, so that only what enters through the own entries could differ.
-    memo = {key: table._memo[key] for key in ("components", "line_p", "trained_lines", "single_p")}
-    changed = make_features(replace(table, delta_pg=shifted, _memo=memo)).scores_gs
+    changed = replace(table, delta_pg=shifted)
+    for key in ("components", "line_p", "trained_lines", "single_p"):
+        changed.once(key, lambda key=key: table._memo[key])
+    changed = make_features(changed).scores_gs
     np.testing.assert_allclose(changed, raw, atol=1e-4)
     assert np.abs(table.delta_pg - shifted).max() > 4
 
@@ -59,7 +61,7 @@ def test_mode_and_dose_move_the_features():
     actions = tuple(
         Action(action.targets, row % 2, float(row % 3)) for row, action in enumerate(table.conditions.actions)
     )
-    table = replace(table, conditions=Conditions(table.conditions.cell_line, actions, table.contexts), _memo={})
+    table = replace(table, conditions=Conditions(table.conditions.cell_line, actions, table.contexts))
     features = make_features(table)
     base = features.transform(one("A", "G3", 0, 1.0))
     assert np.abs(features.transform(one("A", "G3", 1, 1.0)) - base).max() > 0.1
@@ -71,7 +73,7 @@ def test_the_bank_is_projected_on_what_training_targets_span():
     table = make_world(n_train=10, n_test=2, n_genes=30).train
     entities = tuple(f"G{i}" for i in range(12))
     bank = FeatureBank("wide", entities, rng.standard_normal((12, 200)).astype(np.float32), np.zeros(12, dtype=bool))
-    features = make_features(replace(table, bank=bank, _memo={}))
+    features = make_features(replace(table, bank=bank))
     # Ten centred vectors span nine directions; distances between training targets survive.
     assert features.banks[0].vector_eb.shape == (12, 9)
     before = np.linalg.norm(bank.vectors_ef[0] - bank.vectors_ef[5])
@@ -97,7 +99,7 @@ def sources(world, *, noise_dims=8, missing=0.0):
 
 def fit(table, *banks):
     return fit_gp(
-        replace(table, bank=banks[0] if banks else None, more_banks=banks[1:], _memo={}), GPConfig(), pool=True
+        replace(table, bank=banks[0] if banks else None, more_banks=banks[1:]), GPConfig()
     )
 
 
@@ -109,7 +111,7 @@ def banks():
 
 def test_every_source_has_a_block_and_a_mask_of_its_own(banks):
     world, (good, noise, part) = banks
-    features = make_features(replace(world.train, bank=good, more_banks=(noise, part), _memo={}))
+    features = make_features(replace(world.train, bank=good, more_banks=(noise, part)))
     assert [name for name in features.blocks if name.startswith("bank")] == ["bank", "bank 2", "bank 3"]
     x = features.transform(world.train.conditions)
     absent = np.array(

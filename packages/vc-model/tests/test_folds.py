@@ -103,5 +103,5 @@ def test_predictions_of_a_fold_do_not_change_when_its_data_become_noise(table, f
     noisy[chosen.test] = 10 * np.random.default_rng(seed).standard_normal((len(chosen.test), noisy.shape[1]))
     cells = table.n_cells_p.copy()
     cells[chosen.test] = 3
-    poisoned = replace(table, delta_pg=noisy, n_cells_p=cells, n_ref_p=cells, _memo={})
+    poisoned = replace(table, delta_pg=noisy, n_cells_p=cells, n_controls_p=cells)
     np.testing.assert_allclose(out_of_fold(factories, poisoned, [chosen]).delta_mg[name], before, rtol=1e-4, atol=1e-5)

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from vc_model.anchored.gp import GPConfig, fit_gp, kernel_weights, shorten
+from vc_model.anchored.gp import GPConfig, fit_gp, shorten
+from vc_model.baselines.blup import fit_variances
 from vc_model.anchored.kernels import covariances, make_rows
 from vc_model.errors import TableError
 from vc_model.table.effects import Action, Conditions
@@ -25,7 +26,7 @@ def pairs():
     world = make_world(
         n_train=20, n_test=5, n_combos=30, n_test_combos=10, n_genes=50, lines=("A", "B"), interaction=0.3
     )
-    return world, fit_gp(world.train, GPConfig(), pool=True)
+    return world, fit_gp(world.train, GPConfig())
 
 
 def test_weights_of_kernels_are_found():
@@ -35,7 +36,7 @@ def test_weights_of_kernels_are_found():
     kernels = [np.ones((n, n)), code @ code.T, np.diag(np.arange(n) % 2.0)]
     total = np.eye(n) + 0.5 * kernels[0] + 0.2 * kernels[1]
     y = np.linalg.cholesky(total) @ rng.standard_normal((n, n_genes))
-    np.testing.assert_allclose(kernel_weights(kernels, np.eye(n), y @ y.T / n_genes), [0.5, 0.2, 0], atol=0.05)
+    np.testing.assert_allclose(fit_variances(kernels, np.eye(n), y @ y.T / n_genes), [0.5, 0.2, 0], atol=0.05)
 
 
 def test_every_kernel_is_symmetric_and_positive(pairs):
@@ -73,7 +74,7 @@ def test_single_targets_have_exactly_no_interaction(pairs):
 
 def test_without_pair_kernels_combinations_are_additive(pairs):
     world, _ = pairs
-    fitted = fit_gp(world.train, GPConfig(pairs=False), pool=True)
+    fitted = fit_gp(world.train, GPConfig(pairs=False))
     pair = Conditions(np.array(["A"] * 3), (Action(("G0", "G1"), 0), Action(("G0",), 0), Action(("G1",), 0)))
     delta = fitted.delta(pair)
     np.testing.assert_allclose(delta[0], delta[1] + delta[2], atol=1e-3)
@@ -85,7 +86,7 @@ def test_pairs_that_interact_are_predicted_better_with_their_own_kernels():
     )
     combos = world.test.sizes == 2
     error = {
-        use: mse(fit_gp(world.train, GPConfig(pairs=use), pool=True).delta(world.test)[combos], world.truth_qg[combos])
+        use: mse(fit_gp(world.train, GPConfig(pairs=use)).delta(world.test)[combos], world.truth_qg[combos])
         for use in (False, True)
     }
     assert error[True] < 0.8 * error[False]
@@ -95,7 +96,7 @@ def test_features_that_say_nothing_get_no_weight_and_good_ones_do():
     share = {}
     for quality in ("useless", "good"):
         world = make_world(n_train=80, n_test=10, n_genes=100, features=quality)
-        fitted = fit_gp(world.train, GPConfig(), pool=True)
+        fitted = fit_gp(world.train, GPConfig())
         bank = sum(w for name, w in zip(fitted.kernels, fitted.weight_k, strict=True) if name.startswith("bank"))
         share[quality] = bank / fitted.weight_k.sum()
     assert share["useless"] < 0.15
@@ -104,7 +105,7 @@ def test_features_that_say_nothing_get_no_weight_and_good_ones_do():
 
 def test_noise_that_lines_share_is_not_taken_for_an_effect():
     world = make_world(n_train=60, n_test=20, n_genes=80, effect=0, mean_effect=0)
-    delta = fit_gp(world.train, GPConfig(), pool=True).delta(world.test)
+    delta = fit_gp(world.train, GPConfig()).delta(world.test)
     assert float((delta**2).mean()) < 0.02 * float(world.train.noise_pg().mean())
 
 
@@ -115,9 +116,9 @@ def test_a_gene_that_never_responds_is_left_alone():
     quiet = slice(60, 100)
     delta = table.delta_pg.copy()
     delta[:, quiet] = np.sqrt(table.noise_pg()[:, quiet]) * rng.standard_normal((len(table), 40))
-    table = replace(table, delta_pg=delta, check_pg=delta, _memo={})
-    own = fit_gp(table, GPConfig(common=0.0), pool=False).delta(world.test)
-    alike = fit_gp(table, GPConfig(common=1.0), pool=False).delta(world.test)
+    table = replace(table, delta_pg=delta, check_pg=delta)
+    own = fit_gp(table, GPConfig(common=0.0)).delta(world.test)
+    alike = fit_gp(table, GPConfig(common=1.0)).delta(world.test)
     assert (own[:, quiet] ** 2).mean() < 0.1 * (alike[:, quiet] ** 2).mean()
 
 
@@ -131,10 +132,10 @@ def test_lines_that_look_alike_respond_alike():
     contexts = replace(table.contexts, input_cg=profile.astype(np.float32))
     delta = effect[:5].astype(np.float32)
     conditions = Conditions(table.conditions.cell_line, table.conditions.actions, contexts)
-    table = replace(table, contexts=contexts, conditions=conditions, delta_pg=delta, check_pg=delta, _memo={})
+    table = replace(table, contexts=contexts, conditions=conditions, delta_pg=delta, check_pg=delta)
     asked = Conditions(np.array(["F"]), (table.conditions.actions[0],), contexts)
     error = {
-        use: mse(fit_gp(table, GPConfig(context=use), pool=True).delta(asked)[0], effect[5]) for use in (False, True)
+        use: mse(fit_gp(table, GPConfig(context=use)).delta(asked)[0], effect[5]) for use in (False, True)
     }
     assert error[True] < 0.5 * error[False]
 
@@ -146,15 +147,15 @@ def test_lines_may_be_described_by_vectors_from_outside():
     kind = np.array([0, 0, 0, 1, 1, 1])
     effect = (0.3 * rng.standard_normal((2, 100)))[kind]
     delta = effect[:5].astype(np.float32)
-    table = replace(table, delta_pg=delta, check_pg=delta, _memo={})
+    table = replace(table, delta_pg=delta, check_pg=delta)
     vectors = {line: kind[at] + 0.1 * rng.standard_normal(4) for at, line in enumerate(lines)}
     told = table.described_by(vectors)
     asked = Conditions(np.array(["F"]), (table.conditions.actions[0],), told.contexts)
     plain = replace(asked, contexts=table.contexts)
-    error = mse(fit_gp(told, GPConfig(), pool=True).delta(asked)[0], effect[5])
-    assert error < 0.5 * mse(fit_gp(table, GPConfig(), pool=True).delta(plain)[0], effect[5])
+    error = mse(fit_gp(told, GPConfig()).delta(asked)[0], effect[5])
+    assert error < 0.5 * mse(fit_gp(table, GPConfig()).delta(plain)[0], effect[5])
     with pytest.raises(TableError, match="same `contexts` as fit"):
-        fit_gp(told, GPConfig(), pool=True).delta(plain)
+        fit_gp(told, GPConfig()).delta(plain)
     with pytest.raises(TableError, match="found none for"):
         table.described_by({"A": np.ones(3)})
 
@@ -179,5 +180,5 @@ def test_a_warm_start_ends_where_a_cold_one_does(pairs):
     world, fitted = pairs
     rows = np.arange(len(world.train)) % 5 > 0
     table = world.train.subset(rows)
-    cold, warm = (fit_gp(table, GPConfig(), pool=False, start=start).delta(world.test) for start in (None, fitted))
+    cold, warm = (fit_gp(table, GPConfig(), start=start).delta(world.test) for start in (None, fitted))
     assert mse(cold, warm) < 1e-3 * float((cold**2).mean())

@@ -35,7 +35,7 @@ def test_what_is_held_out_has_no_part_in_de_weights():
 
     changed = table.delta_pg.copy()
     changed[held] += 5 * RNG.standard_normal(changed[held].shape).astype(np.float32)
-    before, after = weights(table), weights(replace(table, delta_pg=changed, _memo={}))
+    before, after = weights(table), weights(replace(table, delta_pg=changed))
     np.testing.assert_array_equal(before, after)
     assert not before[held].any()
     assert before[~held].any()

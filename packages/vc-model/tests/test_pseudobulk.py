@@ -12,7 +12,8 @@ def log1p_cp10k(adata):
 
 
 def mean_of(adata, splits, role, line, batch=None):
-    names = set(splits["controls"][role])
+    roles = ("input", "reference") if role == "both" else (role,)
+    names = {name for each in roles for name in splits["controls"][each]}
     pick = adata.obs_names.isin(names) & (adata.obs["cell_line"] == line)
     if batch is not None:
         pick &= adata.obs["batch"] == batch
@@ -30,17 +31,18 @@ def test_delta_is_batch_matched_and_falls_back_to_the_line(tiny, caplog):
     assert train.genes == ("G0", "G1", "G2", "G3", "G4")
     # A|G0: four cells in b1, two in b2.
     cells = (adata.obs["cell_line"] == "A") & (adata.obs["perturbation"] == "G0")
-    for matrix, role in ((train.delta_pg, "reference"), (train.check_pg, "input")):
+    for matrix, role in ((train.half_pg, "reference"), (train.check_pg, "input"), (train.delta_pg, "both")):
         b1, b2 = (mean_of(adata, splits, role, "A", batch) for batch in ("b1", "b2"))
         np.testing.assert_allclose(
             matrix[row["A|G0"]], x[cells].mean(axis=0) - (4 * b1 + 2 * b2) / 6, rtol=1e-5, atol=1e-5
         )
-    # Three reference controls in each of b1 and b2: 1 / ((4/6)^2 / 3 + (2/6)^2 / 3).
-    assert train.n_ref_p[row["A|G0"]] == pytest.approx(1 / ((16 / 36) / 3 + (4 / 36) / 3))
+    # Three reference controls in each of b1 and b2: 1 / ((4/6)^2 / 3 + (2/6)^2 / 3); with those of input, six.
+    assert train.n_controls_p[row["A|G0"]] == pytest.approx(1 / ((16 / 36) / 6 + (4 / 36) / 6))
+    assert train.n_half_p[row["A|G0"]] == pytest.approx(1 / ((16 / 36) / 3 + (4 / 36) / 3))
     assert train.n_cells_p[row["A|G0"]] == 6
-    # B|G0: its two cells in b4 have no control there and meet all reference controls of B.
+    # B|G0: its two cells in b4 have no control there and meet all controls of B.
     cells = (adata.obs["cell_line"] == "B") & (adata.obs["perturbation"] == "G0")
-    expected = x[cells].mean(axis=0) - mean_of(adata, splits, "reference", "B")
+    expected = x[cells].mean(axis=0) - mean_of(adata, splits, "both", "B")
     np.testing.assert_allclose(train.delta_pg[row["B|G0"]], expected, rtol=1e-5, atol=1e-5)
     assert train.notes == {"batches_without_reference": 1, "cells_without_batch_reference": 2}
     assert "1 batch(es) have no reference control" in caplog.text
@@ -52,7 +54,7 @@ def test_contexts_describe_control_cells(tiny):
     contexts = load_tables(screen, path)[0].contexts
     assert contexts.cell_lines == ("A", "B")
     np.testing.assert_allclose(contexts.input_cg[0], mean_of(adata, splits, "input", "A"), rtol=1e-5)
-    np.testing.assert_allclose(contexts.base_cg[0], mean_of(adata, splits, "reference", "A"), rtol=1e-5)
+    np.testing.assert_allclose(contexts.base_cg[0], mean_of(adata, splits, "both", "A"), rtol=1e-5)
     used = adata.obs_names.isin(splits["controls"]["input"] + splits["controls"]["reference"])
     x = log1p_cp10k(adata)
     line_a, line_b = ((used & (adata.obs["cell_line"] == line)).to_numpy() for line in "AB")
@@ -82,7 +84,7 @@ def test_nothing_of_a_held_out_condition_enters(tiny):
         adata.obs.loc[held | evaluation, "total_counts"] = 31.0
 
     after, val_after, test_after = load_tables(*tiny(change_screen=poison)[:2])
-    for name in ("delta_pg", "check_pg", "n_cells_p", "n_ref_p", "n_check_p"):
+    for name in ("delta_pg", "half_pg", "check_pg", "n_cells_p", "n_controls_p", "n_half_p", "n_check_p"):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
     for name in ("input_cg", "base_cg", "sigma2_cg", "detected_cg", "loadings_cgk", "basis_gk"):
         np.testing.assert_array_equal(getattr(before.contexts, name), getattr(after.contexts, name))

@@ -121,10 +121,12 @@ def make_world(
     table = EffectTable(
         contexts=contexts,
         conditions=_conditions(train, contexts),
-        delta_pg=(measured_pg - reference_cg[line_p]).astype(np.float32),
+        delta_pg=(measured_pg - (reference_cg + input_cg)[line_p] / 2).astype(np.float32),
+        half_pg=(measured_pg - reference_cg[line_p]).astype(np.float32),
         check_pg=(measured_pg - input_cg[line_p]).astype(np.float32),
         n_cells_p=n_p,
-        n_ref_p=CONTROLS_PER_CELL * n_p,
+        n_controls_p=2 * CONTROLS_PER_CELL * n_p,
+        n_half_p=CONTROLS_PER_CELL * n_p,
         n_check_p=CONTROLS_PER_CELL * n_p,
         bank=_make_bank(code, features, rng),
     )

@@ -109,20 +109,18 @@ def adapt(fitted: FittedAnchored, table: EffectTable) -> FittedAdapted:
     for fold in np.unique(fold_p):
         held = np.flatnonzero(fold_p == fold)
         seen = np.flatnonzero(fold_p != fold)
-        scale, change = _fit(table.subset(seen), said.delta_pg[seen], features, pool=False)
+        scale, change = _fit(table.half.subset(seen), said.delta_pg[seen], features)
         correction_pg[held] = _correction(scale, change, said.delta_pg[held], table.conditions.subset(held))
     weight_p = noise_weights(table)
     gate = fit_gate(table.check_pg - said.delta_pg, correction_pg, weight_p, fold_p, group_p)
-    scale, change = _fit(table, said.delta_pg, features, pool=True)
+    scale, change = _fit(table, said.delta_pg, features)
     left_out_pg = said.delta_pg + np.float32(gate) * correction_pg
     bin_p = fitted.spread.known.bins(table.conditions)
     spread = fitted.spread.recalibrated(table, bin_p, left_out_pg, said.var_pg)
     return FittedAdapted(fitted, table.contexts, table.trained_lines, scale, change, gate, spread)
 
 
-def _fit(
-    table: EffectTable, said_pg: np.ndarray, features: FeatureMap | None, *, pool: bool
-) -> tuple[float, GaussianProcess]:
+def _fit(table: EffectTable, said_pg: np.ndarray, features: FeatureMap | None) -> tuple[float, GaussianProcess]:
     """Scale of the frozen predictions, and the Gaussian process of what is left."""
     weight_p = noise_weights(table)
     square_p = weight_p * np.einsum("pg,pg->p", said_pg, said_pg, dtype=np.float64)
@@ -130,8 +128,7 @@ def _fit(
     prior = PRIOR_CONDITIONS * square_p.mean()
     scale = max(float((cross_p.sum() + prior) / max(square_p.sum() + prior, 1e-12)), 0.0)
     rest = (np.float32(scale) * said_pg).astype(np.float32)
-    left = replace(table, delta_pg=table.delta_pg - rest, check_pg=table.check_pg - rest, _memo={})
-    return scale, fit_gp(left, GPConfig(), pool=pool, features=features)
+    return scale, fit_gp(table.with_effects(table.delta_pg - rest), GPConfig(), features=features)
 
 
 def _correction(

@@ -61,11 +61,13 @@ def fit_direct(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, weight_
     singles = np.flatnonzero(table.single_p)
     conditions = table.conditions.subset(singles)
     row_e, gene_e, mode_e, control_e = _entries(conditions, table.contexts)
-    truth_e, weight_e = table.delta_pg[singles[row_e], gene_e], weight_p[singles[row_e]]
+    weight_e = weight_p[singles[row_e]]
+    # Slopes that gates judge have not seen the controls behind `check_pg`.
+    half_e, whole_e = (effect_pg[singles[row_e], gene_e] for effect_pg in (table.half_pg, table.delta_pg))
     group_p = target_groups(table.conditions)
     fold_e = group_p[singles[row_e]] % N_FOLDS
 
-    def slopes(use_e: np.ndarray) -> np.ndarray:
+    def slopes(use_e: np.ndarray, truth_e: np.ndarray) -> np.ndarray:
         slope_m = np.zeros(len(MODES))
         for mode in np.unique(mode_e[use_e]):
             pick = use_e & (mode_e == mode)
@@ -76,7 +78,7 @@ def fit_direct(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, weight_
         return slope_m
 
     gate_b = np.zeros(len(BINS))
-    slope_fm = np.array([slopes(fold_e != fold) for fold in range(N_FOLDS)])
+    slope_fm = np.array([slopes(fold_e != fold, half_e) for fold in range(N_FOLDS)])
     held = table.conditions.subset(oof.row_m)
     row_i, gene_i, mode_i, control_i = _entries(held, table.contexts)
     fold_i = group_p[oof.row_m[row_i]] % N_FOLDS
@@ -92,7 +94,7 @@ def fit_direct(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, weight_
             fold_i[at],
             group_p[oof.row_m[row_i[at]]],
         )
-    return DirectEffect(slopes(np.ones(len(row_e), dtype=bool)).astype(np.float32), gate_b.astype(np.float32))
+    return DirectEffect(slopes(np.ones(len(row_e), dtype=bool), whole_e).astype(np.float32), gate_b.astype(np.float32))
 
 
 def _entries(conditions: Conditions, contexts: Contexts) -> tuple[np.ndarray, ...]:

@@ -16,9 +16,9 @@ from functools import cached_property
 
 import numpy as np
 import scipy.linalg
-from scipy.optimize import minimize
 
 from vc_model.anchored.kernels import Rows, covariances, is_smooth, make_rows, weighted_sum
+from vc_model.baselines.blup import fit_variances
 from vc_model.baselines.ridge import squared_distances
 from vc_model.table.components import top_eigen
 from vc_model.table.effect import Effect
@@ -30,7 +30,6 @@ EM_STEPS = 60
 QUIET = 0.1  # a gene's noise is at least this share of the mean over genes; with few controls it is hardly known
 LINES_FOR_CONTEXT = 4  # lines below which similarity of lines cannot be told from their identity
 FEW_ROWS = 300  # from so many training rows on, folds keep the kernel weights of the whole table
-MAX_ITERATIONS = 50
 LEFT_OUT = 1e-4  # of the variance over training conditions, for the sake of speed
 
 
@@ -113,7 +112,6 @@ def fit_gp(
     table: EffectTable,
     config: GPConfig,
     *,
-    pool: bool,
     start: GaussianProcess | None = None,
     features: FeatureMap | None = None,
 ) -> GaussianProcess:
@@ -122,19 +120,16 @@ def fit_gp(
     Args:
         table: Measured effects, not denoised.
         config: Choices.
-        pool: Measure against `reference` and `input` controls together. Not for what is judged on `check_pg`.
         start: A fit on more rows. Its kernel weights are where the search starts, and are kept if this table has at
             least `FEW_ROWS` rows: a dozen numbers that so many conditions agree on say nothing about any one of them.
         features: Of targets; by default fitted on this table.
     """
-    share_p = table.n_check_p / (table.n_check_p + table.n_ref_p) if pool else np.zeros(len(table), np.float32)
-    delta_pg = table.delta_pg + share_p[:, None] * (table.check_pg - table.delta_pg)
-    n_controls_p = (table.n_ref_p + (table.n_check_p if pool else 0)).astype(np.float64)
+    n_controls_p = table.n_controls_p.astype(np.float64)
     sigma2_lg = table.contexts.sigma2_cg[table.contexts.positions(table.trained_lines)].astype(np.float64)
     sigma2_g = sigma2_lg.mean(axis=0)
     sigma2_g = np.maximum(sigma2_g, QUIET * sigma2_g.mean())
     sd_g = np.sqrt(sigma2_g)
-    y_pg = delta_pg / sd_g
+    y_pg = table.delta_pg / sd_g
     # Lines differ in how noisy their cells are; conditions of one line share the noise of its controls.
     noisy_p = (sigma2_lg / sigma2_g).mean(axis=1)[table.line_p]
     shared_p = np.sqrt(noisy_p / n_controls_p)
@@ -156,7 +151,7 @@ def fit_gp(
             if config.pairs or "pair" not in name
         }
         gram_pp = y_pg @ y_pg.T / y_pg.shape[1]
-        weight_k = kernel_weights(list(kernels.values()), noise_pp, gram_pp, _start(kernels, start))
+        weight_k = fit_variances(list(kernels.values()), noise_pp, gram_pp, _start(kernels, start))
     signal_pp = sum(weight * kernel_pp for weight, kernel_pp in zip(weight_k, kernels.values(), strict=True))
     basis_pg = _solve(signal_pp, noise_pp, y_pg, config.common) * sd_g
     used = weight_k > 1e-6 * weight_k.max()
@@ -203,49 +198,6 @@ def _different(kernels: Iterator[tuple[str, np.ndarray]]) -> Iterator[tuple[str,
         if size > 1e-9 and all(float(np.vdot(unit_pp, other_pp)) < 1 - 1e-9 for other_pp in kept):
             kept.append(unit_pp)
             yield name, kernel_pp
-
-
-def kernel_weights(
-    kernels: list[np.ndarray], noise_pp: np.ndarray, gram_pp: np.ndarray, start_k: np.ndarray | None = None
-) -> np.ndarray:
-    """Variances of the kernels by maximum likelihood.
-
-    Args:
-        kernels: k matrices [p, p].
-        noise_pp: [p, p] known covariance of the noise.
-        gram_pp: [p, p] mean over genes of the outer products of their effects.
-        start_k: Where the search starts.
-
-    Returns:
-        [k] float64 >= 0.
-    """
-    n = len(noise_pp)
-    excess = max((np.trace(gram_pp) - np.trace(noise_pp)) / n, 1e-2 * np.trace(noise_pp) / n)
-    size_k = np.array([np.trace(kernel_pp) / n for kernel_pp in kernels])
-    start_k = excess / len(kernels) / size_k if start_k is None else start_k
-
-    def loss(log_k: np.ndarray) -> tuple[float, np.ndarray]:
-        weight_k = np.exp(log_k)
-        total_pp = noise_pp + sum(weight * kernel_pp for weight, kernel_pp in zip(weight_k, kernels, strict=True))
-        root_pp = np.linalg.cholesky(total_pp)
-        inverse_pp = scipy.linalg.lapack.dpotri(root_pp, lower=1)[0]
-        inverse_pp = np.tril(inverse_pp) + np.tril(inverse_pp, -1).T
-        solved_pp = inverse_pp @ gram_pp
-        value = 2 * np.log(np.diag(root_pp)).sum() + np.trace(solved_pp)
-        slope_pp = inverse_pp - solved_pp @ inverse_pp
-        slope_k = weight_k * [float(np.vdot(slope_pp, kernel_pp)) for kernel_pp in kernels]
-        return value / n, slope_k / n
-
-    low, high = np.log(excess / size_k) - 12, np.log(excess / size_k) + 4
-    found = minimize(
-        loss,
-        np.clip(np.log(start_k), low, high),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=list(zip(low, high, strict=True)),
-        options={"maxiter": MAX_ITERATIONS, "ftol": 1e-7},
-    )
-    return np.where(found.x > low + 1, np.exp(found.x), 0.0)
 
 
 def _solve(signal_pp: np.ndarray, noise_pp: np.ndarray, y_pg: np.ndarray, common: float) -> np.ndarray:

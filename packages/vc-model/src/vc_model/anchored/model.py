@@ -238,8 +238,8 @@ class Anchored:
         key = f"anchors_{config.anchors}_{config.gp}_{config.n_folds}_{config.seed}_{config.denoise}_{config.measured}_{config.members}"
         oof, anchors, members = train.once(key, lambda: _fit_anchors(train, config))
         # What is fitted further is judged on `input` controls, so it must not have seen them.
-        table = denoise(train).table if config.denoise else train
-        final = denoise(train, pool=True) if config.denoise else Denoised(train, np.zeros_like(train.contexts.base_cg))
+        table = denoise(train.half).table if config.denoise else train.half
+        final = denoise(train) if config.denoise else Denoised(train, np.zeros_like(train.contexts.base_cg))
         stack, delta_mg, doubt_m = fit_stack(
             train,
             oof,
@@ -286,15 +286,13 @@ def _fit_anchors(
     """Out-of-fold predictions of the anchors, the anchors fitted on everything, and on half-samples."""
 
     def fit(table: EffectTable, seed: int, start: GaussianProcess | None = None) -> dict[str, Effect]:
-        final = denoise(table, pool=True).table if config.denoise else table
+        final = denoise(table).table if config.denoise else table
         fitted = {name: factory(final) for name, factory in effect_factories(config.anchors, seed).items()}
         if config.denoise and config.measured:
-            fitted |= {
-                f"measured {name}": make(_pooled(table)) for name, make in effect_factories(config.measured).items()
-            }
+            fitted |= {f"measured {name}": make(table) for name, make in effect_factories(config.measured).items()}
         if config.gp is not None:
             # It knows about noise itself, so it takes the effects as measured.
-            fitted["gp"] = fit_gp(table, config.gp, pool=True, start=start)
+            fitted["gp"] = fit_gp(table, config.gp, start=start)
         return fitted
 
     fitted = fit(train, config.seed)
@@ -304,22 +302,11 @@ def _fit_anchors(
         factories = {name: partial(_on_denoised, factory) for name, factory in factories.items()}
         factories |= {f"measured {name}": factory for name, factory in effect_factories(config.measured).items()}
     if config.gp is not None:
-        factories["gp"] = partial(fit_gp, config=config.gp, pool=False, start=start)
+        factories["gp"] = partial(fit_gp, config=config.gp, start=start)
     oof = out_of_fold(factories, train, all_folds(train, config.n_folds, config.seed), progress="anchors")
     if start is not None:
         fitted["gp"] = shorten(start)
     return oof, fitted, fit_members(train, partial(fit, start=start), config.members, config.seed)
-
-
-def _pooled(table: EffectTable) -> EffectTable:
-    """The effects as measured, against `reference` and `input` controls together."""
-
-    def make() -> EffectTable:
-        share_p1 = (table.n_check_p / (table.n_check_p + table.n_ref_p))[:, None]
-        delta_pg = (table.delta_pg + share_p1 * (table.check_pg - table.delta_pg)).astype(np.float32)
-        return replace(table, delta_pg=delta_pg, _memo={})
-
-    return table.once("pooled", make)
 
 
 def _on_denoised(factory: Callable[[EffectTable], Effect], table: EffectTable) -> Effect:

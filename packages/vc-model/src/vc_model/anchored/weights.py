@@ -46,7 +46,7 @@ def de_weights(table: EffectTable) -> np.ndarray:
         n_others = len(rows) - 1
         own_pg, cells_p = table.delta_pg[rows], 1 / table.n_cells_p[rows]
         if n_others == 0:
-            other_pg, noise_p = np.zeros_like(own_pg), cells_p + 1 / table.n_ref_p[rows]
+            other_pg, noise_p = np.zeros_like(own_pg), cells_p + 1 / table.n_controls_p[rows]
         else:
             other_pg = (own_pg.sum(axis=0) - own_pg) / n_others
             # Conditions of a line share the noise of its controls, which the difference is free of.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from vc_model.baselines.additive import fit_additive, fit_additive_scaled
+from vc_model.baselines.blup import fit_blup
 from vc_model.baselines.lowrank import (
     fit_lowrank_ridge,
     fit_lowrank_ridge_random_genes,
@@ -49,6 +50,7 @@ EFFECTS: dict[str, Callable[..., Effect]] = {
     "feature_ridge": fit_feature_ridge,
     "pls": fit_pls,
     "kernel_ridge": fit_kernel_ridge,
+    "blup": fit_blup,
     "random": fit_random,
     "random_gaussian": fit_random_gaussian,
 }

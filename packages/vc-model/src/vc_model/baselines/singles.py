@@ -66,7 +66,7 @@ class FeatureEffect(BasisEffect):
 
 def noise_weights(table: EffectTable) -> np.ndarray:
     """[p] n / (n + n0) with n the effective number of cells behind each effect."""
-    n_p = 1 / (1 / table.n_cells_p + 1 / table.n_ref_p)
+    n_p = 1 / (1 / table.n_cells_p + 1 / table.n_controls_p)
     return (n_p / (n_p + CELLS_FOR_HALF_WEIGHT)).astype(np.float64)
 
 

@@ -8,7 +8,7 @@ shrunk the same way. The prior of an effect is a mixture of normals around zero 
 shrunk to nothing and a strong one is left alone.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -35,30 +35,19 @@ class Denoised:
     shift_cg: np.ndarray
 
 
-def denoise(table: EffectTable, *, pool: bool = False) -> Denoised:
-    """Posterior means of a table's effects, made once per table.
-
-    Args:
-        table: Measured effects.
-        pool: Measure against `reference` and `input` controls together. Not for what is judged on `check_pg`, which would
-            then share its noise.
-    """
-    return table.once(f"denoised_{pool}", lambda: _denoise(table, pool))
+def denoise(table: EffectTable) -> Denoised:
+    """Posterior means of a table's effects, made once per table."""
+    return table.once("denoised", lambda: _denoise(table))
 
 
-def _denoise(table: EffectTable, pool: bool) -> Denoised:
-    contexts = table.contexts
-    share_p = table.n_check_p / (table.n_check_p + table.n_ref_p) if pool else np.zeros(len(table), dtype=np.float32)
-    delta_pg = table.delta_pg
-    if pool:
-        delta_pg = delta_pg + share_p[:, None] * (table.check_pg - delta_pg)
-    n_controls_p = table.n_ref_p + (table.n_check_p if pool else 0)
+def _denoise(table: EffectTable) -> Denoised:
+    contexts, delta_pg = table.contexts, table.delta_pg
     mean_lp = line_weights(table, np.ones(len(table), dtype=bool), "conditions")[:-1]
     mean_lg = mean_lp @ delta_pg
     sigma2_lg = contexts.sigma2_cg[contexts.positions(table.trained_lines)]
     # One draw of controls is behind all effects of a line; cells are independent between its conditions.
     own_l = (mean_lp**2) @ (1 / table.n_cells_p)
-    shared_l = mean_lp @ (1 / n_controls_p)
+    shared_l = mean_lp @ (1 / table.n_controls_p)
     kept_lg = shrink(mean_lg / np.sqrt(sigma2_lg * (own_l + shared_l)[:, None]))
     result_pg = np.empty_like(delta_pg)
     for line in range(len(table.trained_lines)):
@@ -70,10 +59,8 @@ def _denoise(table: EffectTable, pool: bool) -> Denoised:
             deviation_pg = deviation_pg * shrink(deviation_pg / np.sqrt(sigma2_lg[line] * left_p1))
         result_pg[rows] = kept_lg[line] * mean_lg[line] + deviation_pg
     shift_cg = np.zeros_like(contexts.base_cg)
-    if pool:
-        shift_cg += _input_share(table) * (contexts.input_cg - contexts.base_cg)
     shift_cg[contexts.positions(table.trained_lines)] += (1 - kept_lg) * mean_lg
-    return Denoised(replace(table, delta_pg=result_pg.astype(np.float32), _memo={}), shift_cg.astype(np.float32))
+    return Denoised(table.with_effects(result_pg.astype(np.float32)), shift_cg.astype(np.float32))
 
 
 def shift_of(contexts: Contexts, fitted: Contexts, shift_cg: np.ndarray) -> np.ndarray:
@@ -87,11 +74,6 @@ def shift_of(contexts: Contexts, fitted: Contexts, shift_cg: np.ndarray) -> np.n
         if name in at and np.array_equal(contexts.base_cg[row], fitted.base_cg[at[name]]):
             shift[row] = shift_cg[at[name]]
     return shift
-
-
-def _input_share(table: EffectTable) -> np.float32:
-    """Share of the input controls among all controls, for moving a line's reference to the mean of both."""
-    return np.float32(np.mean(table.n_check_p / (table.n_check_p + table.n_ref_p)))
 
 
 def shrink(z_pg: np.ndarray) -> np.ndarray:

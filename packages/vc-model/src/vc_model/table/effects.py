@@ -62,8 +62,8 @@ class Contexts:
         genes: [g] names.
         cell_lines: [c] names.
         input_cg: [c, g] float32, mean log1p CP10k of the `input` controls.
-        base_cg: [c, g] float32, mean log1p CP10k of the `reference` controls (of `input` where a line has none). Effects
-            are measured against these, so the sum of both is free of the controls' sampling noise.
+        base_cg: [c, g] float32, mean log1p CP10k of the `reference` and `input` controls together. Effects are measured
+            against these, so the sum of both is free of the controls' sampling noise.
         sigma2_cg: [c, g] float32, variance of log1p CP10k over control cells within batches.
         detected_cg: [c, g] float32, share of control cells with a count.
         loadings_cgk: [c, g, k] float32, correlation of each gene with the co-expression components, within the line.
@@ -223,13 +223,16 @@ class EffectTable:
     Attributes:
         contexts: Control profiles of every cell line of the screen (also of lines without training conditions).
         conditions: The p training conditions.
-        delta_pg: [p, g] float32, mean log1p CP10k of the perturbed cells minus batch-matched `reference` controls.
-        check_pg: [p, g] float32, the same cells minus batch-matched `input` controls. Effects against one reference
-            share its noise, so a prediction made of some looks good on the others; out-of-fold errors are therefore
-            taken on these.
+        delta_pg: [p, g] float32, mean log1p CP10k of the perturbed cells minus all batch-matched controls that are not kept
+            for evaluation (`reference` and `input` together). Every model is fitted on these.
+        half_pg: [p, g] float32, the same cells minus batch-matched `reference` controls alone.
+        check_pg: [p, g] float32, the same cells minus batch-matched `input` controls alone. Effects against one set of
+            controls share its noise, so a prediction made of some looks good on the others; out-of-fold predictions
+            are therefore made of `half_pg` (`half`) and judged on these.
         n_cells_p: [p] float32, perturbed cells behind each row.
-        n_ref_p: [p] float32, effective number of reference cells, 1 / sum_b (w_b^2 / n_b).
-        n_check_p: [p] float32, the same for the input cells behind `check_pg`.
+        n_controls_p: [p] float32, effective number of control cells behind `delta_pg`, 1 / sum_b (w_b^2 / n_b).
+        n_half_p: [p] float32, the same for `half_pg`.
+        n_check_p: [p] float32, the same for `check_pg`.
         bank: Features of perturbed entities from outside, or None.
         more_banks: Further sources of such features; each is judged by itself.
         notes: Counts worth telling the user, e.g. batches that had no reference control.
@@ -238,14 +241,17 @@ class EffectTable:
     contexts: Contexts
     conditions: Conditions
     delta_pg: np.ndarray
+    half_pg: np.ndarray
     check_pg: np.ndarray
     n_cells_p: np.ndarray
-    n_ref_p: np.ndarray
+    n_controls_p: np.ndarray
+    n_half_p: np.ndarray
     n_check_p: np.ndarray
     bank: FeatureBank | None = None
     more_banks: tuple[FeatureBank, ...] = ()
     notes: dict[str, int] = field(default_factory=dict)
-    _memo: dict[str, Any] = field(default_factory=dict, repr=False)
+    # Not an argument: `replace` gives every changed table an empty one.
+    _memo: dict[str, Any] = field(default_factory=dict, repr=False, init=False)
 
     def __len__(self) -> int:
         return len(self.conditions)
@@ -290,6 +296,20 @@ class EffectTable:
         """Gene name -> column."""
         return self.contexts.gene_position
 
+    @property
+    def half(self) -> "EffectTable":
+        """The table against `reference` controls alone: for predictions that are judged on `check_pg`."""
+        return self.once("half", lambda: self.with_effects(self.half_pg, n_controls_p=self.n_half_p))
+
+    def with_effects(self, delta_pg: np.ndarray, **changes: Any) -> "EffectTable":
+        """The same conditions with other effects; nothing that was derived from the old ones stays.
+
+        Args:
+            delta_pg: [p, g] what models are to be fitted on.
+            **changes: Other fields to change.
+        """
+        return replace(self, delta_pg=delta_pg, **changes)
+
     def noise_pg(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Variance of measurement of `check_pg`, sigma2 (1/n + 1/n_check), [rows, g] float32."""
         sigma2 = self.contexts.sigma2_cg[self.contexts.positions(self.conditions.cell_line[rows])]
@@ -302,18 +322,21 @@ class EffectTable:
             self,
             conditions=self.conditions.subset(rows),
             delta_pg=self.delta_pg[rows],
+            half_pg=self.half_pg[rows],
             check_pg=self.check_pg[rows],
             n_cells_p=self.n_cells_p[rows],
-            n_ref_p=self.n_ref_p[rows],
+            n_controls_p=self.n_controls_p[rows],
+            n_half_p=self.n_half_p[rows],
             n_check_p=self.n_check_p[rows],
-            _memo={"gram_pp": self.gram_pp[np.ix_(rows, rows)]},
         )
+        # Subsets take their inner products from the whole table.
+        table._memo["gram_pp"] = self.gram_pp[np.ix_(rows, rows)]
         return table
 
     def described_by(self, vectors: Mapping[str, np.ndarray]) -> "EffectTable":
         """The same table with lines described by vectors from outside (`Contexts.described_by`)."""
         contexts = self.contexts.described_by(vectors)
-        return replace(self, contexts=contexts, conditions=replace(self.conditions, contexts=contexts), _memo={})
+        return replace(self, contexts=contexts, conditions=replace(self.conditions, contexts=contexts))
 
     def once(self, key: str, make: Callable[[], Any]) -> Any:
         """Return what `make` gives, made at most once per table; for quantities several models derive from it."""

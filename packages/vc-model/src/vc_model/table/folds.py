@@ -185,7 +185,7 @@ def out_of_fold(
     *,
     progress: str | None = None,
 ) -> OutOfFold:
-    """Predict held-out rows by models fitted without them.
+    """Predict held-out rows by models fitted without them, on effects against `reference` controls (`EffectTable.half`).
 
     Args:
         factories: Name -> function that fits a point prediction on a table.
@@ -211,10 +211,11 @@ def out_of_fold(
         rows.append(test)
         bins.append(bin_t)
         asked.append((fold.train, test))
-    table.gram_pp  # noqa: B018 made before threads share it
+    half = table.half
+    half.gram_pp  # noqa: B018 made before threads share it
 
     def predict(part: tuple[np.ndarray, np.ndarray]) -> list[np.ndarray]:
-        reduced, conditions = table.subset(part[0]), table.conditions.subset(part[1])
+        reduced, conditions = half.subset(part[0]), table.conditions.subset(part[1])
         return [factory(reduced).delta(conditions) for factory in factories.values()]
 
     bar = tqdm(total=len(asked), desc=progress, leave=False, disable=True if progress is None else None)

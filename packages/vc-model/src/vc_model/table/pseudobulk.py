@@ -1,8 +1,10 @@
 """From a screen and its split to the training table, reading no cell of a held-out condition.
 
 Only rows of training conditions and control cells are read from disk; held-out conditions contribute their names, modes
-and doses. delta = mean of the perturbed cells minus the `reference` controls of the same batches, weighted as the
-perturbed cells are spread over batches (docs/contracts/splits-v1.md; model B3).
+and doses. delta = mean of the perturbed cells minus the controls of the same batches, weighted as the perturbed cells are
+spread over batches (docs/contracts/splits-v1.md). The controls are all that are not kept for evaluation: `reference` and
+`input` together for the effects that every model is fitted on, each of the two alone for out-of-fold errors
+(docs/decisions/0002-three-control-sets.md).
 """
 
 import logging
@@ -222,6 +224,8 @@ class _Controls:
                 if sampled_n[a:b].any():
                     sample.append((self.lines.index(self.slots[slot][0]), x[sampled_n[a:b]].toarray()))
         self.sample = sample
+        self.sum_srg["both"] = self.sum_srg["input"] + self.sum_srg["reference"]
+        self.n_sr["both"] = self.n_sr["input"] + self.n_sr["reference"]
         self.line_s = np.array([self.lines.index(line) for line, _ in self.slots])
         bare = [line for at, line in enumerate(self.lines) if self.n_sr["input"][self.line_s == at].sum() == 0]
         absent = sorted(set(screen.groups["cell_line"].astype(str)) - set(self.lines))
@@ -235,8 +239,7 @@ class _Controls:
         """Profiles, noise and co-expression of each line; the components are learnt when none are given."""
         lines = np.arange(len(self.lines))
         one_cs = (self.line_s == lines[:, None]).astype(np.float64)
-        n_s = self.n_sr["input"] + self.n_sr["reference"]
-        sum_sg = self.sum_srg["input"] + self.sum_srg["reference"]
+        n_s, sum_sg = self.n_sr["both"], self.sum_srg["both"]
         within_cg = one_cs @ (self.square_sg - sum_sg**2 / np.maximum(n_s, 1)[:, None])
         dof_c = one_cs @ np.maximum(n_s - 1, 0)
         pooled_g = within_cg.sum(axis=0) / max(dof_c.sum(), 1)
@@ -246,13 +249,12 @@ class _Controls:
         mean_rcg = {
             role: (one_cs @ self.sum_srg[role]) / np.maximum(one_cs @ self.n_sr[role], 1)[:, None] for role in self.n_sr
         }
-        bare_c = one_cs @ self.n_sr["reference"] == 0
         loadings_cgk, basis_gk = coexpression(self.sample, len(self.lines), len(self.genes), basis_gk)
         return Contexts(
             genes=self.genes,
             cell_lines=self.lines,
             input_cg=mean_rcg["input"].astype(np.float32),
-            base_cg=np.where(bare_c[:, None], mean_rcg["input"], mean_rcg["reference"]).astype(np.float32),
+            base_cg=mean_rcg["both"].astype(np.float32),
             sigma2_cg=sigma2_cg.astype(np.float32),
             detected_cg=((one_cs @ self.detected_sg) / (one_cs @ n_s)[:, None]).astype(np.float32),
             loadings_cgk=loadings_cgk,
@@ -335,7 +337,9 @@ def _measure(
             sum_pg[row] += _cp10k(screen, a, b, columns).sum(axis=0).A1
     n_cells_p = cells_ps.sum(axis=1) + unknown_p
     mean_pg = sum_pg / n_cells_p[:, None]
-    matched = {role: _match(role, cells_ps, unknown_p, conditions, controls, screen) for role in ("reference", "input")}
+    matched = {
+        role: _match(role, cells_ps, unknown_p, conditions, controls, screen) for role in ("reference", "input", "both")
+    }
     unmatched = int(n_cells_p.sum() - cells_ps[:, controls.n_sr["reference"] > 0].sum())
     notes = {"batches_without_reference": len(bare_batches), "cells_without_batch_reference": unmatched}
     if bare_batches:
@@ -348,10 +352,12 @@ def _measure(
     return EffectTable(
         contexts=contexts,
         conditions=Conditions(conditions.cell_line, conditions.actions, contexts, conditions.perturbation),
-        delta_pg=(mean_pg - matched["reference"][0]).astype(np.float32),
+        delta_pg=(mean_pg - matched["both"][0]).astype(np.float32),
+        half_pg=(mean_pg - matched["reference"][0]).astype(np.float32),
         check_pg=(mean_pg - matched["input"][0]).astype(np.float32),
         n_cells_p=n_cells_p.astype(np.float32),
-        n_ref_p=matched["reference"][1].astype(np.float32),
+        n_controls_p=matched["both"][1].astype(np.float32),
+        n_half_p=matched["reference"][1].astype(np.float32),
         n_check_p=matched["input"][1].astype(np.float32),
         bank=banks[0] if banks else None,
         more_banks=banks[1:],
