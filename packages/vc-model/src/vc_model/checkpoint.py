@@ -36,6 +36,7 @@ _PLACES = {
     "ask.plugin": ("FittedPlugin",),
     "ask.relatives": ("Relatives",),
     "baselines.additive": ("Additive",),
+    "baselines.blup": ("Blup",),
     "baselines.lowrank": ("LowRank",),
     "baselines.means": ("GaussianEffect", "LineMean", "RandomEffect", "SeenEffect"),
     "baselines.neighbours": ("NearestNeighbours",),
