@@ -2,8 +2,10 @@
 
 var(condition, gene) = temperature(bin) * size(condition) * variance(gene, bin). The gene-wise variance is the mean of
 squared out-of-fold errors minus measurement noise, shrunk towards a common level; `size` grows with the predicted
-effect, because large effects are missed by more, and with the model's own doubt. The temperature makes central Gaussian
-intervals cover what they should; what is left of the shape of the errors is in the conformal thresholds. Both are judged
+effect, because large effects are missed by more, and with the model's own doubt. Factors per stratum of genes (by expression in
+control cells) and of predicted effects (in standard deviations) make intervals cover as much of the strongly expressed
+genes and of the large predicted effects as of all others (Mondrian strata; Vovk et al., Algorithmic Learning in a Random
+World, 2005). The temperature makes central Gaussian intervals cover what they should; what is left of the shape of the errors is in the conformal thresholds. Both are judged
 on variances to which the judged perturbation has not contributed.
 """
 
@@ -24,6 +26,11 @@ GENES_FOR_CONFORMAL = 500  # evenly spaced genes on which thresholds are taken
 MOST = 10  # times the usual size or doubt beyond which a condition's variance grows no more
 FLOOR = 1e-8  # (log1p CP10k)^2; no prediction is certain
 LEVELS = np.arange(1, 10) / 10
+EXPRESSION_STRATA = 4  # quarters of the genes by mean expression in control cells
+EFFECT_SHARES = (0.85, 0.98)  # of out-of-fold predictions are smaller, in standard deviations: edges of strata of effects
+STRATUM_LEVEL = 0.9  # central interval at which strata are made to cover alike
+STRATUM_PRIOR = 200  # genes of conditions that a factor of 1 is worth
+STRATUM_FACTORS = np.geomspace(1 / 16, 64, 41)  # of the variance
 # Where a bin had too few out-of-fold rows: which other bins stand in, in this order.
 FALLBACK = {
     "measured": (),
@@ -46,6 +53,9 @@ class Spread:
         size_b3: [b, 3] float32, the condition's factor is size[0] + size[1] * (mean squared predicted effect / usual) +
             size[2] * (mean doubt / usual).
         usual_b2: [b, 2] float32, mean squared predicted effect and mean doubt of the bin's out-of-fold rows.
+        stratum_g: [g] int8, stratum of expression of each gene.
+        edge_b2: [b, 2] float32, predicted effects in standard deviations that part the strata of effects.
+        stratum_bes: [b, e, s] float32, factor of the variance per stratum of expression and of predicted effect.
         conformal: Thresholds of the errors in units of the standard deviation.
     """
 
@@ -53,6 +63,9 @@ class Spread:
     var_bg: np.ndarray
     size_b3: np.ndarray
     usual_b2: np.ndarray
+    stratum_g: np.ndarray
+    edge_b2: np.ndarray
+    stratum_bes: np.ndarray
     conformal: Conformal
 
     def variance(
@@ -76,7 +89,10 @@ class Spread:
         for kind in np.unique(bin_q):
             at = np.flatnonzero(bin_q == kind)
             rows = slice(None) if len(at) == len(bin_q) else at
-            out_qg[rows] = factor_q[at].astype(np.float32)[:, None] * self.var_bg[kind]
+            plain_qg = factor_q[at].astype(np.float32)[:, None] * self.var_bg[kind]
+            out_qg[rows] = plain_qg * _stratum_factor(
+                self.stratum_bes[kind], self.edge_b2[kind], self.stratum_g, delta_qg[rows], plain_qg
+            )
         return out_qg
 
     def recalibrated(self, table: EffectTable, bin_p: np.ndarray, delta_pg: np.ndarray, var_pg: np.ndarray) -> "Spread":
@@ -106,6 +122,26 @@ def _factor(size_3: np.ndarray, usual_2: np.ndarray, size_q: np.ndarray, doubt_q
     return size_3[0] + size_3[1] * np.minimum(size_q / usual_2[0], MOST) + size_3[2] * doubt
 
 
+def _stratum_factor(
+    factor_es: np.ndarray, edge_2: np.ndarray, stratum_g: np.ndarray, delta_qg: np.ndarray, var_qg: np.ndarray
+) -> np.ndarray:
+    """[q, g] float32 factors of the variance of each gene of each condition."""
+    result_qg = np.broadcast_to(factor_es[stratum_g, 0], var_qg.shape)
+    square_qg = delta_qg * delta_qg
+    for at, edge in enumerate(edge_2):
+        above_qg = square_qg > np.float32(edge**2) * var_qg
+        result_qg = np.where(above_qg, factor_es[stratum_g, at + 1], result_qg)
+    return result_qg.astype(np.float32, copy=False)
+
+
+def expression_strata(table: EffectTable) -> np.ndarray:
+    """[g] int8, the quarter of each gene by its mean expression over the control cells of the trained lines."""
+    contexts = table.contexts
+    mean_g = contexts.base_cg[contexts.positions(table.trained_lines)].mean(axis=0)
+    rank_g = np.argsort(np.argsort(mean_g, kind="stable"), kind="stable")
+    return (rank_g * EXPRESSION_STRATA // max(len(rank_g), 1)).astype(np.int8)
+
+
 def _evenly(n: int, most: int) -> np.ndarray:
     return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
 
@@ -127,6 +163,9 @@ def fit_spread(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, doubt_m
     var_bg = np.zeros((n_bins, n_genes), dtype=np.float32)
     size_b3 = np.tile(np.array([1, 0, 0], dtype=np.float32), (n_bins, 1))
     usual_b2 = np.ones((n_bins, 2), dtype=np.float32)
+    stratum_g = expression_strata(table)
+    edge_b2 = np.full((n_bins, len(EFFECT_SHARES)), np.inf, dtype=np.float32)
+    stratum_bes = np.ones((n_bins, EXPRESSION_STRATA, len(EFFECT_SHARES) + 1), dtype=np.float32)
     scores, borrowed = {}, {}
     for kind in np.unique(oof.bin_m):
         at = np.flatnonzero(oof.bin_m == kind)
@@ -135,8 +174,8 @@ def fit_spread(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, doubt_m
         if len(at) < MIN_ROWS or len(np.unique(unit_m)) < 2:
             continue
         doubt = None if doubt_m is None else doubt_m[at]
-        var_bg[kind], size_b3[kind], usual_b2[kind], score_mg = _fit_bin(
-            table.check_pg[rows], table.noise_pg(rows), delta_mg[at], doubt, unit_m
+        var_bg[kind], size_b3[kind], usual_b2[kind], edge_b2[kind], stratum_bes[kind], score_mg = _fit_bin(
+            table.check_pg[rows], table.noise_pg(rows), delta_mg[at], doubt, unit_m, stratum_g
         )
         scores[BINS[kind]] = (score_mg, unit_m, table.line_p[rows])
     everything = table.delta_pg.astype(np.float64).var(axis=0) + FLOOR
@@ -154,15 +193,22 @@ def fit_spread(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, doubt_m
         else:
             at = BINS.index(source)
             var_bg[kind], size_b3[kind], usual_b2[kind] = factor * var_bg[at], size_b3[at], usual_b2[at]
+            edge_b2[kind], stratum_bes[kind] = edge_b2[at], stratum_bes[at]
             borrowed[name] = source
     conformal = fit_conformal(table.trained_lines, scores, borrowed)
-    return Spread(known_actions(table), np.maximum(var_bg, FLOOR), size_b3, usual_b2, conformal)
+    var_bg = np.maximum(var_bg, FLOOR)
+    return Spread(known_actions(table), var_bg, size_b3, usual_b2, stratum_g, edge_b2, stratum_bes, conformal)
 
 
 def _fit_bin(
-    check_mg: np.ndarray, noise_mg: np.ndarray, delta_mg: np.ndarray, doubt_m: np.ndarray | None, unit_m: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Gene variances, size factor, usual sizes and standardised errors of one bin."""
+    check_mg: np.ndarray,
+    noise_mg: np.ndarray,
+    delta_mg: np.ndarray,
+    doubt_m: np.ndarray | None,
+    unit_m: np.ndarray,
+    stratum_g: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Gene variances, size factor, usual sizes, edges and factors of strata, and standardised errors of one bin."""
     unit_m = np.unique(unit_m, return_inverse=True)[1]
     error_mg = check_mg - delta_mg
     mean_square = float(np.mean(error_mg**2))
@@ -197,8 +243,56 @@ def _fit_bin(
     shown_mh = check_mg[:, genes] != 0
     at = shown_mh[:, few] if shown_mh[:, few].any() else np.ones_like(shown_mh[:, few])
     temperature = _match_coverage(error_mh[:, few][at], noise_mh[:, few][at], var_mh[:, few][at])
-    score_mh = np.where(shown_mh, np.abs(error_mh) / np.sqrt(temperature * var_mh + noise_mh), np.nan)
-    return (var_g * temperature).astype(np.float32), size_3.astype(np.float32), usual_2.astype(np.float32), score_mh
+    var_mh *= temperature
+    edge_2 = np.quantile(np.abs(delta_mg[:, genes]) / np.sqrt(var_mh), EFFECT_SHARES).astype(np.float32)
+    factor_es = _fit_strata(error_mh, noise_mh, delta_mg[:, genes], var_mh, shown_mh, stratum_g[genes], edge_2)
+    var_mh *= _stratum_factor(factor_es, edge_2, stratum_g[genes], delta_mg[:, genes], var_mh)
+    score_mh = np.where(shown_mh, np.abs(error_mh) / np.sqrt(var_mh + noise_mh), np.nan)
+    return (
+        (var_g * temperature).astype(np.float32),
+        size_3.astype(np.float32),
+        usual_2.astype(np.float32),
+        edge_2,
+        factor_es,
+        score_mh,
+    )
+
+
+def _fit_strata(
+    error_mh: np.ndarray,
+    noise_mh: np.ndarray,
+    delta_mh: np.ndarray,
+    var_mh: np.ndarray,
+    shown_mh: np.ndarray,
+    stratum_h: np.ndarray,
+    edge_2: np.ndarray,
+) -> np.ndarray:
+    """[e, s] float32 factors of the variance at which every stratum has the share inside that all genes together have.
+
+    Factors are shrunk to 1 as few genes of conditions tell them.
+    """
+    factor_es = np.ones((EXPRESSION_STRATA, len(edge_2) + 1), dtype=np.float32)
+    score_mh = np.abs(error_mh) / np.sqrt(var_mh + noise_mh)
+    if not shown_mh.any():
+        return factor_es
+    width = float(np.quantile(score_mh[shown_mh], STRATUM_LEVEL))
+    effect_mh = (delta_mh[..., None] ** 2 > edge_2.astype(np.float64) ** 2 * var_mh[..., None]).sum(axis=-1)
+    for e in range(EXPRESSION_STRATA):
+        for s in range(len(edge_2) + 1):
+            at_mh = shown_mh & (effect_mh == s) & (stratum_h == e)
+            n = int(at_mh.sum())
+            if n == 0 or width == 0:
+                continue
+            error_n, noise_n, var_n = error_mh[at_mh], noise_mh[at_mh], var_mh[at_mh]
+            inside_f = np.array(
+                [(np.abs(error_n) <= width * np.sqrt(f * var_n + noise_n)).mean() for f in STRATUM_FACTORS]
+            )
+            # The nearest to 1 of the factors that fit equally well: noise may cover everything by itself.
+            gap_f = np.abs(inside_f - STRATUM_LEVEL)
+            near_f = np.flatnonzero(gap_f <= gap_f.min() + 1e-3)
+            best = STRATUM_FACTORS[near_f[np.abs(np.log(STRATUM_FACTORS[near_f])).argmin()]]
+            factor_es[e, s] = best ** (n / (n + STRATUM_PRIOR))
+    return factor_es
 
 
 def _fit_size(parts_mj: np.ndarray, scale_m: np.ndarray, weight_m: np.ndarray) -> np.ndarray:
