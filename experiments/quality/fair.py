@@ -19,7 +19,6 @@ from types import SimpleNamespace
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import anndata
 import numpy as np
 import pandas as pd
 
@@ -128,7 +127,9 @@ def coverage(said, at: tuple[np.ndarray, np.ndarray], truth) -> dict[str, np.nda
     strata |= {"covered_all": use_pg, "covered_top30": rank_pg < 30}
     strata |= {"covered_top31to130": (rank_pg >= 30) & (rank_pg < 130), "covered_rest": rank_pg >= 130}
     return {
-        name: np.array([i[u & s].mean() if (u & s).any() else np.nan for i, u, s in zip(inside_pg, use_pg, at_pg, strict=True)])
+        name: np.array(
+            [i[u & s].mean() if (u & s).any() else np.nan for i, u, s in zip(inside_pg, use_pg, at_pg, strict=True)]
+        )
         for name, at_pg in strata.items()
     }
 
@@ -140,7 +141,12 @@ def page(folder: Path) -> str:
         found = pd.read_parquet(fpath)
         models = list(dict.fromkeys(found["model"]))
         firsts = [name for name in ("anchored", "blup") if name in models]
-        text += ["", f"## {fpath.stem}", "", f"{found['split'].nunique()} splits, {found['trained'].min()} training and "]
+        text += [
+            "",
+            f"## {fpath.stem}",
+            "",
+            f"{found['split'].nunique()} splits, {found['trained'].min()} training and ",
+        ]
         text[-1] += f"{len(found) // len(models) // found['split'].nunique()} held-out conditions a split."
         head = [f"{first}: {metric}" for first in firsts for metric in UNITS]
         text += ["", "| over | Pearson | MSE x 1000 | " + " | ".join(head) + " |", "|---" * (3 + len(head)) + "|"]
@@ -155,9 +161,14 @@ def page(folder: Path) -> str:
                     gain, lower, upper, n = quality.compare(found, metric, model, first)
                     cells.append(quality.signed(gain * unit, lower * unit, upper * unit, n))
             text.append(f"| {model} | " + " | ".join(cells) + " |")
-        covered = found.loc[found["model"] == "anchored", [c for c in found if c.startswith("covered_")]].mean().dropna()
+        covered = (
+            found.loc[found["model"] == "anchored", [c for c in found if c.startswith("covered_")]].mean().dropna()
+        )
         if len(covered):
-            text += ["", "90 % intervals of `anchored` hold: " + ", ".join(f"{c[8:]} {v:.3f}" for c, v in covered.items())]
+            text += [
+                "",
+                "90 % intervals of `anchored` hold: " + ", ".join(f"{c[8:]} {v:.3f}" for c, v in covered.items()),
+            ]
     return "\n".join(text[1:]) + "\n"
 
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from vc_model.anchored import Anchored, AnchoredConfig
 from vc_model.baselines import EFFECTS
 from vc_model.table.effects import Conditions
@@ -59,9 +58,13 @@ def test_every_model_is_fitted_on_the_same_effects():
     everything = world.train
     # Only the effects against all controls may speak in a baseline; what judges is left alone.
     other = replace(everything, half_pg=everything.half_pg + 1, check_pg=everything.check_pg - 1)
-    for name in MEANS + ("blup", "additive", "kernel_ridge", "knn", "pls", "lowrank_ridge"):
-        np.testing.assert_array_equal(EFFECTS[name](other).delta(world.test), EFFECTS[name](everything).delta(world.test))
+    for name in (*MEANS, "blup", "additive", "kernel_ridge", "knn", "pls", "lowrank_ridge"):
+        np.testing.assert_array_equal(
+            EFFECTS[name](other).delta(world.test), EFFECTS[name](everything).delta(world.test)
+        )
     fitted = Anchored(replace(PLAIN, fallback=False)).fit(everything)
-    used = [anchor for name, anchor in zip(fitted.stack.names, fitted.stack.anchors, strict=True) if "measured m" in name]
+    used = [
+        anchor for name, anchor in zip(fitted.stack.names, fitted.stack.anchors, strict=True) if "measured m" in name
+    ]
     expected = EFFECTS["mean_effect"](everything).delta(world.test)
     np.testing.assert_allclose(used[0].delta(world.test), expected, rtol=1e-6)

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from vc_model.anchored.gp import GPConfig, fit_gp, shorten
-from vc_model.baselines.blup import fit_variances
 from vc_model.anchored.kernels import covariances, make_rows
+from vc_model.baselines.blup import fit_variances
 from vc_model.errors import TableError
 from vc_model.table.effects import Action, Conditions
 from vc_model.table.features import make_features

@@ -149,18 +149,23 @@ def _kernels(a: Conditions, b: Conditions, features: FeatureMap, width_b: np.nda
         if width > 0:
             near_rs = np.exp(-squared_distances(x_rf[:, columns], y_sf[:, columns]) / width)
             alike_rs += (near_rs + cosines(x_rf[:, columns], y_sf[:, columns])) / (2 * n_blocks)
-    mode, dose, target = (_of_both(value, x, y) for value in (_mode, _log_dose, _target))
+    mode, dose, target = (
+        _of_both(value, kind, x, y) for value, kind in ((_mode, np.int64), (_log_dose, np.float64), (_target, str))
+    )
     line = x.cell_line.astype(str), y.cell_line.astype(str)
-    same_mode, same_line, same_target = (np.equal.outer(*both) for both in (mode, line, target))
+    same_mode, same_line, same_target = (a_r[:, None] == b_s for a_r, b_s in (mode, line, target))
     own_rs = (same_target & same_mode).astype(np.float64)
-    dosed_rs = own_rs * np.exp(-(np.subtract.outer(*dose) ** 2) / 2)
+    dosed_rs = own_rs * np.exp(-((dose[0][:, None] - dose[1]) ** 2) / 2)
     for kernel_rs in (np.ones_like(own_rs), alike_rs * same_mode, own_rs, dosed_rs):
         for whole_rs in (kernel_rs, kernel_rs * same_line):
             yield sum_by_owner(sum_by_owner(whole_rs, owner_r, len(a)).T, owner_s, len(b)).T
 
 
-def _of_both(value: Callable[[Action], Any], x: Conditions, y: Conditions) -> tuple[np.ndarray, np.ndarray]:
-    return np.array([value(action) for action in x.actions]), np.array([value(action) for action in y.actions])
+def _of_both(
+    value: Callable[[Action], Any], kind: type, x: Conditions, y: Conditions
+) -> tuple[np.ndarray, np.ndarray]:
+    first, second = (np.array([value(action) for action in part.actions], dtype=kind) for part in (x, y))
+    return first, second
 
 
 def _mode(action: Action) -> int:

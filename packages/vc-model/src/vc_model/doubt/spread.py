@@ -27,7 +27,10 @@ MOST = 10  # times the usual size or doubt beyond which a condition's variance g
 FLOOR = 1e-8  # (log1p CP10k)^2; no prediction is certain
 LEVELS = np.arange(1, 10) / 10
 EXPRESSION_STRATA = 4  # quarters of the genes by mean expression in control cells
-EFFECT_SHARES = (0.85, 0.98)  # of out-of-fold predictions are smaller, in standard deviations: edges of strata of effects
+EFFECT_SHARES = (
+    0.85,
+    0.98,
+)  # of out-of-fold predictions are smaller, in standard deviations: edges of strata of effects
 STRATUM_LEVEL = 0.9  # central interval at which strata are made to cover alike
 STRATUM_PRIOR = 200  # genes of conditions that a factor of 1 is worth
 STRATUM_FACTORS = np.geomspace(1 / 16, 64, 41)  # of the variance
