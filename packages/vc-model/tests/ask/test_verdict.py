@@ -1,5 +1,7 @@
 """The class of a question, and what such questions were worth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from vc_model.ask.precedent import correlation, find, other_means, repeatability, share_of_repeat
@@ -49,13 +51,16 @@ def test_a_target_is_most_like_itself_and_never_its_own_other(model):
     row, cosine = relatives.nearest(["G3", "made-up"])
     assert relatives.targets[row[0, 0]] == "G3" and cosine[0, 0] == pytest.approx(1, abs=1e-5)
     assert (cosine[1] <= 0).all()
+    generous = replace(relatives, worth_k=np.ones_like(relatives.worth_k))
+    assert (generous.worth(cosine[1]) == 0).all(), "what nothing is known of resembles nothing"
     row, _ = relatives.nearest(["G3"], others_only=True)
     assert "G3" not in [relatives.targets[at] for at in row[0]]
 
 
 def test_accuracy_out_of_fold_is_a_share_of_a_repeat(model):
     here, relative = (find(model.memory.precedents, kind, False) for kind in (HERE, RELATIVE))
-    assert here.share == 1 and 0 < relative.lower <= relative.share <= relative.upper <= 1.2
+    assert here.share == 1, "kernel ridge fits these clear effects closely"
+    assert 0 < relative.lower <= relative.share <= relative.upper <= 1.2
     assert relative.share > relative.mean_share, "features are good in this world"
 
 

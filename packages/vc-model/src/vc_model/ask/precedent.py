@@ -54,7 +54,12 @@ class Precedent:
 
 
 def make_precedents(
-    table: EffectTable, relatives: Relatives, oof: OutOfFold, delta_mg: np.ndarray, var_m: np.ndarray
+    table: EffectTable,
+    relatives: Relatives,
+    oof: OutOfFold,
+    delta_mg: np.ndarray,
+    var_m: np.ndarray,
+    likeness: float = 1.0,
 ) -> tuple[Precedent, ...]:
     """Judge a model's out-of-fold predictions, class by class.
 
@@ -64,6 +69,8 @@ def make_precedents(
         oof: Which rows were held out, and their bins then.
         delta_mg: [m, g] what the model predicted for them.
         var_m: [m] mean over genes of the variance that the fitted model states for such predictions.
+        likeness: Mean correlation of what the model says of training conditions with what was measured. A measured effect
+            is as good as a repeat, so answers that are this much like it are taken to be so much of one.
     """
     conditions = table.conditions.subset(oof.row_m)
     kind_m = judge_out_of_fold(relatives, conditions, oof.bin_m)
@@ -76,7 +83,7 @@ def make_precedents(
     expected_m = (delta_mg**2).mean(axis=1) + var_m
     ratio_m = np.sqrt(size_m / np.maximum(expected_m, 1e-12))
     unit_m = units(conditions)
-    found = [Precedent(HERE, False, len(table), 1.0, 1.0, 1.0, *_measured_here(table))]
+    found = [Precedent(HERE, False, len(table), *[likeness] * 3, *_measured_here(table))]
     for kind in range(1, len(VERDICTS)):
         for new in (False, True):
             at = np.flatnonzero((kind_m == kind) & (new_m == new))

@@ -74,8 +74,10 @@ class Relatives:
         return row_nk, cosine_nk
 
     def worth(self, cosine: np.ndarray) -> np.ndarray:
-        """Expected correlation of effects beyond the mean, in [0, 1], of targets with such a cosine."""
-        return np.interp(cosine, self.knot_k, self.worth_k) if len(self.knot_k) else np.zeros_like(cosine)
+        """Expected correlation of effects beyond the mean, in [0, 1], of targets with such a cosine; 0 where it is not above 0."""
+        if not len(self.knot_k):
+            return np.zeros_like(cosine)
+        return np.where(cosine > 0, np.interp(cosine, self.knot_k, self.worth_k), 0)
 
     def knows(self, names: list[str]) -> np.ndarray:
         """[n] bool, whether anything is known of each name: a measured gene, or an entity of a bank."""
