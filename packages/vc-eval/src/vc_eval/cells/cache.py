@@ -15,7 +15,8 @@ import numpy as np
 import scipy.sparse
 
 from vc_eval.cells.inputs import source_path
-from vc_eval.cells.ranked import RankedSide, Scale, read_side
+from vc_eval.cells.ranked import RankedSide, read_side
+from vc_eval.cells.scale import Scale
 from vc_eval.cells.settings import Settings
 from vc_eval.contracts import write_whole
 from vc_eval.hashing import sha256_tree
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import anndata
     import pandas as pd
 
-FORMAT = 3  # moves when the content of a cache file moves
+FORMAT = 4  # moves when the content of a cache file moves
 
 
 def cached_side(

@@ -166,24 +166,42 @@ def read_labels(adata: "anndata.AnnData", column: str, control: str, name: str) 
         VcEvalError: If the column is missing, a label is missing, or no cell is a control.
     """
     where = f"{name} ({source_name(adata)})"
-    if column not in adata.obs.columns:
-        raise VcEvalError(
-            f"{where}: expected the column {column!r} in obs, found {', '.join(map(str, adata.obs.columns)) or 'none'}. "
-            "Name it with --pert-col."
-        )
-    labels = adata.obs[column]
-    missing = labels.isna().to_numpy()
-    if missing.any():
-        raise VcEvalError(
-            f"{where}: obs[{column!r}] has no label at {int(missing.sum())} cells, first {adata.obs_names[missing][0]!r}; "
-            "expected a label for every cell. Label them or drop them."
-        )
-    labels = labels.astype(str).to_numpy(str)
+    labels = column_labels(adata, column, name, option="--pert-col")
     if not (labels == control).any():
         found = sorted(set(labels.tolist()))
         raise VcEvalError(
             f"{where}: expected control cells labelled {control!r} in obs[{column!r}], found none among {len(found)} "
             f"labels such as {found[:5]!r}. Name the label with --control, or add the control cells."
+        )
+    return labels
+
+
+def column_labels(adata: "anndata.AnnData", column: str, name: str, *, option: str = "") -> np.ndarray:
+    """`[n]` text of a column that groups cells. One rule for all of them: a cell without a label is refused.
+
+    Args:
+        adata: The cells.
+        column: Column of `obs`.
+        name: `real` or `pred`, for messages.
+        option: Where the user names the column, for messages.
+
+    Raises:
+        VcEvalError: If the column is missing, or a label is missing or blank.
+    """
+    where = f"{name} ({source_name(adata)})"
+    if column not in adata.obs.columns:
+        raise VcEvalError(
+            f"{where}: expected the column {column!r} in obs, found {', '.join(map(str, adata.obs.columns)) or 'none'}."
+            + (f" Name it with {option}." if option else "")
+        )
+    values = adata.obs[column]
+    missing = values.isna().to_numpy(bool)
+    labels = values.astype(str).to_numpy(str)
+    missing = missing | (np.char.strip(labels) == "")
+    if missing.any():
+        raise VcEvalError(
+            f"{where}: obs[{column!r}] has no label at {int(missing.sum())} cells, first {adata.obs_names[missing][0]!r}; "
+            "expected a label for every cell. Label them or drop them."
         )
     return labels
 
@@ -227,9 +245,7 @@ def read_pair(
         return [("", labels["pred"], labels["real"], genes)]
     contexts = {}
     for adata, name in ((pred, "pred"), (real, "real")):
-        if settings.context_col not in adata.obs.columns:
-            raise VcEvalError(f"{name} ({source_name(adata)}): no column {settings.context_col!r} in obs.")
-        contexts[name] = adata.obs[settings.context_col].astype(str).to_numpy(str)
+        contexts[name] = column_labels(adata, settings.context_col, name, option="--context-col")
     _same(set(contexts["pred"]), set(contexts["real"]), pred, real, f"contexts of obs[{settings.context_col!r}]")
     pairs = []
     for context in sorted(set(contexts["real"])):

@@ -16,6 +16,7 @@ from vc_eval.cells.inputs import read_pair
 from vc_eval.cells.ranked import RankedSide, log1p_blocks, read_side
 from vc_eval.cells.result import AGGREGATE, PER_PERTURBATION, RuleResult
 from vc_eval.cells.settings import Settings
+from vc_eval.cells.states import describe_sides, gather
 from vc_eval.errors import VcEvalError
 from vc_eval.metrics import get_metric
 
@@ -38,9 +39,10 @@ def score_full(pred: "anndata.AnnData", real: "anndata.AnnData", *, settings: Se
     if unknown:
         raise VcEvalError(f"full: unknown options {unknown!r}; expected some of {sorted(FULL_OPTIONS)!r}.")
     options = FULL_OPTIONS | settings.options
-    results, left_out, others, effects = [], [], {}, []
+    results, described, left_out, others, effects = [], {}, [], {}, []
     for context, sides, labels in _sides(pred, real, settings):
         predicted, measured = sides
+        described[context or "all"] = describe_sides(predicted, measured)
         values = _full_scores(predicted, measured)
         n = len(measured.labels)
         if options["edistance"]:
@@ -64,7 +66,14 @@ def score_full(pred: "anndata.AnnData", real: "anndata.AnnData", *, settings: Se
                 others.setdefault(name, []).append(row)
     version_name = "cell-eval-0.8.2"
     return _result(
-        "full", version_name, results, settings, others=others, effects=effects, left_out=sorted(set(left_out))
+        "full",
+        version_name,
+        results,
+        settings,
+        others=others,
+        effects=effects,
+        left_out=sorted(set(left_out)),
+        **gather(described),
     )
 
 
@@ -88,14 +97,15 @@ def score_bio(pred: "anndata.AnnData", real: "anndata.AnnData", *, settings: Set
     """
     if settings.options:
         raise VcEvalError(f"bio: unknown options {sorted(settings.options)!r}; this profile has none.")
-    results, others, effects = [], {}, []
+    results, described, others, effects = [], {}, {}, []
     for context, (predicted, measured), _ in _sides(pred, real, settings):
+        described[context or "all"] = describe_sides(predicted, measured)
         results.append((context, measured.labels, *_bio_scores(predicted, measured)))
         effects.append(effect_frame(context, measured))
         if settings.controls:
             for name, (prediction, truth) in control_pairs(measured, settings.seed).items():
                 others.setdefault(name, []).append((context, truth.labels, *_bio_scores(prediction, truth)))
-    return _result("bio", "1", results, settings, others=others, effects=effects)
+    return _result("bio", "1", results, settings, others=others, effects=effects, **gather(described))
 
 
 def _bio_scores(predicted: RankedSide, measured: RankedSide) -> tuple[dict[str, np.ndarray], dict[str, float]]:

@@ -14,6 +14,7 @@ import scipy.sparse
 
 from vc_eval.cells.inputs import source_name
 from vc_eval.cells.rows import RowMatrix, with_bar
+from vc_eval.cells.scale import Scale, check_scale, factors, log1p, scan
 from vc_eval.cells.settings import Settings
 from vc_eval.errors import VcEvalError
 from vc_eval.metrics import challenge2025 as vcc
@@ -21,21 +22,6 @@ from vc_eval.rank import de, sweep
 
 if TYPE_CHECKING:
     import anndata
-
-FRACTION = 1e-3  # a fractional part beyond it means log1p (metrics.md A2)
-LOG_LIMIT = 15.0  # log1p values stay below it (metrics.md A2)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """What one matrix was found to hold, and what was done with it."""
-
-    found: str
-    """`log1p` or `counts`."""
-    target_sum: float | None
-    """Median total counts that every cell was scaled to before log1p; None where values were taken as they are."""
-    minimum: float
-    maximum: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +90,10 @@ def read_side(
     code_n = np.array([codes.get(label, -1) for label in labels_n], np.int64)
     n_genes, n_groups = len(genes), len(names) + 1
     column_g = adata.var_names.get_indexer(genes)
-    counts, totals, state = _scan(matrix, code_n, settings.progress)
-    scale = _check_scale(matrix, code_n, state, totals, name, adata, settings)
-    factor_n = _factors(scale, totals, matrix.dtype)
+    seen = scan(matrix, code_n, settings.progress)
+    scale = check_scale(matrix, code_n, seen, name, adata, settings)
+    factor_n = factors(scale, seen.totals, matrix.dtype)
+    counts = seen.counts
     log_sums = settings.allow_counts
     dtype = matrix.dtype
     subsets = [code_n >= 0] + ([] if half_n is None else [(code_n >= 0) & (half_n == h) for h in (0, 1)])
@@ -165,25 +152,13 @@ def log1p_blocks(
     """
     matrix = RowMatrix(adata, settings.memory_mb)
     code_n = np.where(labels_n != "", 0, -1)
-    _, totals, state = _scan(matrix, code_n, settings.progress)
-    factor_n = _factors(_check_scale(matrix, code_n, state, totals, name, adata, settings), totals, matrix.dtype)
+    seen = scan(matrix, code_n, settings.progress)
+    factor_n = factors(check_scale(matrix, code_n, seen, name, adata, settings), seen.totals, matrix.dtype)
     for start, block in matrix.blocks():
-        values = scipy.sparse.csr_array(
-            (_log1p(block, factor_n, start), block.indices, block.indptr), shape=block.shape
-        )
+        values = scipy.sparse.csr_array((log1p(block, factor_n, start), block.indices, block.indptr), shape=block.shape)
         values = values[wanted[start : start + block.shape[0]]]
         values.eliminate_zeros()
         yield values
-
-
-def _scan(matrix: RowMatrix, code_n: np.ndarray, progress: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Non-zero values per column, total of each row, and (minimum, maximum, largest fraction, not finite)."""
-    counts, totals = np.zeros(matrix.n_columns, np.int64), np.zeros(matrix.n_rows)
-    state = np.array([0.0, 0.0, 0.0, 0.0])
-    for start, block in with_bar(matrix, "looking", progress):
-        stop = start + block.shape[0]
-        sweep.scan(block.indptr, block.indices, block.data, code_n[start:stop] >= 0, counts, totals[start:stop], state)
-    return counts, totals, state
 
 
 def _columns(
@@ -197,78 +172,10 @@ def _columns(
     position = offsets[:-1].copy()
     for row, block in with_bar(matrix, "ranking", settings.progress):
         last = row + block.shape[0]
-        arrays = (block.indptr, block.indices, _log1p(block, factor_n, row), code_n[row:last])
+        arrays = (block.indptr, block.indices, log1p(block, factor_n, row), code_n[row:last])
 
         def task(first: int, end: int, arrays: tuple = arrays) -> None:  # columns of its own, so nothing is shared
             sweep.fill(*arrays, start + first, start + end, True, position[first:end], values, owners)
 
         sweep.share(task, stop - start, settings.n_threads)
     return values, owners, offsets
-
-
-def _factors(scale: Scale, totals: np.ndarray, dtype: np.dtype) -> np.ndarray | None:
-    """`[n]` what each cell of counts is divided by; None for values taken as they are."""
-    if scale.target_sum is None:
-        return None
-    # Rounded where scanpy's normalize_total rounds: ties between cells hang on it.
-    return totals.astype(dtype) / dtype.type(scale.target_sum)
-
-
-def _log1p(block: scipy.sparse.csr_array, factor_n: np.ndarray | None, row: int) -> np.ndarray:
-    """Values of a block that starts at `row`, brought to log1p."""
-    if factor_n is None:
-        return block.data
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log1p(block.data / np.repeat(factor_n[row : row + block.shape[0]], np.diff(block.indptr)))
-
-
-def _check_scale(
-    matrix: RowMatrix, code_n: np.ndarray, state: np.ndarray, totals: np.ndarray, name: str, adata: "anndata.AnnData",
-    settings: Settings,
-) -> Scale:  # fmt: skip
-    minimum, maximum, fraction, bad = state
-    where = f"{name} ({source_name(adata)})"
-    if bad:
-        cell, gene, value = _first(matrix, code_n, lambda data: ~np.isfinite(data), adata)
-        raise VcEvalError(
-            f"{where}: {int(bad)} values of X are not finite, first {value} at cell {cell!r}, gene {gene!r}; expected "
-            "finite expression. Replace them before scoring."
-        )
-    if minimum < 0:
-        cell, gene, value = _first(matrix, code_n, lambda data: data < 0, adata)
-        raise VcEvalError(
-            f"{where}: X holds negative values, first {value:g} at cell {cell!r}, gene {gene!r}; expected counts or "
-            "log1p values of 0 or more. Score expression, not differences."
-        )
-    if fraction > FRACTION and maximum >= LOG_LIMIT and not settings.allow_counts:
-        cell, gene, value = _first(matrix, code_n, lambda data: data >= LOG_LIMIT, adata)
-        raise VcEvalError(
-            f"{where}: X has fractions and reaches {maximum:g} (cell {cell!r}, gene {gene!r}); expected whole counts, or "
-            f"log1p values below {LOG_LIMIT:g}. Take log1p of normalised values, of every cell."
-        )
-    if settings.allow_counts and fraction > FRACTION and maximum < LOG_LIMIT:
-        raise VcEvalError(
-            f"{where}: counts were asked for (--allow-counts), but X has fractions and stays below {LOG_LIMIT:g}, as log1p "
-            "values do. Pass counts, or leave the option out."
-        )
-    if fraction > FRACTION or settings.allow_counts:
-        found = "counts" if settings.allow_counts else "log1p"
-        return Scale(found=found, target_sum=None, minimum=float(minimum), maximum=float(maximum))
-    positive = totals[(code_n >= 0) & (totals > 0)]
-    target = float(np.median(positive.astype(matrix.dtype))) if positive.size else None
-    return Scale(found="counts", target_sum=target, minimum=float(minimum), maximum=float(maximum))
-
-
-def _first(matrix: RowMatrix, code_n: np.ndarray, wrong: object, adata: "anndata.AnnData") -> tuple[str, str, float]:
-    """Cell, gene and value of the first offending entry."""
-    for start, block in matrix.blocks():
-        rows = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
-        found = np.flatnonzero(wrong(block.data) & (code_n[start + rows] >= 0))
-        if found.size:
-            at = found[0]
-            return (
-                str(adata.obs_names[start + rows[at]]),
-                str(adata.var_names[block.indices[at]]),
-                float(block.data[at]),
-            )
-    raise AssertionError("no offending entry")

@@ -65,8 +65,8 @@ class RowMatrix:
             raise VcEvalError(f"{source_name(adata)}: X is missing; expected expression values.")
         in_memory = scipy.sparse.issparse(x) or isinstance(x, np.ndarray)
         by_column = getattr(x, "format", "csr") == "csc" and not in_memory
-        if scipy.sparse.issparse(x):
-            x = scipy.sparse.csr_array(x)
+        if scipy.sparse.issparse(x):  # narrow types are widened before anything adds positions up
+            x = scipy.sparse.csr_array(x if x.dtype.itemsize > 2 else x.astype(np.float32))
         self.n_rows, self.n_columns = x.shape
         found = np.dtype(x.dtype)
         if found.kind not in "fiub":
@@ -149,9 +149,12 @@ class RowMatrix:
         data, indices, indptr = self.arrays
         a, b = int(indptr[start]), int(indptr[stop])
         # Column numbers fit in 32 bits; 64 would double what a kept file takes.
-        parts = (data[a:b], indices[a:b].astype(np.int32, copy=False), (indptr[start : stop + 1] - a).astype(np.int32))
-        block = _canonical(scipy.sparse.csr_array(parts, shape=(stop - start, self.n_columns)))
-        return block.astype(self.dtype, copy=False)
+        parts = (
+            data[a:b].astype(self.dtype, copy=False),
+            indices[a:b].astype(np.int32, copy=False),
+            (indptr[start : stop + 1] - a).astype(np.int32),
+        )
+        return _canonical(scipy.sparse.csr_array(parts, shape=(stop - start, self.n_columns)))
 
 
 def _canonical(block: scipy.sparse.csr_array) -> scipy.sparse.csr_array:

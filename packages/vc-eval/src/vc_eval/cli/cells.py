@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from vc_eval.cells.result import RuleResult
     from vc_eval.cells.settings import Settings
 
-OTHER_DEPTH = 1.25  # control cells of one experiment differ by less
-
 
 def cells(command: options.Cells) -> None:
     """`vc-eval cells`: read, score, write, say what was written."""
@@ -103,7 +101,7 @@ def _write(
     scores = pair_scores(results, dataset=dataset)
     ranges = dynamic_ranges([scores])
     own = table[(table["group"] == "all") & (table["model"] == model)]
-    notes = [*files.notes(command.baselines), *_scale_notes(results)]
+    notes = [*files.notes(command.baselines), *_result_notes(results)]
     summary = {
         "model": model,
         "scores": records(own.drop(columns=["model", "dataset", "split", "group"])),
@@ -158,24 +156,8 @@ def _options(pairs: tuple[str, ...]) -> dict[str, Any]:
     return given
 
 
-def _scale_notes(results: "dict[str, RuleResult]") -> list[str]:
-    """One line for every side that was not taken as it was, and for sides that do not go together."""
-    notes: list[str] = []
-    for model, result in results.items():
-        for context, sides in result.provenance.get("scale", {}).items():
-            where = f", {context}" if context != "all" else ""
-            for side, scale in sides.items():
-                if isinstance(scale, dict) and scale.get("target_sum") is not None:
-                    notes.append(
-                        f"note: {model}, {side}{where}: whole counts, scaled to {scale['target_sum']:g} per cell (their "
-                        "median) and log1p."
-                    )
-            depths = [scale["control_depth"] for scale in sides.values() if "control_depth" in scale]
-            if len(depths) == 2 and max(depths) > OTHER_DEPTH * min(depths):
-                notes.append(
-                    f"note: {model}: a control cell holds about {depths[1]:,.0f} counts, one of the real file "
-                    f"{depths[0]:,.0f}: the two were scaled to different depths, which counts as error. Scale both alike."
-                )
-        if result.provenance.get("genes_reordered"):
-            notes.append(f"note: {model}: genes in another order than the real file's; matched by name.")
-    return list(dict.fromkeys(notes))
+def _result_notes(results: "dict[str, RuleResult]") -> list[str]:
+    """A line for everything a reader has to know of a result, each once."""
+    from vc_eval.cells.states import notes_of
+
+    return list(dict.fromkeys(note for name, result in results.items() for note in notes_of(name, result.provenance)))

@@ -69,7 +69,7 @@ def _write(
         [scores], models=[model], baselines=[b for b in baselines if b != model], metrics=list(PAIRED),
         seed=command.seed, n_boot=command.n_boot,
     )  # fmt: skip
-    notes = files.notes(command.baselines)
+    notes = [*files.notes(command.baselines), *scores.notes["said"]]
     summary = {
         "model": model,
         "scores": records(own.drop(columns=["model", "dataset", "split", "group"])),

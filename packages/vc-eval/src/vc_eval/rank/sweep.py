@@ -15,11 +15,12 @@ import numpy as np
 
 from vc_eval.rank import kernels
 
+FRACTION = 1e-3  # a fractional part beyond it is no rounding (docs/metrics.md#scale)
 SMALL = 48  # shorter lists are sorted by insertion
 
 
 @numba.njit(nogil=True, cache=True)
-def scan(indptr, indices, data, rows, counts, totals, state):
+def scan(indptr, indices, data, rows, counts, totals, state, fractions_b, fractions_g):
     """Look at a block of CSR rows before anything is computed.
 
     Args:
@@ -30,6 +31,8 @@ def scan(indptr, indices, data, rows, counts, totals, state):
         counts: `[g]` gains the number of non-zero values of each column.
         totals: `[b]` receives the sum of each row.
         state: `[4]` minimum, maximum, largest fractional part and number of values that are not finite, updated.
+        fractions_b: `[b]` bool, receives whether the row holds a fraction.
+        fractions_g: `[g]` bool, set where the column holds one.
     """
     for row in range(indptr.size - 1):
         total = 0.0
@@ -45,7 +48,11 @@ def scan(indptr, indices, data, rows, counts, totals, state):
                 total += value
                 state[0] = min(state[0], value)
                 state[1] = max(state[1], value)
-                state[2] = max(state[2], value - np.trunc(value))
+                fraction = value - np.trunc(value)
+                if fraction > FRACTION:
+                    fractions_b[row] = True
+                    fractions_g[indices[j]] = True
+                state[2] = max(state[2], fraction)
         totals[row] = total
 
 

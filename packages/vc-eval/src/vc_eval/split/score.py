@@ -14,6 +14,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from vc_eval.cells import controls, emission
+from vc_eval.cells.states import ControlState, compare_controls
 from vc_eval.contracts import Splits, read_predictions, read_screen, read_splits
 from vc_eval.errors import VcEvalError
 from vc_eval.metrics import calibration, get_metric
@@ -108,6 +109,8 @@ class _ScoredLine:
     """Model -> root mean square difference of its control state from the input controls."""
     unmatched: int
     without_target: int
+    states: dict[str, ControlState]
+    """Model -> its control state beside the input controls."""
 
 
 def _read_models(predictions: "dict[str, str | Path | anndata.AnnData]") -> "dict[str, anndata.AnnData]":
@@ -165,9 +168,20 @@ def _score_line(
             name: float(np.sqrt(np.mean((predicted.control_g - input_mean_g) ** 2)))
             for name, predicted in given.items()
         },
+        states={name: _control_state(predicted, input_mean_g, truth) for name, predicted in given.items()},
         unmatched=truth.unmatched,
         without_target=int((~truth.excluded_pg.any(axis=1)).sum()),
     )
+
+
+def _control_state(predicted: Predicted, input_mean_g: np.ndarray, truth: LineTruth) -> ControlState:
+    """A model's unperturbed profile beside that of the input controls, its changes beside the measured ones."""
+    ones = np.append(np.ones(len(truth.perturbations)), 1.0)
+    moved_pg = input_mean_g + truth.effects.delta_pg
+    return compare_controls(
+        np.vstack([predicted.profile_pg, predicted.control_g]), np.vstack([moved_pg, input_mean_g]), truth.perturbations,
+        (ones, ones),
+    )  # fmt: skip
 
 
 def _model_frames(
@@ -231,6 +245,10 @@ def _notes(splits: Splits, scored: list[_ScoredLine], ask: _Ask, *, n_measured: 
         "genes_scored": len(genes),
         "conditions_without_target_gene": sum(line.without_target for line in scored),
         "unmatched_cells": sum(line.unmatched for line in scored),
+        "control_state": {line.cell_line: {name: s.as_dict() for name, s in line.states.items()} for line in scored},
+        "said": [
+            note for line in scored for name, s in line.states.items() for note in s.notes(f"{name}, {line.cell_line}")
+        ],
         "control_gap": {name: round(gap, 6) for name, gap in gaps.items()},
         "ceiling_repeats": [ask.n_ceiling, ask.n_ceiling_des],
         "rule": f"{vcc.RULE} ({vcc.RULE_VERSION})",

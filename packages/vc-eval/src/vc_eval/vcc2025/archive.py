@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse
 
 from vc_eval.cells.archive import write_members
-from vc_eval.cells.inputs import load_cells, read_labels, source_name
+from vc_eval.cells.inputs import column_labels, load_cells, read_labels, source_name
 from vc_eval.cells.ranked import log1p_blocks
 from vc_eval.cells.settings import Settings
 from vc_eval.errors import ContractError, VcEvalError
@@ -93,9 +93,7 @@ def prepare_submission(
     labels = read_labels(adata, config.pert_col, config.control, "pred")
     obs = pd.DataFrame({config.output_pert_col: labels}, index=np.arange(adata.n_obs).astype(str))
     if config.celltype_col is not None:
-        if config.celltype_col not in adata.obs.columns:
-            raise VcEvalError(f"pred ({source_name(adata)}): no column {config.celltype_col!r} in obs.")
-        obs[config.output_celltype_col] = adata.obs[config.celltype_col].astype(str).to_numpy()
+        obs[config.output_celltype_col] = column_labels(adata, config.celltype_col, "pred", option="--celltype-col")
     if config.expected_genes is not None and len(genes) != config.expected_genes:
         notes.append(f"the gene list has {len(genes)} genes, the challenge {config.expected_genes}; the list is taken.")
     names = adata.var_names.astype(str).tolist()

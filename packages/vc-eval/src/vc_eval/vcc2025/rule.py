@@ -16,6 +16,7 @@ from vc_eval.cells.inputs import read_pair
 from vc_eval.cells.ranked import RankedSide, read_side
 from vc_eval.cells.result import AGGREGATE, PER_PERTURBATION, RuleResult
 from vc_eval.cells.settings import Settings
+from vc_eval.cells.states import describe_sides, gather
 from vc_eval.errors import VcEvalError
 from vc_eval.metrics import challenge2025 as vcc
 from vc_eval.metrics.custom import CUSTOM, Profiles, custom_scores
@@ -68,7 +69,7 @@ def _score(pred: "anndata.AnnData", real: "anndata.AnnData", settings: Settings,
 
     if settings.options:
         raise VcEvalError(f"{rule}: unknown options {sorted(settings.options)!r}; this rule has none.")
-    rows, scales, others, effects = [], {}, {}, []
+    rows, described, others, effects = [], {}, {}, []
     pairs = read_pair(pred, real, settings)
     for context, pred_labels, real_labels, genes in pairs:
         half_n = controls.draw_halves(real_labels, settings.seed) if settings.controls else None
@@ -88,14 +89,14 @@ def _score(pred: "anndata.AnnData", real: "anndata.AnnData", settings: Settings,
             for name, table in cached_frame(side_of, own_settings, rule, control_tables).groupby("control", sort=False):
                 others.setdefault(name, []).append(table.drop(columns="control"))
         effects.append(effect_frame(context, real_side))
-        scales[context or "all"] = {side.name: _scale(side) for side in (real_side, pred_side)}
+        described[context or "all"] = describe_sides(pred_side, real_side)
     per_perturbation = pd.concat(rows, ignore_index=True)[list(PER_PERTURBATION)]
     provenance = {
         "rule": rule,
         "rule_version": VERSIONS[rule],
         "package_version": version("vc-eval"),
         "settings": settings.as_dict(),
-        "scale": scales,
+        **gather(described),
         "genes": len(pairs[0][3]),
         "genes_reordered": not np.array_equal(pred.var_names.to_numpy(str), real.var_names.to_numpy(str)),
         "control_source": "each side its own",
@@ -109,11 +110,6 @@ def _score(pred: "anndata.AnnData", real: "anndata.AnnData", settings: Settings,
         controls={name: _control(tables, provenance) for name, tables in others.items()},
         effects=pd.concat(effects, ignore_index=True),
     )  # fmt: skip
-
-
-def _scale(side: RankedSide) -> dict:
-    """How values were scaled, and about how many counts a control cell holds after it (summed exponentials of means)."""
-    return dataclasses.asdict(side.scale) | {"control_depth": float(np.expm1(side.mean_lg[-1]).sum(dtype=np.float64))}
 
 
 def _scored(context: str, pred: RankedSide, real: RankedSide, rule: str) -> "pd.DataFrame":

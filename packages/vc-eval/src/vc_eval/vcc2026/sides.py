@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vc_eval.cells.inputs import column_labels
 from vc_eval.errors import VcEvalError
 from vc_eval.rank import de
 from vc_eval.vcc2026.counts import BULK_TARGET_SUM, Columns, Counts, Ranks, rank_groups, sum_groups
@@ -67,14 +68,7 @@ def labels_of(adata: "anndata.AnnData", column: str, name: str) -> np.ndarray:
     Raises:
         VcEvalError: If the column is missing or a label is missing.
     """
-    if column not in adata.obs.columns:
-        raise VcEvalError(
-            f"{name}: obs has no column {column!r} (columns: {', '.join(map(str, adata.obs.columns)) or 'none'}); name "
-            "the column of perturbation labels in the settings."
-        )
-    if adata.obs[column].isna().any():
-        raise VcEvalError(f"{name}: {int(adata.obs[column].isna().sum())} cells have no label in obs[{column!r}].")
-    return adata.obs[column].astype(str).to_numpy().astype(str)
+    return column_labels(adata, column, name)
 
 
 def find_targets(

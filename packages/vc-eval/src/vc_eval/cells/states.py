@@ -1,0 +1,176 @@
+"""Whether prediction and truth start from the same unperturbed state: looked at before a score is believed.
+
+The rules of 2025 subtract the controls that come with a prediction, and so do deltas of profiles: controls whose genes are
+exchanged, that are cells of a perturbation, or that stand on another scale make a score of nothing. No number is changed
+here; what is found stands beside the score and in scores.json.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vc_eval.cells.scale import Scale
+
+if TYPE_CHECKING:
+    from vc_eval.cells.ranked import RankedSide
+
+OTHER_DEPTH = 1.25  # control cells of one experiment differ by less
+LOST_VALUES = 20  # a gene of which so much is expected in the predicted controls, and nothing found, is lost
+SWAPPED = 0.75  # nearer than this share of the distance to the real controls: taken from a perturbation
+MIRRORED = -0.3  # median correlation of predicted and real change below which signs are turned
+SPREAD = 1.0  # sd of the log of cell totals after undoing the log: more than log1p values of one experiment have
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlState:
+    """Predicted controls beside the real ones, on mean profiles."""
+
+    gap: float
+    """Root mean square over genes of predicted minus real control."""
+    typical_effect: float
+    """The same of real perturbed minus real control, median over perturbations, brought to as many cells."""
+    correlation: float
+    """Pearson over genes of the two control profiles."""
+    nearest: str
+    """Perturbation whose real profile is much nearer to the predicted controls than the real controls are, or empty."""
+    genes_lost: int
+    """Genes that the real controls express and no predicted cell does."""
+    agreement: float
+    """Median over perturbations of the correlation of predicted and real change; below 0 where signs are turned."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON."""
+        return asdict(self)
+
+    def notes(self, model: str) -> list[str]:
+        """What a reader of the score has to know, one line each."""
+        found = []
+        if self.nearest:
+            found.append(f"its controls are nearer to the real cells of {self.nearest!r} than to the real controls")
+        elif self.gap > self.typical_effect > 0:
+            found.append(
+                f"its controls differ from the real ones by {self.gap:.3g} (root mean square over genes; correlation "
+                f"{self.correlation:.2f}), more than a typical perturbation changes cells ({self.typical_effect:.3g})"
+            )
+        if self.genes_lost:
+            found.append(f"{self.genes_lost} genes that the real controls express are zero in every predicted cell")
+        if self.agreement < MIRRORED:
+            found.append(
+                f"predicted changes run against the real ones (median correlation {self.agreement:.2f}), as if signs were turned"
+            )
+        return [f"note: {model}: {text}." for text in found]
+
+
+def compare_controls(
+    predicted_lg: np.ndarray, real_lg: np.ndarray, labels: list[str], sizes: tuple[np.ndarray, np.ndarray]
+) -> ControlState:
+    """Compare the unperturbed state of two sides.
+
+    Args:
+        predicted_lg: `[p + 1, g]` predicted mean profiles, log1p; the control last.
+        real_lg: `[p + 1, g]` real ones.
+        labels: `[p]` perturbations.
+        sizes: Cells behind each row, predicted and real, `[p + 1]`; 1 for profiles.
+    """
+    control_p, control_r = predicted_lg[-1], real_lg[-1]
+    to_control = _rms(control_p - control_r)
+    change_p = _rms(real_lg[:-1] - control_r)
+    n_p, n_r = (np.maximum(size.astype(np.float64), 1) for size in sizes)
+    noise = np.sqrt((1 / n_p[-1] + 1 / n_r[-1]) / (1 / n_r[:-1] + 1 / n_r[-1]))
+    to_real = _rms(control_p - real_lg[:-1])
+    nearest = int(np.argmin(to_real)) if to_real.size else 0
+    swapped = to_real.size > 0 and to_real[nearest] < SWAPPED * to_control
+    expected = control_r * n_p[-1] if n_p[-1] > 1 else control_r * LOST_VALUES * 10
+    lost = (expected > LOST_VALUES) & (predicted_lg == 0).all(axis=0)
+    return ControlState(
+        gap=float(to_control),
+        typical_effect=float(np.median(change_p * np.maximum(noise, 1))) if change_p.size else 0.0,
+        correlation=_correlation(control_p[None], control_r[None])[0],
+        nearest=str(labels[nearest]) if swapped else "",
+        genes_lost=int(lost.sum()),
+        agreement=_agreement(predicted_lg[:-1] - control_p, real_lg[:-1] - control_r),
+    )
+
+
+def compare_sides(predicted: "RankedSide", real: "RankedSide") -> ControlState:
+    """`compare_controls` of two ranked sides."""
+    return compare_controls(predicted.mean_lg, real.mean_lg, real.labels, (predicted.sizes, real.sizes))
+
+
+def describe_sides(predicted: "RankedSide", real: "RankedSide") -> dict[str, Any]:
+    """What provenance says of one context: how each side was scaled and how their control states compare, as JSON."""
+    return {
+        "scale": {side.name: asdict(side.scale) | {"control_depth": control_depth(side)} for side in (real, predicted)},
+        "control_state": compare_sides(predicted, real).as_dict(),
+    }
+
+
+def control_depth(side: "RankedSide") -> float:
+    """About how many counts a control cell holds after scaling: summed exponentials of means."""
+    return float(np.expm1(side.mean_lg[-1]).sum(dtype=np.float64))
+
+
+def gather(described: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """`describe_sides` of every context, turned into the entries of provenance."""
+    return {key: {context: one[key] for context, one in described.items()} for key in ("scale", "control_state")}
+
+
+def notes_of(model: str, provenance: dict[str, Any]) -> list[str]:
+    """All a reader has to know of a result before believing it, one line each, from its provenance."""
+    notes: list[str] = []
+    for context, sides in provenance.get("scale", {}).items():
+        name = model if context == "all" else f"{model}, {context}"
+        for side, given in sides.items():
+            notes += scale_notes(
+                name, side, Scale(**{key: value for key, value in given.items() if key != "control_depth"})
+            )
+        depths = [given["control_depth"] for given in sides.values() if given.get("control_depth") is not None]
+        if len(depths) == 2 and max(depths) > OTHER_DEPTH * min(depths):
+            notes.append(
+                f"note: {name}: a control cell holds about {depths[1]:,.0f} counts, one of the real file "
+                f"{depths[0]:,.0f}: the two were scaled to different depths, which counts as error. Scale both alike."
+            )
+    for context, state in provenance.get("control_state", {}).items():
+        notes += ControlState(**state).notes(model if context == "all" else f"{model}, {context}")
+    if provenance.get("genes_reordered"):
+        notes.append(f"note: {model}: genes in another order than the real file's; matched by name.")
+    return notes
+
+
+def scale_notes(model: str, side: str, scale: Scale) -> list[str]:
+    """What is odd about the values of one side: two scales in one matrix, or fractional counts taken as log values."""
+    found = []
+    if scale.whole_cells:
+        found.append(f"{scale.whole_cells} cells hold whole numbers only while others hold fractions")
+    if scale.whole_genes:
+        found.append(f"{scale.whole_genes} genes hold whole numbers only while others hold fractions")
+    notes = [f"note: {model}, {side}: {text}: counts and log1p values are mixed." for text in found]
+    if scale.target_sum is not None:
+        notes.append(
+            f"note: {model}, {side}: whole counts, scaled to {scale.target_sum:g} per cell (their median) and log1p."
+        )
+    if scale.found == "log1p" and scale.depth_spread > SPREAD:
+        notes.append(
+            f"note: {model}, {side}: values have fractions and stay below 15, so they were taken as log1p, but undoing the "
+            f"log gives cell totals that differ by a factor of {np.exp(scale.depth_spread):.1f} (one sd), as fractional "
+            "counts do. Round corrected counts, or take log1p of normalised values."
+        )
+    return notes
+
+
+def _agreement(predicted_pg: np.ndarray, real_pg: np.ndarray) -> float:
+    """Median correlation of predicted and real changes; 0 where none has one."""
+    known = [r for r in _correlation(predicted_pg, real_pg) if r == r]
+    return float(np.median(known)) if known else 0.0
+
+
+def _rms(difference: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.mean(difference**2, axis=-1))
+
+
+def _correlation(a_pg: np.ndarray, b_pg: np.ndarray) -> list[float]:
+    """Pearson of each pair of rows; NaN where one is constant."""
+    a_pg, b_pg = (x - x.mean(axis=1, keepdims=True) for x in (a_pg, b_pg))
+    norm = np.sqrt((a_pg**2).sum(axis=1) * (b_pg**2).sum(axis=1))
+    return np.divide((a_pg * b_pg).sum(axis=1), norm, out=np.full(len(a_pg), np.nan), where=norm > 0).tolist()
