@@ -91,7 +91,8 @@ def summarise_pair(
             if not (is_mean and np.isclose(table.loc[at, "value"].iloc[0], row.value, rtol=1e-9, atol=1e-12)):
                 table.loc[at, ["lower", "upper"]] = np.nan  # no mean over perturbations: no interval of one
             table.loc[at, "value"] = row.value
-    return pd.concat([table, pd.DataFrame(extra)], ignore_index=True) if extra else table
+    table = pd.concat([table, pd.DataFrame(extra)], ignore_index=True) if extra else table
+    return table.astype(dict.fromkeys(("value", "lower", "upper", "baseline", "ceiling"), np.float64) | {"n": np.int64})
 
 
 def _conditions(model: str, result: RuleResult) -> pd.DataFrame:
