@@ -121,7 +121,7 @@ def local_score(command: Submit, cells: Any, challenge: Challenge, *, n_boot: in
 
 
 def training_cells(screen: Path, splits: Path, challenge: Challenge) -> Any:
-    """Training cells and reference controls, labelled as the rule has it."""
+    """Training cells and all controls but those of evaluation, labelled as the rule has it."""
     import numpy as np
     from vc_eval.contracts import read_screen, read_splits
 
@@ -133,7 +133,7 @@ def training_cells(screen: Path, splits: Path, challenge: Challenge) -> Any:
     label_n, line_n = data.obs["perturbation"].astype(str).to_numpy(), data.obs["cell_line"].astype(str).to_numpy()
     table = plan.conditions[plan.conditions["part"] == "train"]
     train = set(zip(table["cell_line"], table["perturbation"], strict=True))
-    keep_n = np.isin(data.obs_names, plan.controls["reference"])
+    keep_n = np.isin(data.obs_names, [*plan.controls["reference"], *plan.controls["input"]])
     keep_n |= np.array([(a, b) in train for a, b in zip(line_n, label_n, strict=True)], bool)
     rows = np.flatnonzero(keep_n)
     cells = data[rows, list(challenge.genes)].copy()

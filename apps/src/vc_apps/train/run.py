@@ -1,6 +1,6 @@
 """`vc train RECIPE`."""
 
-from vc_apps.train.settings import Anchored, Train
+from vc_apps.train.settings import Anchored, St, Train
 
 
 def train(command: Train) -> None:
@@ -9,6 +9,10 @@ def train(command: Train) -> None:
         from vc_apps.train.anchored import train_anchored
 
         print(train_anchored(command.recipe))
+    elif isinstance(command.recipe, St):
+        from vc_apps.train.st import train_st
+
+        print(train_st(command.recipe))
     else:
         from vc_apps.train.biojepa import train_biojepa
 

@@ -35,6 +35,31 @@ class Anchored(Source):
 
 
 @dataclass(frozen=True, kw_only=True)
+class St(Source):
+    """Train the set mapper: a set of control cells and a perturbation in, a set of perturbed cells out (STATE's kind).
+
+    Ctrl-C or a crash loses what came after the last save; the same command goes on.
+
+    For example:
+      vc train st screen.zarr splits.json -o st --features features.zarr --anchor anchored
+      vc train st screen.zarr splits.json -o st --preset state --steps 40000 --rate 1e-4
+    """
+
+    preset: Literal["tiny", "replogle", "state_sm", "state", "state_lg"] = "tiny"
+    """Size; all but tiny are published ones, and the state ones need an accelerator."""
+    steps: int = 2000
+    """Updates."""
+    rate: float = 1e-3
+    """Highest learning rate; 1e-4 is the published one of the large sizes."""
+    loss: Literal["energy", "pseudobulk", "delta_l1"] = "energy"
+    """Distance between predicted and measured sets."""
+    anchor: Path | None = None
+    """A checkpoint whose means the mapper starts from, fitted on the same split; it then only learns what the set adds."""
+    per_condition: int = 256
+    """Cells of each condition that are read."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class BioJepa(Source):
     """Train BioJEPA through all four stages: masked pretraining, alignment, action-conditioned training, decoder.
 
@@ -133,6 +158,7 @@ class Decode(Stage):
 
 Recipe = (
     Annotated[Anchored, tyro.conf.subcommand("anchored")]
+    | Annotated[St, tyro.conf.subcommand("st")]
     | Annotated[BioJepa, tyro.conf.subcommand("biojepa")]
     | Annotated[Pretrain, tyro.conf.subcommand("biojepa-pretrain")]
     | Annotated[Align, tyro.conf.subcommand("biojepa-align")]
