@@ -71,7 +71,9 @@ def test_opens_in_anndata_with_plain_strings(tmp_path):
 
 def test_created_follows_source_date_epoch(tmp_path, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
-    assert read_features(write_features(tmp_path / "b.zarr", make_bank())).header["created"] == "1970-01-02T00:00:00+00:00"
+    assert (
+        read_features(write_features(tmp_path / "b.zarr", make_bank())).header["created"] == "1970-01-02T00:00:00+00:00"
+    )
 
 
 @pytest.mark.parametrize(

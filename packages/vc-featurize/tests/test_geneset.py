@@ -112,7 +112,7 @@ def test_iterative_and_exact_decomposition_agree(tmp_path, monkeypatch):
     sets = {f"S{i:02d}": [f"G{g}" for g in rng.choice(60, 25 - i, replace=False)] for i in range(20)}
     path = write_gmt(tmp_path / "x.gmt", sets)
     exact = geneset_features(path, dim=4)
-    monkeypatch.setattr(geneset, "DENSE_LIMIT", 0)
+    monkeypatch.setattr(geneset.svd, "DENSE_LIMIT", 0)
     iterative = geneset_features(path, dim=4)
     np.testing.assert_allclose(iterative.vectors_ef, exact.vectors_ef, atol=1e-5)
 

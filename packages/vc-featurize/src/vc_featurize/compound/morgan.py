@@ -11,21 +11,13 @@ A fingerprint is made of the SMILES given. Names are never parsed: `CO` and `SN`
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vc_featurize.bank import FeatureBank
+from vc_featurize.compound.structure import Standardizer, parse
 from vc_featurize.errors import InputError
 from vc_featurize.text import read_lines
-
-if TYPE_CHECKING:
-    from rdkit.Chem import Mol
-
-# Atomic numbers that make up organic drugs, their counter-ions and their halogens; any other atom but the alkali and
-# alkaline earth counter-ions makes the molecule a metal complex.
-NON_METALS = frozenset({1, 2, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 33, 34, 35, 36, 52, 53, 54, 85, 86})
-COUNTER_ION_METALS = frozenset({3, 11, 12, 19, 20})
 
 
 def compound_features(
@@ -74,15 +66,15 @@ def compound_features(
 
     generator = GetMorganGenerator(radius=radius, fpSize=n_bits, includeChirality=True)
     fingerprint = generator.GetCountFingerprintAsNumPy if counts else generator.GetFingerprintAsNumPy
-    standardizer = _Standardizer() if standardize else None
+    standardizer = Standardizer() if standardize else None
     rows: dict[str, tuple[np.ndarray | None, str, str]] = {}
     for entity, text in zip(ids, smiles, strict=True):
-        molecule, note = _parse(text)
+        molecule, note = parse(text)
         if molecule is not None and standardizer is not None:
             molecule, note = standardizer(molecule)
         # The canonical SMILES is parsed again, so that equal sources give equal vectors to the bit.
         source = "" if molecule is None else MolToSmiles(molecule)
-        molecule, note = (None, note) if molecule is None else (_parse(source)[0], note)
+        molecule, note = (None, note) if molecule is None else (parse(source)[0], note)
         if entity in rows and rows[entity][1] != source:
             raise InputError(
                 f"compound {entity!r} stands for two molecules: {rows[entity][1]!r} and {source!r}. "
@@ -148,49 +140,3 @@ def read_compound_table(path: str | Path, id_col: str, smiles_col: str) -> tuple
         ids.append(fields[id_at].strip())
         smiles.append(fields[smiles_at].strip())
     return ids, smiles
-
-
-def _parse(text: str) -> tuple["Mol | None", str]:
-    """A molecule, or None and the reason."""
-    from rdkit.Chem import MolFromSmiles
-    from rdkit.rdBase import BlockLogs
-
-    if not text.strip():
-        return None, "no SMILES given"
-    with BlockLogs():  # rdkit prints its parse errors; the note carries ours
-        molecule = MolFromSmiles(text)
-    if molecule is None:
-        return None, f"invalid SMILES {text!r}"
-    if molecule.GetNumAtoms() == 0:
-        return None, f"SMILES without atoms {text!r}"
-    if any(atom.GetAtomicNum() == 0 for atom in molecule.GetAtoms()):
-        return None, f"SMILES with a dummy atom {text!r}"
-    return molecule, ""
-
-
-class _Standardizer:
-    """Takes counter-ions off and neutralises; says what it did."""
-
-    def __init__(self) -> None:
-        from rdkit.Chem.MolStandardize.rdMolStandardize import Uncharger
-        from rdkit.Chem.SaltRemover import SaltRemover
-
-        self._salts = SaltRemover()
-        self._uncharger = Uncharger()
-
-    def __call__(self, molecule: "Mol") -> tuple["Mol", str]:
-        from rdkit.Chem import GetMolFrags
-        from rdkit.rdBase import BlockLogs
-
-        if any(a.GetAtomicNum() not in NON_METALS | COUNTER_ION_METALS for a in molecule.GetAtoms()):
-            return molecule, "metal complex, left as given"
-        n_before = len(GetMolFrags(molecule))
-        with BlockLogs():
-            molecule = self._uncharger.uncharge(self._salts.StripMol(molecule, dontRemoveEverything=True))
-        n_after = len(GetMolFrags(molecule))
-        notes = []
-        if n_after < n_before:
-            notes.append(f"{n_before - n_after} counter-ions removed")
-        if n_after > 1:
-            notes.append(f"{n_after} fragments kept")
-        return molecule, "; ".join(notes)

@@ -1,0 +1,1 @@
+"""Genes by their neighbours in a network: spectral embedding, node2vec, regulons."""

@@ -1,0 +1,1 @@
+"""Encoders of guides and other short DNA, and the rules by which a protospacer is read."""

@@ -1,0 +1,1 @@
+"""Encoders that are networks (extra `torch`): loading under stated rules, forward passes, pooling."""

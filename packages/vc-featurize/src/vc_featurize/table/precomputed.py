@@ -1,0 +1,108 @@
+"""Encoder `table`: vectors as a user has them (csv, tsv, parquet, npz, h5ad), with where they came from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vc_featurize.bank import FeatureBank
+from vc_featurize.errors import InputError
+from vc_featurize.text import sha256_file
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def table_features(
+    path: str | Path,
+    entities: Sequence[str] | None = None,
+    *,
+    kind: str = "gene",
+    name: str = "",
+    source: str = "",
+    licence: str = "unstated",
+    scale: bool = False,
+) -> FeatureBank:
+    """A bank from a table of one row per entity; rows with values that are not finite are marked missing.
+
+    Args:
+        path: `.csv`, `.tsv` (also gzip), `.parquet`: first column or index holds the names. `.npz`: arrays `names` and
+            `vectors`. `.h5ad`: obs names and X.
+        entities: Names to keep, in this order; all by default.
+        kind: What the names are.
+        name: Encoder id; the file's name by default.
+        source: Where the vectors came from, recorded in the bank.
+        licence: Licence of the vectors.
+        scale: Centre every column and divide it by its standard deviation over the file's rows.
+
+    Raises:
+        InputError: If the file cannot be read so, or a name occurs twice.
+    """
+    path = Path(path)
+    frame = _read(path)
+    if not frame.index.is_unique:
+        repeated = sorted(set(frame.index[frame.index.duplicated()].astype(str)))
+        raise InputError(f"{path}: expected each name once, found {len(repeated)} repeated: {repeated[:5]}.")
+    try:
+        values = frame.to_numpy(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: expected numbers after the first column, found other values ({error}).") from error
+    if not values.size:
+        raise InputError(f"{path}: expected rows and columns, found a table of shape {values.shape}.")
+    finite = np.isfinite(values).all(axis=1)
+    if scale:
+        values = (values - values[finite].mean(axis=0)) / np.maximum(values[finite].std(axis=0), 1e-12)
+    row_of = {str(key): row for row, key in enumerate(frame.index)}
+    names = list(row_of) if entities is None else list(entities)
+    if len(set(names)) < len(names):
+        raise InputError("entities: expected each name once, found repeats. Drop them.")
+    notes = ["not in the table" if key not in row_of else "" if finite[row_of[key]] else "not finite" for key in names]
+    missing = np.array([bool(note) for note in notes])
+    out = np.zeros((len(names), values.shape[1]), np.float32)
+    out[~missing] = values[[row_of[key] for key, gone in zip(names, missing, strict=True) if not gone]]
+    encoder_id = name or path.name.split(".")[0]
+    return FeatureBank(
+        vectors_ef=out,
+        entities=tuple(names),
+        kinds=(kind,) * len(names),
+        sources=tuple("" if gone else f"{path.name}:{key}" for key, gone in zip(names, missing, strict=True)),
+        missing=missing,
+        dims=tuple(f"{encoder_id}:{column}" for column in frame.columns.astype(str)),
+        encoder={
+            "id": encoder_id,
+            "revision": sha256_file(path),
+            "pooling": "as given" + (", columns standardised" if scale else ""),
+            "dtype": "float32",
+            "dim": values.shape[1],
+            "licence": licence,
+            "provenance": source,
+        },
+        notes=tuple(notes),
+    )
+
+
+def _read(path: Path) -> "DataFrame":
+    """The table with the names as its index."""
+    import pandas as pd
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected a table of vectors. Check the path.")
+    name = path.name.removesuffix(".gz")
+    try:
+        if name.endswith((".csv", ".tsv", ".txt")):
+            return pd.read_csv(path, sep="," if name.endswith(".csv") else "\t", index_col=0)
+        if name.endswith(".parquet"):
+            frame = pd.read_parquet(path)
+            return frame.set_index(frame.columns[0]) if isinstance(frame.index, pd.RangeIndex) else frame
+        if name.endswith(".npz"):
+            with np.load(path, allow_pickle=False) as arrays:
+                return pd.DataFrame(arrays["vectors"], index=arrays["names"].astype(str))
+        if name.endswith(".h5ad"):
+            import anndata
+
+            adata = anndata.read_h5ad(path)
+            return adata.to_df()
+    except (ValueError, KeyError, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a table of vectors ({error}).") from error
+    raise InputError(f"{path}: expected a name that ends in .csv, .tsv, .parquet, .npz or .h5ad.")
