@@ -1,6 +1,5 @@
 """Errors of vc-eval: one base class, one subclass per remedy."""
 
-
 import vc_contracts.errors
 from vc_contracts.errors import Refusal
 

@@ -9,7 +9,7 @@ from vc_eval.errors import ContractError
 NO_CHANGE, MEAN_EFFECT = "no_change", "mean_effect"
 SHUFFLED, SPLIT_HALF, DUPLICATE = "shuffled_labels", "split_half", "interpolated_duplicate"
 MEAN_BASELINE = "cell_eval_mean"
-"""cell-eval's mean baseline (metrics.md A9): identical cells; what the challenge score is scaled against."""
+"""cell-eval's mean baseline (docs/metrics.md#mean-baseline): identical cells; what the challenge score is scaled against."""
 SPLIT_HALF_SB = "split_half_sb"
 """Split-half correlations extrapolated to whole data by Spearman-Brown; correlations only."""
 REFERENCES = (SPLIT_HALF, SPLIT_HALF_SB, DUPLICATE, SHUFFLED)

@@ -1,6 +1,6 @@
 """What every table holds beside the predictions: controls that know nothing, and halves of the data that know what can be known.
 
-All come from the real side alone (metrics.md E1, E4), most of them in closed form from one ranking of the real cells:
+All come from the real side alone (docs/metrics.md#controls), most of them in closed form from one ranking of the real cells:
 
 - `no_change`: every perturbation predicted by the control cells themselves.
 - `mean_effect`: cell-eval's mean baseline of the very data that are scored, as identical cells.
@@ -33,7 +33,7 @@ def draw_halves(labels_n: np.ndarray, seed: int) -> np.ndarray:
         seed: Of the draw.
 
     References:
-        metrics.md A14.
+        docs/metrics.md#halves.
     """
     rng = np.random.default_rng(seed)
     half_n = np.full(labels_n.size, 2, np.int8)

@@ -122,7 +122,7 @@ def emit_table(
 def tile_table(
     profile_pg: np.ndarray, sizes: np.ndarray, control: SortedControl, *, n_threads: int | None = None
 ) -> DeTable:
-    """DE table of identical cells, which is how cell-eval's mean baseline is written (metrics.md A9).
+    """DE table of identical cells, which is how cell-eval's mean baseline is written (docs/metrics.md#mean-baseline).
 
     Identical cells have no spread within the group, which inflates significance; use it for that baseline only.
 

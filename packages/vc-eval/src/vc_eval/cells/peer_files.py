@@ -1,6 +1,6 @@
 """cell-eval's own result files, so that what reads them goes on working: `results.csv`, `agg_results.csv`, score files.
 
-The columns, their order and the statistics are those of cell-eval 0.8.2 (metrics.md A8, A10).
+The columns, their order and the statistics are those of cell-eval 0.8.2 (docs/metrics.md#files).
 """
 
 import csv
@@ -106,7 +106,7 @@ def read_mean(path: str | Path) -> dict[str, float]:
 
 
 def score_against_baseline(user: dict[str, float], baseline: dict[str, float]) -> list[tuple[str, float]]:
-    """Scaled scores as `cell-eval score` orders them: errors first, `avg_score` last (metrics.md A10).
+    """Scaled scores as `cell-eval score` orders them: errors first, `avg_score` last (docs/metrics.md#scaled-score).
 
     Args:
         user: Metric -> mean over perturbations.
@@ -138,5 +138,8 @@ def score_against_baseline(user: dict[str, float], baseline: dict[str, float]) -
 
 def write_score(path: str | Path, scores: list[tuple[str, float]]) -> None:
     """Write `metric,from_baseline` rows."""
-    with write_whole(Path(path), overwrite=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        write_whole(Path(path), overwrite=True) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
         csv.writer(file, lineterminator="\n").writerows([("metric", "from_baseline"), *scores])

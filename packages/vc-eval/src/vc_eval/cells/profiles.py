@@ -31,7 +31,7 @@ def score_full(pred: "anndata.AnnData", real: "anndata.AnnData", *, settings: Se
     """Every metric of cell-eval's full profile, 28 columns; arguments and errors as `vcc2025.score_pair`.
 
     References:
-        metrics.md C; cell-eval 0.8.2.
+        docs/metrics.md#full-profile; cell-eval 0.8.2.
     """
     from vc_eval.metrics import clustering, population
 
@@ -93,7 +93,7 @@ def score_bio(pred: "anndata.AnnData", real: "anndata.AnnData", *, settings: Set
     retrieval banks are not among them: their functions are in `vc_eval.metrics`.
 
     References:
-        metrics.md D.
+        docs/metrics.md#profile-suite.
     """
     if settings.options:
         raise VcEvalError(f"bio: unknown options {sorted(settings.options)!r}; this profile has none.")

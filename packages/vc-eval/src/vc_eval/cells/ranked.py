@@ -2,7 +2,7 @@
 
 Rows are read in blocks, values are kept gene by gene without zeros, and genes that do not fit in the memory allowed are
 read in a further pass. The result, a `RankedSide`, is all that scores of the 2025 rule need: a DE table and mean profiles.
-What a matrix holds (counts or log1p) is found as cell-eval 0.8.2 finds it (metrics.md A2); bad values are refused here.
+What a matrix holds (counts or log1p) is found as cell-eval 0.8.2 finds it (docs/metrics.md#scale); bad values are refused here.
 """
 
 from collections.abc import Iterator

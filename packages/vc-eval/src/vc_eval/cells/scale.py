@@ -1,6 +1,6 @@
 """What a matrix of cells holds, counts or log1p values, and how it is brought to log1p.
 
-Found as cell-eval 0.8.2 finds it (metrics.md A2); bad values are refused here, and what is odd but taken is kept to be said.
+Found as cell-eval 0.8.2 finds it (docs/metrics.md#scale); bad values are refused here, and what is odd but taken is kept to be said.
 """
 
 from collections.abc import Callable
@@ -19,8 +19,8 @@ from vc_eval.rank import sweep
 if TYPE_CHECKING:
     import anndata
 
-FRACTION = sweep.FRACTION  # a fractional part beyond it means log1p (metrics.md A2)
-LOG_LIMIT = 15.0  # log1p values stay below it (metrics.md A2)
+FRACTION = sweep.FRACTION  # a fractional part beyond it means log1p (docs/metrics.md#scale)
+LOG_LIMIT = 15.0  # log1p values stay below it (docs/metrics.md#scale)
 LOOKED_AT = 2000  # cells whose totals are looked at
 
 

@@ -190,3 +190,5 @@ class List:
 
     family: str = field(default="")
     """Only names of this family, e.g. vcc2025."""
+    markdown: bool = False
+    """Print the page of all metrics (docs/metrics.md)."""

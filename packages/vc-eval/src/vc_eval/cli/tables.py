@@ -59,6 +59,11 @@ def write_page(folder: Path, out: Path) -> None:
 
 def list_metrics(command: options.List) -> None:
     """`vc-eval list`: every metric."""
+    if command.markdown:
+        from vc_eval.metrics.page import markdown
+
+        print(markdown(), end="")
+        return
     from vc_eval.metrics import REGISTRY, beat
 
     metrics = [*REGISTRY.values(), *(make("BASELINE") for make, _, _ in beat.FAMILIES.values())]

@@ -1,4 +1,4 @@
-"""How the encoders of one perturbation agree: guide sequence, target, structure, and their fusion (metrics.md D29 to D34).
+"""How the encoders of one perturbation agree: guide sequence, target, structure, and their fusion (docs/metrics.md#profile-suite).
 
 Cosines in an anisotropic space are far from 0 for any pair, so gaps against mismatched pairs stand beside means. The
 suite's "cross-modality" consistency compares guides of one target with each other, within one modality.

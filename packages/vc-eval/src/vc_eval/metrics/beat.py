@@ -15,7 +15,7 @@ def mse_metric(baseline: str) -> Metric:
         name=f"beat/{baseline}", title=f"Beats {baseline}", direction="higher", best=1.0, chance="0.5",
         unit="share of conditions",
         definition=f"Share of conditions where the squared error of the delta is below that of {baseline}; ties are losses.",
-        reference="metrics.md D8", excludes_target=True,
+        reference="docs/metrics.md#profile-suite", excludes_target=True,
     )  # fmt: skip
 
 
@@ -26,7 +26,7 @@ def pearson_metric(baseline: str) -> Metric:
         unit="share of conditions",
         definition=f"Share of conditions where the Pearson correlation of the delta is above that of {baseline}; "
         "undefined counts as 0, ties are losses.",
-        reference="metrics.md D8", excludes_target=True,
+        reference="docs/metrics.md#profile-suite", excludes_target=True,
     )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def wmse_metric(baseline: str) -> Metric:
         name=f"beat_wmse/{baseline}", title=f"Beats {baseline} by weighted error", direction="higher", best=1.0, chance="0.5",
         unit="share of conditions",
         definition=f"Share of conditions where the weighted squared error (wmse) is below that of {baseline}; ties are losses.",
-        reference="metrics.md D8, E3",
+        reference="docs/metrics.md#profile-suite",
     )  # fmt: skip
 
 

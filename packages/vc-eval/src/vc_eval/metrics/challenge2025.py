@@ -1,7 +1,7 @@
-"""The Virtual Cell Challenge 2025 rule as cell-eval 0.8.2 computes it (metrics.md A4 to A10).
+"""The Virtual Cell Challenge 2025 rule as cell-eval 0.8.2 computes it (docs/metrics.md#differential-expression).
 
 Works on DE tables and mean profiles; reading cells is left to the caller. Where cell-eval leaves the order of ties to
-chance, the order here is fixed and the interval over all orders is returned beside the value (metrics.md 0.2).
+chance, the order here is fixed and the interval over all orders is returned beside the value (docs/metrics.md#des).
 """
 
 from dataclasses import replace
@@ -16,7 +16,7 @@ from vc_eval.rank.de import DeTable
 RULE = "vcc2025"
 RULE_VERSION = "cell-eval-0.8.2"
 
-_SOURCE = "metrics.md {}; cell-eval 0.8.2"
+_SOURCE = "docs/metrics.md#{}; cell-eval 0.8.2"
 _RULE = (
     Metric(
         name="vcc2025/des", title="Differential expression score", direction="higher", best=1.0,
@@ -24,30 +24,30 @@ _RULE = (
         definition="Of the k genes that are DE in truth, the share among the k strongest predicted DE genes. Predicted "
         "cells are tested as they are, each side against its own controls; on a split, cells are emitted from predicted "
         "means by one rule for all models and both sides are tested against evaluation controls. Chance is k/G for k DE genes of G called at random, 0 without calls.",
-        reference=_SOURCE.format("A3 to A5"), version=RULE_VERSION, headline=True,
+        reference=_SOURCE.format("des"), version=RULE_VERSION, headline=True,
     ),
     Metric(
         name="vcc2025/des_lower", title="DES, worst tie order", direction="higher", best=1.0, chance="as DES",
         unit="share of DE genes", definition="Smallest DES over all orders of ties.",
-        reference=_SOURCE.format("A5"), version=RULE_VERSION,
+        reference=_SOURCE.format("des"), version=RULE_VERSION,
     ),
     Metric(
         name="vcc2025/des_upper", title="DES, best tie order", direction="higher", best=1.0, chance="as DES",
         unit="share of DE genes", definition="Largest DES over all orders of ties.",
-        reference=_SOURCE.format("A5"), version=RULE_VERSION,
+        reference=_SOURCE.format("des"), version=RULE_VERSION,
     ),
     Metric(
         name="vcc2025/pds", title="Perturbation discrimination score", direction="higher", best=1.0,
         chance="0.5 + 1/(2N)", unit="share of conditions",
         definition="1 - rank/N of the own measured delta by L1 distance among the N of the cell line; ties midrank.",
-        reference=_SOURCE.format("A6"), version=RULE_VERSION, excludes_target=True, headline=True,
+        reference=_SOURCE.format("pds"), version=RULE_VERSION, excludes_target=True, headline=True,
         undefined="no other condition in the cell line",
     ),
     *(
         Metric(
             name=f"vcc2025/pds_{bound}", title=f"PDS, {order} tie order", direction="higher", best=1.0, chance="as PDS",
             unit="share of conditions", definition=f"{bound.capitalize()} end of the PDS over all orders of ties.",
-            reference=_SOURCE.format("A6"), version=RULE_VERSION, excludes_target=True,
+            reference=_SOURCE.format("pds"), version=RULE_VERSION, excludes_target=True,
             undefined="no other condition in the cell line",
         )
         for bound, order in (("lower", "worst"), ("upper", "best"))
@@ -55,20 +55,20 @@ _RULE = (
     Metric(
         name="vcc2025/mae", title="Mean absolute error", direction="lower", best=0.0, chance="as no_change",
         unit="log1p_cp10k", definition="Mean over genes of |predicted - measured mean expression|.",
-        reference=_SOURCE.format("A7"), version=RULE_VERSION, headline=True,
+        reference=_SOURCE.format("mae"), version=RULE_VERSION, headline=True,
     ),
     Metric(
         name="vcc2025/overall", title="Challenge score", direction="higher", best=1.0, chance="0",
         unit="scaled", definition="Mean of DES, PDS and MAE, each scaled from the cell-eval mean baseline (0) to perfect "
         "(1), clipped at 0.",
-        reference=_SOURCE.format("A9, A10"), version=RULE_VERSION, headline=True, aggregate="derived",
+        reference=_SOURCE.format("mean-baseline"), version=RULE_VERSION, headline=True, aggregate="derived",
     ),
     *(
         Metric(
             name=f"vcc2025/{member}_scaled", title=f"{member.upper()}, scaled", direction="higher", best=1.0,
             chance="0", unit="scaled",
             definition=f"{member.upper()} scaled from the cell-eval mean baseline (0) to perfect (1), clipped at 0.",
-            reference=_SOURCE.format("A10"), version=RULE_VERSION, aggregate="derived",
+            reference=_SOURCE.format("scaled-score"), version=RULE_VERSION, aggregate="derived",
         )
         for member in ("des", "pds", "mae")
     ),
@@ -77,7 +77,7 @@ _LEADERBOARD = tuple(
     replace(
         metric, name=metric.name.replace("vcc2025/", "vcc2025-leaderboard/"), title=f"{metric.title}, leaderboard of 2025",
         definition=f"{metric.definition} One FDR over all pairs; fold changes of zero or infinity are 1/20 and 20.",
-        reference="metrics.md A12; cell-eval 0.6.6, pdex 0.1.27", version="cell-eval-0.6.6+pdex-0.1.27", headline=False,
+        reference="docs/metrics.md#leaderboard; cell-eval 0.6.6, pdex 0.1.27", version="cell-eval-0.6.6+pdex-0.1.27", headline=False,
     )
     for metric in _RULE
 )  # fmt: skip
@@ -123,7 +123,7 @@ def differential_expression_score(real: DeTable, predicted: DeTable, rounding_p:
             as tied in the interval, never in the value.
 
     References:
-        metrics.md A5, edge cases A15.
+        docs/metrics.md#des.
     """
     real_pg, called_pg = real.significant_pg, predicted.significant_pg
     size_pg = np.abs(predicted.lfc_pg.astype(np.float32))
@@ -168,7 +168,7 @@ def perturbation_discrimination_score(
         Values in [1/N, 1]; an uninformative prediction averages 0.5 + 1/(2N).
 
     References:
-        metrics.md A6.
+        docs/metrics.md#pds.
     """
     n = real_delta_pg.shape[0]
     distance = cdist(predicted_delta_pg, real_delta_pg, "cityblock")
@@ -183,7 +183,7 @@ def perturbation_discrimination_score(
 
 
 def mean_absolute_error(predicted_pg: np.ndarray, real_pg: np.ndarray) -> np.ndarray:
-    """`[p]` mean over genes of |predicted - real| mean log1p; no control and no gene left out (metrics.md A7)."""
+    """`[p]` mean over genes of |predicted - real| mean log1p; no control and no gene left out (docs/metrics.md#mae)."""
     return np.abs(predicted_pg - real_pg).mean(axis=1)
 
 
@@ -194,7 +194,7 @@ def mean_baseline(profile_lg: np.ndarray) -> np.ndarray:
         profile_lg: `[l, g]` mean log1p of each label of the training data, the control label included.
 
     References:
-        metrics.md A9.
+        docs/metrics.md#mean-baseline.
     """
     return profile_lg.mean(axis=0)
 
@@ -208,7 +208,7 @@ def scaled_score(user: np.ndarray, baseline: np.ndarray, best: float) -> np.ndar
         best: 0 for errors (1 - u/b), 1 for the others ((u - b) / (1 - b)).
 
     References:
-        metrics.md A10.
+        docs/metrics.md#scaled-score.
     """
     user, baseline = np.asarray(user, np.float64), np.asarray(baseline, np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -217,5 +217,5 @@ def scaled_score(user: np.ndarray, baseline: np.ndarray, best: float) -> np.ndar
 
 
 def overall_score(des: np.ndarray, pds: np.ndarray, mae: np.ndarray) -> np.ndarray:
-    """Mean of the three scaled scores (metrics.md A10)."""
+    """Mean of the three scaled scores (docs/metrics.md#scaled-score)."""
     return (np.asarray(des) + np.asarray(pds) + np.asarray(mae)) / 3

@@ -9,7 +9,7 @@ _TEST = "tests of counts per million against the real control, genes above 5 in 
 
 _metric = family(
     prefix="vcc2026/", direction="higher", best=1.0, unit="share of genes", space=_TEST,
-    version=VERSION, reference="metrics.md B; cell-eval2 0.20.0", excludes_target=True,
+    version=VERSION, reference="docs/metrics.md#vcc2026; cell-eval2 0.20.0", excludes_target=True,
 )  # fmt: skip
 
 _MEMBERS = (

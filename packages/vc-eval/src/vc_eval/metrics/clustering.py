@@ -1,4 +1,4 @@
-"""Whether predicted and real perturbations fall into the same clusters (metrics.md C, `clustering_agreement`).
+"""Whether predicted and real perturbations fall into the same clusters (docs/metrics.md#full-profile, `clustering_agreement`).
 
 Leiden clusters of mean profiles on a weighted graph of nearest neighbours. Needs igraph, the extra `clustering`. The maximum
 over resolutions makes the value optimistic, and it depends on the version of igraph: compare it within one table only.

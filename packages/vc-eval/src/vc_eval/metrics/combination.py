@@ -1,4 +1,4 @@
-"""Pairs of perturbations against the sum of their single effects (metrics.md D14).
+"""Pairs of perturbations against the sum of their single effects (docs/metrics.md#profile-suite).
 
 The measured singles of the test set make the additive baseline stronger than anything a model may use, so the sum of the
 model's own singles stands beside it. Singles measured against one control share its noise: give deltas from disjoint
@@ -18,7 +18,7 @@ NEAR_ONE = 0.1  # a fitted size within it of 1 counts as additive
 
 _metric = family(
     direction="higher", best=1.0, unit="correlation", space="log1p_cp10k delta",
-    reference="metrics.md D14", excludes_target=True, undefined="constant",
+    reference="docs/metrics.md#profile-suite", excludes_target=True, undefined="constant",
 )  # fmt: skip
 
 METRICS = (

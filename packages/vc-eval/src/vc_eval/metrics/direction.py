@@ -1,4 +1,4 @@
-"""Whether genes go up or down as predicted (metrics.md D10).
+"""Whether genes go up or down as predicted (docs/metrics.md#profile-suite).
 
 Three classes by a threshold on the natural-log delta make "unchanged" the right answer nearly everywhere, so accuracy
 stands beside the share of the commonest class, balanced accuracy and macro F1. The sign on genes that really respond is
@@ -18,7 +18,7 @@ CLASSES = ("down", "unchanged", "up")
 
 _metric = family(
     direction="higher", best=1.0, unit="share of gene and condition pairs", space="log1p_cp10k delta",
-    reference="metrics.md D10", aggregate="derived", excludes_target=True,
+    reference="docs/metrics.md#profile-suite", aggregate="derived", excludes_target=True,
 )  # fmt: skip
 
 METRICS = (

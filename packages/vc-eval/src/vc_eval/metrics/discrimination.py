@@ -14,33 +14,33 @@ METRICS = (
         unit="share of other conditions",
         definition="Share of the other measured conditions of the cell line that are farther from the prediction than "
         "its own; ties count half.",
-        reference="metrics.md D9, E2; Systema 2025", excludes_target=True, headline=True,
+        reference="docs/metrics.md#profile-suite; Systema 2025", excludes_target=True, headline=True,
         undefined="no other condition in the cell line",
     ),
     Metric(
         name="centroid_top1", title="Nearest centroid is the own", direction="higher", best=1.0,
         chance="1/N, N conditions of the cell line", unit="share of conditions",
         definition="1 if the own measured condition is the nearest, shared among ties.",
-        reference="metrics.md D9 (the published centroid accuracy)", excludes_target=True,
+        reference="docs/metrics.md#profile-suite (the published centroid accuracy)", excludes_target=True,
         undefined="no other condition in the cell line",
     ),
     Metric(
         name="centroid_top1_biojepa", title="Nearest centroid is the own, target kept", direction="higher", best=1.0,
         chance="1/N, N conditions of the cell line", unit="share of conditions",
         definition="1 if the own measured delta is the nearest by squared distance over all genes, shared among ties.",
-        reference="metrics.md D9", undefined="no other condition in the cell line",
+        reference="docs/metrics.md#profile-suite", undefined="no other condition in the cell line",
     ),
     Metric(
         name="centroid_accuracy_cosine", title="Centroid accuracy, cosine", direction="higher", best=1.0, chance="0.5",
         unit="share of other conditions",
         definition="Centroid accuracy by cosine after the mean training delta is subtracted from both sides.",
-        reference="metrics.md D9, E5", excludes_target=True, undefined="no other condition in the cell line",
+        reference="docs/metrics.md#profile-suite", excludes_target=True, undefined="no other condition in the cell line",
     ),
     Metric(
         name="centroid_top1_cosine", title="Nearest centroid is the own, cosine", direction="higher", best=1.0,
         chance="1/N, N conditions of the cell line", unit="share of conditions",
         definition="Top-1 centroid accuracy by cosine after the mean training delta is subtracted from both sides.",
-        reference="metrics.md D9", excludes_target=True, undefined="no other condition in the cell line",
+        reference="docs/metrics.md#profile-suite", excludes_target=True, undefined="no other condition in the cell line",
     ),
 )  # fmt: skip
 

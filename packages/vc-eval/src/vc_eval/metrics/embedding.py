@@ -1,4 +1,4 @@
-"""Shape and health of an embedding, and whether replicates of a perturbation agree in it (metrics.md D26, D27, D34)."""
+"""Shape and health of an embedding, and whether replicates of a perturbation agree in it (docs/metrics.md#profile-suite)."""
 
 import numpy as np
 from scipy.spatial.distance import cdist

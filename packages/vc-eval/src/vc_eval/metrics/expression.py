@@ -1,7 +1,7 @@
 """How close a predicted effect is to the measured one, gene by gene.
 
 All work on deltas in log1p_cp10k (predicted: against the model's own control row; measured: batch-matched, against the
-evaluation controls). The perturbed genes themselves are left out, as metrics.md D0 and D7 ask.
+evaluation controls). The perturbed genes themselves are left out, as docs/metrics.md#profile-suite and D7 ask.
 """
 
 import numpy as np
@@ -16,38 +16,38 @@ METRICS = (
         chance="0 for noise",
         definition="Pearson correlation over all genes of predicted and measured delta. The mean training effect alone "
         "often reaches 0.4 to 0.7 where perturbations share a response.",
-        reference="metrics.md D7; Ahlmann-Eltze, Huber and Anders 2025", excludes_target=True, headline=True,
+        reference="docs/metrics.md#profile-suite; Ahlmann-Eltze, Huber and Anders 2025", excludes_target=True, headline=True,
         correlation=True, undefined="constant prediction or truth",
     ),
     Metric(
         name="pearson_systema", title="Pearson of change, mean effect removed", direction="higher", best=1.0, chance="0",
         unit="log1p_cp10k delta",
         definition="Pearson correlation over all genes after the mean training delta is subtracted from both sides.",
-        reference="metrics.md E2; Systema 2025", excludes_target=True, correlation=True,
+        reference="docs/metrics.md#systematic; Systema 2025", excludes_target=True, correlation=True,
         undefined="constant prediction or truth",
     ),
     Metric(
         name="mse_delta", title="Squared error of change", direction="lower", best=0.0, unit="(log1p_cp10k)^2",
         chance="as no_change", definition="Mean over genes of (predicted - measured delta)^2.",
-        reference="metrics.md D1, at the level of conditions", excludes_target=True, headline=True,
+        reference="docs/metrics.md#profile-suite; at the level of conditions", excludes_target=True, headline=True,
     ),
     Metric(
         name="r2_top50_delta", title="R2 of the top 50 genes", direction="higher", best=1.0, chance="0 or less",
         unit="log1p_cp10k delta",
         definition="R2 of the delta over the 50 genes with the largest measured |delta|.",
-        reference="metrics.md D4", excludes_target=True, headline=True, undefined="constant truth",
+        reference="docs/metrics.md#profile-suite", excludes_target=True, headline=True, undefined="constant truth",
     ),
     Metric(
         name="r2_top50_test_delta", title="R2 of the top 50 genes by test", direction="higher", best=1.0,
         chance="0 or less", unit="log1p_cp10k delta",
         definition="R2 of the delta over the 50 genes with the smallest measured p value, then the largest |delta|.",
-        reference="metrics.md D4", excludes_target=True, undefined="constant truth",
+        reference="docs/metrics.md#profile-suite", excludes_target=True, undefined="constant truth",
     ),
     Metric(
         name="r2_top50_abs", title="R2 of the top 50 genes, absolute", direction="higher", best=1.0,
         chance="the value of no_change, often above 0.9", unit="log1p_cp10k",
         definition="R2 of expression itself over the 50 genes with the largest measured |delta|; for comparison only.",
-        reference="metrics.md D4 (the published definition)", excludes_target=True, undefined="constant truth",
+        reference="docs/metrics.md#profile-suite (the published definition)", excludes_target=True, undefined="constant truth",
     ),
 )  # fmt: skip
 

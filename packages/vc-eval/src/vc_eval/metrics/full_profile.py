@@ -1,4 +1,4 @@
-"""The `full` profile of cell-eval 0.8.2: sets of DE genes, ranks of fold changes, and profiles (metrics.md C).
+"""The `full` profile of cell-eval 0.8.2: sets of DE genes, ranks of fold changes, and profiles (docs/metrics.md#full-profile).
 
 Works on the DE tables of both sides and on their mean profiles, in the rounding that cell-eval applies: significance,
 fold changes and adjusted p values are compared in float32. `energy_distances` is in `population`.
@@ -14,7 +14,7 @@ from vc_eval.rank.de import DeTable
 TOP = (50, 100, 200, 500)
 SMALLEST_Q = 1e-10  # adjusted p values are raised to it before the logarithm
 _SPACE = "DE tables, each side against its own control"
-_SOURCE = "metrics.md C; cell-eval 0.8.2"
+_SOURCE = "docs/metrics.md#full-profile; cell-eval 0.8.2"
 
 
 _metric = family(

@@ -1,4 +1,4 @@
-"""Whether perturbations, or genes, of one pathway lie together (metrics.md D16, D17, D21, D22).
+"""Whether perturbations, or genes, of one pathway lie together (docs/metrics.md#profile-suite).
 
 Pairs are not independent, so p values come from permuting which perturbation has which pathways. The same numbers for the
 real deltas are the ceiling and those for the input features alone the floor: run the functions on each.

@@ -21,13 +21,13 @@ METRICS = (
         name="edistance_correlation", title="Energy distance correlation", direction="higher", best=1.0, chance="0",
         unit="correlation", space="cells, log1p_cp10k",
         definition="Pearson over perturbations of the unbiased energy distances from control, real and predicted.",
-        reference="metrics.md C, E6 (R15)", aggregate="derived", undefined="constant or fewer than 3 perturbations",
+        reference="docs/metrics.md#full-profile", aggregate="derived", undefined="constant or fewer than 3 perturbations",
     ),
     Metric(
         name="edistance_to_real", title="Energy distance to the real cells", direction="lower", best=0.0,
         chance="that of no_change", unit="log1p_cp10k", space="cells, log1p_cp10k",
         definition="Unbiased energy distance between predicted and real cells of a perturbation; below 0 by chance only.",
-        reference="metrics.md E6 (R15); Szekely and Rizzo 2013", undefined="fewer than 2 cells",
+        reference="docs/metrics.md#population; Szekely and Rizzo 2013", undefined="fewer than 2 cells",
     ),
 )  # fmt: skip
 

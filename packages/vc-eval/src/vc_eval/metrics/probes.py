@@ -1,4 +1,4 @@
-"""Linear probes: what can be read from an embedding by one linear map (metrics.md D19, D20, D23 to D25, D28, D33).
+"""Linear probes: what can be read from an embedding by one linear map (docs/metrics.md#profile-suite to D25, D28, D33).
 
 Items of one group (perturbation, gene family, sequence) stay on one side. The penalty is chosen on the validation part,
 the value reported on the test part, over several seeds. Probes on inputs alone (expression, library size) are the level to
@@ -256,7 +256,7 @@ def reconstruct_biojepa(
         batch: Pairs of a step.
 
     References:
-        metrics.md D24; activation, rate and batch are ours, the suite leaves them open.
+        docs/metrics.md#profile-suite; activation, rate and batch are ours, the suite leaves them open.
     """
     rng = np.random.default_rng(seed)
     train, test = split_groups(np.arange(real_ng.shape[1]), seed, (0.8, 0.2))

@@ -1,7 +1,7 @@
 """Fit of a predicted profile or change in forms beside the headline ones, and as the BioJEPA suite computes them.
 
 The suite's own forms carry `_biojepa` in their name. They work on absolute expression or on single cells paired with one
-random control cell; both let the control do most of the work, so each stands beside a form on deltas (metrics.md D1 to
+random control cell; both let the control do most of the work, so each stands beside a form on deltas (docs/metrics.md#profile-suite to
 D4, D8).
 """
 

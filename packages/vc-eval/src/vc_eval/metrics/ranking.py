@@ -1,4 +1,4 @@
-"""Whether the strongest predicted genes are the strongest real ones (metrics.md D11 to D13).
+"""Whether the strongest predicted genes are the strongest real ones (docs/metrics.md#profile-suite).
 
 Equal sizes are ordered by gene position. The mean training effect is far above chance in all of these.
 """

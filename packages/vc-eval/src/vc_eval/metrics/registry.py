@@ -28,7 +28,7 @@ class Metric:
     """The perturbed gene itself is left out."""
     headline: bool = False
     correlation: bool = False
-    """A correlation of sums: the only kind that Spearman-Brown may extrapolate (metrics.md E4)."""
+    """A correlation of sums: the only kind that Spearman-Brown may extrapolate (docs/metrics.md#ceilings)."""
     undefined: str = ""
     """Why a condition may have no value (NaN)."""
     aggregate: Literal["mean", "derived"] = "mean"
@@ -46,12 +46,18 @@ def family(prefix: str = "", **shared: Any) -> Callable[..., Metric]:
 
     Args:
         prefix: Put before every name.
-        shared: Fields of every metric of the family, unless a call gives its own. `source` is a section of metrics.md
-            and becomes the reference.
+        shared: Fields of every metric of the family, unless a call gives its own. `source` is the code of a section and becomes
+            the reference.
     """
 
     def metric(name: str, title: str, definition: str, chance: str, source: str = "", **fields: Any) -> Metric:
-        given = shared | ({"reference": f"metrics.md {source}"} if source else {}) | fields
+        given = shared | ({"reference": _reference(source)} if source else {}) | fields
         return Metric(name=prefix + name, title=title, definition=definition, chance=chance, **given)
 
     return metric
+
+
+def _reference(source: str) -> str:
+    """A section's code, as written beside a metric, as an anchor of docs/metrics.md."""
+    section = {"A": "vcc2025", "B": "vcc2026", "C": "full-profile", "D": "profile-suite"}.get(source[0], "controls")
+    return f"docs/metrics.md#{section}"

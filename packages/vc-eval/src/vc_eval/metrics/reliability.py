@@ -1,4 +1,4 @@
-"""Whether a stated uncertainty says where the errors are (metrics.md D18).
+"""Whether a stated uncertainty says where the errors are (docs/metrics.md#profile-suite).
 
 Uncertainty compared over several data sets just finds the noisy one: call these within a data set. The suite's ECE is
 kept for comparison; it is free of scale and ruled by outliers, so it says little about calibration.
@@ -15,7 +15,7 @@ LEVELS = tuple(round(0.05 * k, 2) for k in range(1, 20))
 
 _metric = family(
     prefix="uncertainty/", direction="lower", best=0.0, unit="share",
-    space="log1p_cp10k delta", reference="metrics.md D18", aggregate="derived",
+    space="log1p_cp10k delta", reference="docs/metrics.md#profile-suite", aggregate="derived",
 )  # fmt: skip
 
 METRICS = (

@@ -1,4 +1,4 @@
-"""Finding the perturbation behind a measured change among all predicted ones (metrics.md D15, E5).
+"""Finding the perturbation behind a measured change among all predicted ones (docs/metrics.md#profile-suite).
 
 Prediction-to-truth ranks (discrimination) and truth-to-prediction ranks (here) differ: one prediction that is near
 everything helps the first only. Subtract the training mean from both sides first, or the shared response decides.
@@ -14,7 +14,7 @@ KS = (1, 5, 10, 20, 50)
 
 _metric = family(
     direction="higher", best=1.0, unit="share of queries", space="log1p_cp10k delta",
-    reference="metrics.md D15", aggregate="derived",
+    reference="docs/metrics.md#profile-suite", aggregate="derived",
 )  # fmt: skip
 
 _BANKS = {
@@ -40,12 +40,12 @@ METRICS = (
         )
     ),
     _metric("nir", "Farther real profiles", "Share of the other real profiles farther from the prediction than its own, "
-            "by root mean square error; ties half.", "0.5", reference="metrics.md E5; Miller et al. 2025", aggregate="mean",
+            "by root mean square error; ties half.", "0.5", reference="docs/metrics.md#ranks; Miller et al. 2025", aggregate="mean",
             unit="share of other conditions", undefined="no other condition"),
     *(
         _metric(f"rank_{kind.lower()}", f"Rank among predictions, {kind}", f"Position of the own prediction among all "
                 f"predictions by {kind} to a real profile, from 0 to 1; ties midrank.", "0.5", direction="lower", best=0.0,
-                reference="metrics.md E5; PerturBench", aggregate="mean", unit="rank over N - 1",
+                reference="docs/metrics.md#ranks; PerturBench", aggregate="mean", unit="rank over N - 1",
                 undefined="no other condition")
         for kind in ("RMSE", "cosine")
     ),

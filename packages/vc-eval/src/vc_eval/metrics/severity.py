@@ -1,4 +1,4 @@
-"""How strong an effect is: whether its size is predicted, and error by size (metrics.md D5, D6).
+"""How strong an effect is: whether its size is predicted, and error by size (docs/metrics.md#profile-suite).
 
 The norm of a measured delta holds sampling noise that grows as cells get fewer, so a model that only knows the number of
 cells can score. The debiased form takes the noise out, the partial one holds the number of cells fixed.
@@ -15,7 +15,7 @@ from vc_eval.metrics.registry import Metric
 BINS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, np.inf)
 _SEVERITY: dict[str, Any] = {
     "direction": "higher", "best": 1.0, "chance": "0", "unit": "correlation", "space": "norms of log1p_cp10k deltas",
-    "reference": "metrics.md D5", "aggregate": "derived", "undefined": "fewer than 3 conditions or constant",
+    "reference": "docs/metrics.md#profile-suite", "aggregate": "derived", "undefined": "fewer than 3 conditions or constant",
 }  # fmt: skip
 
 METRICS = (
@@ -31,7 +31,7 @@ METRICS = (
         Metric(name=f"mae_delta_{low:g}_{high:g}", title=f"Absolute error at |delta| {low:g} to {high:g}",
                definition=f"Mean |predicted - real| of gene and condition pairs with real |delta| from {low:g} to below "
                f"{high:g}.", direction="lower", best=0.0, chance="as no_change", unit="log1p_cp10k",
-               space="log1p_cp10k delta", reference="metrics.md D6", excludes_target=True, aggregate="derived",
+               space="log1p_cp10k delta", reference="docs/metrics.md#profile-suite", excludes_target=True, aggregate="derived",
                undefined="no pair in the bin")
         for low, high in itertools.pairwise(BINS)
     ),

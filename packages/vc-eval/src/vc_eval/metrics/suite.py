@@ -1,4 +1,4 @@
-"""Every metric of expression profiles at once: the BioJEPA suite (metrics.md D1 to D13) and its trust measures (E3).
+"""Every metric of expression profiles at once: the BioJEPA suite (docs/metrics.md#profile-suite) and its trust measures (E3).
 
 One call gives what can be computed from mean profiles: per condition, or for all conditions together. Metrics of cells,
 embeddings, combinations and retrieval banks take other inputs; call their functions.

@@ -1,4 +1,4 @@
-"""What tells whether a metric, or a data set, can be trusted: spread, dynamic range, shared response (metrics.md E2 to E4)."""
+"""What tells whether a metric, or a data set, can be trusted: spread, dynamic range, shared response (docs/metrics.md#systematic)."""
 
 import numpy as np
 
@@ -10,31 +10,31 @@ METRICS = (
         name="dispersion_ratio", title="Spread of predictions", direction="nearest", best=1.0, chance="0 for one profile",
         unit="ratio", space="log1p_cp10k delta", aggregate="derived",
         definition="Sum of squared distances of predicted deltas from their mean over that of the real ones, sampling noise "
-        "taken out of both.", reference="metrics.md E3", undefined="no real spread beyond noise",
+        "taken out of both.", reference="docs/metrics.md#weighted", undefined="no real spread beyond noise",
     ),
     Metric(
         name="dynamic_range_fraction", title="Dynamic range", direction="higher", best=1.0, chance="0",
         unit="share of the range", space="any metric", undefined="a control is missing",
         definition="How far a positive control (half of the cells) moves a metric from a negative one (the mean) towards "
         "the best value; near 0 the metric cannot tell them apart on these data.",
-        reference="metrics.md E4; Miller et al. 2025",
+        reference="docs/metrics.md#ceilings; Miller et al. 2025",
     ),
     Metric(
         name="systematic_cosine", title="Shared response, cosine", direction="nearest", best=0.0, chance="0",
         unit="cosine", space="log1p_cp10k delta", definition="Cosine of a real delta with the mean delta; a property of the "
-        "data.", reference="metrics.md E2; Systema 2025", excludes_target=True,
+        "data.", reference="docs/metrics.md#systematic; Systema 2025", excludes_target=True,
     ),
     Metric(
         name="systematic_share", title="Shared response, share", direction="nearest", best=0.0, chance="1/N",
         unit="share of squared change", space="log1p_cp10k delta", aggregate="derived",
         definition="Share of the squared real deltas that the mean delta explains; a property of the data.",
-        reference="metrics.md E2; Systema 2025", excludes_target=True,
+        reference="docs/metrics.md#systematic; Systema 2025", excludes_target=True,
     ),
     Metric(
         name="phenotype_auroc", title="Two groups told apart", direction="higher", best=1.0, chance="0.5",
         unit="area under the curve", space="log1p_cp10k delta", aggregate="derived",
         definition="AUROC of separating two known groups of perturbations along the axis between their other members; "
-        "compare with the same for real deltas.", reference="metrics.md E2; Systema 2025", undefined="a group below 2",
+        "compare with the same for real deltas.", reference="docs/metrics.md#systematic; Systema 2025", undefined="a group below 2",
     ),
 )  # fmt: skip
 

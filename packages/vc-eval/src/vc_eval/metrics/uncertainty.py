@@ -10,18 +10,18 @@ METRICS = (
         unit="share of genes",
         definition="Mean over levels 0.1 to 0.9 of |share of measured deltas inside the interval - level|; the interval "
         "is the predicted one (as wide as the model states, else Gaussian), widened by measurement noise.",
-        reference="metrics.md D18; model.md B5", excludes_target=True, aggregate="derived",
+        reference="docs/metrics.md#profile-suite", excludes_target=True, aggregate="derived",
     ),
     Metric(
         name="calibration/spearman", title="Predicted against realised error", direction="higher", best=1.0, chance="0",
         unit="rank correlation", definition="Spearman correlation over conditions of predicted sd and realised error.",
-        reference="metrics.md D18; model.md B5", excludes_target=True, aggregate="derived",
+        reference="docs/metrics.md#profile-suite", excludes_target=True, aggregate="derived",
         undefined="fewer than 3 conditions",
     ),
     Metric(
         name="calibration/predicted_error", title="Predicted error", direction="lower", best=0.0, chance="none",
         unit="log1p_cp10k", definition="Root mean square over genes of the predicted sd.",
-        reference="metrics.md D18", excludes_target=True,
+        reference="docs/metrics.md#profile-suite", excludes_target=True,
     ),
     Metric(
         name="calibration/supported", title="Inside the training support", direction="higher", best=1.0, chance="none",
@@ -35,7 +35,7 @@ METRICS = (
             name=f"calibration/coverage_{level}", title=f"Coverage at {level}", direction="nearest", best=level,
             chance="none", unit="share of genes",
             definition=f"Share of measured deltas inside the central {level:.0%} interval; best is {level}.",
-            reference="metrics.md D18; model.md B5", excludes_target=True,
+            reference="docs/metrics.md#profile-suite", excludes_target=True,
         )
         for level in LEVELS
     ),

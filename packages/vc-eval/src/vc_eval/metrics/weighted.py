@@ -1,4 +1,4 @@
-"""Errors weighted towards genes that really respond, against which predicting the mean is not good (metrics.md E3).
+"""Errors weighted towards genes that really respond, against which predicting the mean is not good (docs/metrics.md#weighted).
 
 Weights come from the truth only: compute them once per data set. The t-score compares a perturbation with all other
 perturbed cells, not with control, so what every perturbation does gets little weight.
@@ -16,13 +16,13 @@ METRICS = (
         unit="(log1p_cp10k)^2", space="log1p_cp10k",
         definition="Sum over genes of weight times (predicted - real)^2; weights are squared, min-max scaled |t| of the "
         "perturbation against all others, summing to 1.",
-        reference="metrics.md E3; Diversity by design 2025", undefined="fewer than 2 cells, or all |t| equal",
+        reference="docs/metrics.md#weighted; Diversity by design 2025", undefined="fewer than 2 cells, or all |t| equal",
     ),
     Metric(
         name="r2_weighted_delta", title="Weighted R2 of change", direction="higher", best=1.0,
         chance="0 or less for the mean", unit="share of variance", space="log1p_cp10k delta to the mean of perturbations",
         definition="1 - weighted squared error over the weighted spread of the real change, both against the mean of all "
-        "perturbations.", reference="metrics.md E3; Diversity by design 2025",
+        "perturbations.", reference="docs/metrics.md#weighted; Diversity by design 2025",
         undefined="fewer than 2 cells, or all |t| equal",
     ),
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """Differential expression as cell-eval 0.8.2 computes it: Mann-Whitney U, Benjamini-Hochberg, fold change.
 
-Every perturbation is tested against one control group, gene by gene, on log1p values (metrics.md A3). The work is in
+Every perturbation is tested against one control group, gene by gene, on log1p values (docs/metrics.md#differential-expression). The work is in
 `kernels`; this file turns U and tie sums into p values, q values and fold changes, all in float64.
 """
 
@@ -12,7 +12,9 @@ import scipy.sparse
 from vc_eval.errors import VcEvalError
 from vc_eval.rank import kernels, sweep
 
-SIGNIFICANT = 0.05  # strict bound on the adjusted p value, compared in float32 (metrics.md A4)
+SIGNIFICANT = (
+    0.05  # strict bound on the adjusted p value, compared in float32 (docs/metrics.md#differential-expression)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class DeTable:
 
     @property
     def significant_pg(self) -> np.ndarray:
-        """`[p, g]` bool: float32(q) < 0.05, the rounding cell-eval applies (metrics.md A4)."""
+        """`[p, g]` bool: float32(q) < 0.05, the rounding cell-eval applies (docs/metrics.md#differential-expression)."""
         return self.q_value_pg.astype(np.float32) < np.float32(SIGNIFICANT)
 
 
@@ -120,7 +122,7 @@ test_groups.__test__ = False  # a statistical test, not one for pytest
 def make_table(
     twice_u: np.ndarray, ties: np.ndarray, mean_pg: np.ndarray, sizes: np.ndarray, control: SortedControl
 ) -> DeTable:
-    """Turn rank sums into the table: p values, q values and fold changes (metrics.md A3).
+    """Turn rank sums into the table: p values, q values and fold changes (docs/metrics.md#differential-expression).
 
     Args:
         twice_u: `[p, g]` 2U, a whole number.
@@ -144,7 +146,7 @@ def p_values(twice_u: np.ndarray, ties: np.ndarray, sizes: np.ndarray, n_control
     """Two-sided asymptotic Mann-Whitney p values with tie and continuity correction; no variance gives 1.
 
     References:
-        metrics.md A3; the same numbers as scipy.stats.mannwhitneyu(method="asymptotic", use_continuity=True).
+        docs/metrics.md#differential-expression; the same numbers as scipy.stats.mannwhitneyu(method="asymptotic", use_continuity=True).
     """
     p = np.empty(twice_u.shape)
     sweep.two_sided_p(
@@ -157,7 +159,7 @@ def benjamini_hochberg(p_value_pg: np.ndarray) -> np.ndarray:
     """Adjusted p values, each row on its own: q_(i) = min over j >= i of p_(j) G / j, at most 1.
 
     References:
-        Benjamini and Hochberg (1995), J. R. Stat. Soc. B 57; metrics.md A3.
+        Benjamini and Hochberg (1995), J. R. Stat. Soc. B 57; docs/metrics.md#differential-expression.
     """
     n_genes = p_value_pg.shape[1]
     order = np.argsort(p_value_pg, axis=1)
@@ -174,7 +176,7 @@ def log_fold_change(mean_pg: np.ndarray, control_mean_g: np.ndarray, epsilon: fl
     The mean is taken of log values and then exponentiated, as cell-eval does; cell-eval passes epsilon 0.
 
     References:
-        metrics.md A3.
+        docs/metrics.md#differential-expression.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         top, bottom = np.expm1(mean_pg) + epsilon, np.expm1(control_mean_g) + epsilon

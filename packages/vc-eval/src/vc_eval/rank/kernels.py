@@ -69,7 +69,7 @@ def _first_above(values, start, stop, bound):
 def place(group, n_group, n_stored, control, control_start, control_stop, n_control, control_ties):
     """Twice U and the tie sum of one sorted group list against one sorted control list.
 
-    Values may be negative; zeros are implicit on both sides (metrics.md F4.1, extended to negative values).
+    Values may be negative; zeros are implicit on both sides (docs/metrics.md#differential-expression, extended to negative values).
 
     Returns:
         (2U of the group, sum of t^3 - t over all tied blocks of both sides together, zeros included).

@@ -2,7 +2,7 @@
 
 Test cells are cut into random halves, evaluation controls into disjoint halves within each batch; one half plays the
 prediction, the other the truth. Values are raw: a half predicts a half, each noisier than the whole. For correlations
-`spearman_brown` extrapolates to whole against whole; it is applied to nothing else (metrics.md E4).
+`spearman_brown` extrapolates to whole against whole; it is applied to nothing else (docs/metrics.md#ceilings).
 """
 
 from dataclasses import replace
@@ -33,7 +33,7 @@ def halves_and_duplicate(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Mean value of every metric over random halves, `{metric: [p]}`; NaN for conditions of fewer than 4 cells.
 
-    The second is for the interpolated duplicate (metrics.md E4): the profile of the predicting half where that half is
+    The second is for the interpolated duplicate (docs/metrics.md#ceilings): the profile of the predicting half where that half is
     significant by itself, drawn to the mean over conditions elsewhere.
 
     Args:
@@ -70,7 +70,7 @@ def spearman_brown(r: np.ndarray) -> np.ndarray:
     """2r / (1 + r), the correlation of two wholes from that of two halves; r of 0 or less stays as it is.
 
     References:
-        metrics.md A14, E4.
+        docs/metrics.md#halves.
     """
     r = np.asarray(r, np.float64)
     return np.where(r > 0, 2 * r / (1 + np.maximum(r, 0)), r)

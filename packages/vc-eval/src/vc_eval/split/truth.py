@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import anndata
 
 TARGET_SUM = 10_000  # counts per cell after scaling, the CP10k convention
-TOP = 50  # genes in the top-gene metrics (metrics.md D4)
+TOP = 50  # genes in the top-gene metrics (docs/metrics.md#profile-suite)
 PRIOR_CELLS = 10  # degrees of freedom with which the controls' variance steadies that of a small condition
 
 
@@ -65,9 +65,9 @@ class LineTruth:
     input: scipy.sparse.csr_array
     """Input controls, by cell name; what emission draws from."""
     mean_baseline_g: np.ndarray
-    """cell-eval's mean baseline from the training conditions (metrics.md A9)."""
+    """cell-eval's mean baseline from the training conditions (docs/metrics.md#mean-baseline)."""
     train_delta_g: np.ndarray
-    """Mean training delta against the reference controls, the reference shift of Systema (metrics.md E2)."""
+    """Mean training delta against the reference controls, the reference shift of Systema (docs/metrics.md#systematic)."""
     unmatched: int
     """Test cells in batches without evaluation controls; their control is the mean over the other batches."""
 

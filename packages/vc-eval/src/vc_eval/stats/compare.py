@@ -1,7 +1,7 @@
 """Whether one model is better than another: the same conditions, paired, metric by metric.
 
 Differences are turned so that positive means the second is better. Perturbations are resampled and sign-flipped as a
-whole; p values are corrected over metrics by Holm (metrics.md R13).
+whole; p values are corrected over metrics by Holm.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Which metrics can tell a good prediction from a bad one on these data: their dynamic range (metrics.md E4)."""
+"""Which metrics can tell a good prediction from a bad one on these data: their dynamic range (docs/metrics.md#ceilings)."""
 
 from typing import TYPE_CHECKING
 

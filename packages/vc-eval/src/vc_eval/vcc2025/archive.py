@@ -1,4 +1,4 @@
-"""The archive that the 2025 challenge takes: checked, reduced cells, compressed, in a tar (metrics.md A11).
+"""The archive that the 2025 challenge takes: checked, reduced cells, compressed, in a tar (docs/metrics.md#archive).
 
 Checks and changes follow `cell-eval prep` in their order; what it lets pass silently (cells beyond the challenge's own
 limit, another gene list than the challenge's) is said. The archive of the same input has the same bytes.

@@ -1,4 +1,4 @@
-"""The mean baseline of the 2025 challenge as a file of cells (metrics.md A9).
+"""The mean baseline of the 2025 challenge as a file of cells (docs/metrics.md#mean-baseline).
 
 One profile, the unweighted mean over labels of the mean of each label with the control among them, is repeated in every
 cell of every perturbation; the original controls follow unchanged. Identical cells have no spread, which inflates their

@@ -44,7 +44,7 @@ def score_pair(pred: "anndata.AnnData", real: "anndata.AnnData", *, settings: Se
         VcEvalError: If the two do not hold the same genes and perturbations, or values are of no known scale.
 
     References:
-        metrics.md A; cell-eval 0.8.2.
+        docs/metrics.md#vcc2025; cell-eval 0.8.2.
     """
     return _score(pred, real, settings, vcc.RULE)
 
@@ -53,7 +53,7 @@ def score_pair_leaderboard(pred: "anndata.AnnData", real: "anndata.AnnData", *, 
     """Score predicted cells as the leaderboard of 2025 did; arguments as `score_pair`.
 
     References:
-        metrics.md A12; cell-eval 0.6.6 with pdex 0.1.27.
+        docs/metrics.md#leaderboard; cell-eval 0.6.6 with pdex 0.1.27.
     """
     return _score(pred, real, settings, LEADERBOARD)
 
@@ -162,7 +162,7 @@ def side_profiles(pred: RankedSide, real: RankedSide) -> Profiles:
 
 
 def split_half(real: "anndata.AnnData", *, settings: Settings, rule: str = vcc.RULE) -> RuleResult:
-    """One random half of the real cells as the prediction of the other, raw: what noise allows (metrics.md A14).
+    """One random half of the real cells as the prediction of the other, raw: what noise allows (docs/metrics.md#halves).
 
     Each label's cells, the control's too, are cut into two disjoint halves of floor(n/2); labels with one cell are left
     out. The cells drawn are those that cell-eval draws with the same seed.

@@ -1,4 +1,4 @@
-"""The Virtual Cell Challenge 2026 rule (metrics.md B): six members between the mean response and a replicate.
+"""The Virtual Cell Challenge 2026 rule (docs/metrics.md#vcc2026): six members between the mean response and a replicate.
 
 | member | what it asks | better |
 |---|---|---|

@@ -1,4 +1,4 @@
-"""The archive that the 2026 challenge takes: checked, reduced raw counts, compressed, in a tar (metrics.md B3).
+"""The archive that the 2026 challenge takes: checked, reduced raw counts, compressed, in a tar (docs/metrics.md#vcc2026).
 
 `meta.json` comes first, so that a reader learns the shape without unpacking, then `pred.h5ad.zst`. There is no watermark any
 more; an archive that has one is read all the same. The archive of the same input has the same bytes.

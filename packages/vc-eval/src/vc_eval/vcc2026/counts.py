@@ -160,7 +160,7 @@ def _cell(counts: Counts, row: int) -> str:
 
 
 class Jackknife:
-    """Sampling error of the bulk profile of every group, summed over genes (C of metrics.md B5), block by block."""
+    """Sampling error of the bulk profile of every group, summed over genes (C of docs/metrics.md#vcc2026), block by block."""
 
     def __init__(self, sums: Sums, code_n: np.ndarray) -> None:
         self.sums, self.code_n = sums, code_n

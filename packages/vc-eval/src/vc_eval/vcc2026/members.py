@@ -1,4 +1,4 @@
-"""The six members of the 2026 rule, on two measured sides (metrics.md B5).
+"""The six members of the 2026 rule, on two measured sides (docs/metrics.md#vcc2026).
 
 Every member that looks at single genes leaves the perturbation's own target out; discrimination leaves all targets of
 the panel out. Undefined values are NaN. Nothing here reads cells.

@@ -167,7 +167,7 @@ def score_pair(
         VcEvalError: If the sides do not fit together or are not raw counts.
 
     References:
-        metrics.md B4 to B7.
+        docs/metrics.md#vcc2026.
     """
     if not isinstance(real, PreparedReal):
         real = prepare_real(real, settings=settings)

@@ -1,7 +1,7 @@
 """What the 2026 rule needs of a set of cells: bulk profiles, their sampling error, and the test against a control.
 
 `measure_real` measures the real cells once; every prediction scored against them then costs two passes over its own
-cells. Spaces (metrics.md B4): a bulk profile is log1p of summed counts scaled to 50,000; the test ranks cells scaled to
+cells. Spaces (docs/metrics.md#vcc2026): a bulk profile is log1p of summed counts scaled to 50,000; the test ranks cells scaled to
 one million; only genes above 5 counts per million in the control that is tested against are tested.
 """
 
@@ -34,7 +34,7 @@ class MeasuredSide:
     bulk_pg: np.ndarray
     """`[p, g]` log1p of summed counts scaled to 50,000."""
     jackknife_p: np.ndarray
-    """`[p]` sampling error of the bulk profile, summed over genes (C of metrics.md B5)."""
+    """`[p]` sampling error of the bulk profile, summed over genes (C of docs/metrics.md#vcc2026)."""
     origin_g: np.ndarray
     """`[g]` bulk profile of the control that deltas are taken from."""
     p_value_pg: np.ndarray

@@ -73,7 +73,7 @@ def check_submission(adata: "anndata.AnnData", rules: SubmissionRules) -> list[V
         rules: Of the phase.
 
     References:
-        metrics.md B3.
+        docs/metrics.md#vcc2026.
     """
     violations = list(_structure(adata.X))
     sound = not violations
