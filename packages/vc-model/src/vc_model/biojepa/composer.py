@@ -141,7 +141,7 @@ class AttentionPool(nnx.Module):
 
     def __call__(self, x: Float[Array, "b p a"], mask: Bool[Array, "b p"]) -> Float[Array, "b a"]:
         """Pool the slots of `mask`; where there are none, the result is the bias of the output."""
-        q = self.q(self.query.get_value()).reshape(self.n_heads, -1)
+        q = self.q(jnp.asarray(self.query.get_value())).reshape(self.n_heads, -1)
         k, v = (project(x).reshape(*x.shape[:2], self.n_heads, -1) for project in (self.k, self.v))
         score = jnp.einsum("hk,bphk->bhp", q, k) / jnp.sqrt(q.shape[-1])
         weight = jax.nn.softmax(jnp.where(mask[:, None], score, -1e30), axis=-1) * mask[:, None]

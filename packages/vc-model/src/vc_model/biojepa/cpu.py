@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 CPU_TOKENS = 1024
@@ -61,7 +62,7 @@ def run_layers(layer: Callable[[Array, Any], Array], h: Array, params: dict[str,
     return h
 
 
-def product(x: Float[Array, "*b i"], kernel: Float[Array, "i o"]) -> Float[Array, "*b o"]:
+def product(x: Float[Array, "*b i"], kernel: Float[Array | np.ndarray, "i o"]) -> Float[Array, "*b o"]:
     """X W in the type of x. On CPUs its gradient X^T dY rearranges the narrower of the two factors."""
     kernel = kernel.astype(x.dtype)
     return _product(x, kernel) if on_one_cpu() else x @ kernel

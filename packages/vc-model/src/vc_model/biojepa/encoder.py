@@ -148,7 +148,7 @@ class CellStateEncoder(nnx.Module):
     ) -> Float[Array, "b g d"]:
         """Tokens before the depth of the cell is added; of these genes, or of all."""
         compute = jnp.dtype(self.cfg.compute)
-        e = self.gene_embedding.get_value()
+        e = jnp.asarray(self.gene_embedding.get_value())
         e = (e if gene is None else jnp.take(e, gene, axis=0, mode="clip")).astype(compute)
         if masked is not None:
             x = jnp.where(masked, 0, x)

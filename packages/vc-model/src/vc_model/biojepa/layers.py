@@ -27,6 +27,8 @@ EPS = 1e-6
 GATE_BIAS = 2.0  # sigmoid(2) = 0.881: attention starts nearly open
 
 Params = dict[str, Array]
+type Values = Array | np.ndarray
+"""A parameter is numpy until it first meets a jitted function."""
 
 
 class Blocks(nnx.Module):
@@ -85,7 +87,7 @@ class Blocks(nnx.Module):
         stacked = {name: value.get_value() for name, value in vars(self).items() if isinstance(value, nnx.Param)}
 
         def block(h: Array, p: Params, n_read: int | None = None) -> Array:
-            if self.cross:
+            if self.cross and action is not None:
                 h = h + cross_attention(p, rms_norm(h, p["cross_norm_scale"]), action, mask, cfg)
             update = self_attention(p, rms_norm(h, p["norm1_scale"]), cfg.n_heads, weight, n_read)
             h = h[:, -update.shape[1] :] + update
@@ -134,6 +136,7 @@ def cross_attention(
         # Read and projected at once: few slots make a product of low rank.
         return share @ (value @ p["cross_out_kernel"].astype(x.dtype)) + p["cross_out_bias"].astype(x.dtype)
     gate = jax.nn.sigmoid(linear(x, p["cross_g_kernel"], p["cross_g_bias"]))
+    assert mask is not None, "a repaired model needs to know which slots hold an action"
     n_actions = mask.sum(axis=1).astype(x.dtype)[:, None, None]
     return linear(gate * (share @ value) * n_actions, p["cross_out_kernel"], p["cross_out_bias"]) * (n_actions > 0)
 
@@ -236,13 +239,13 @@ def swiglu(p: Params, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
     return product(jax.nn.silu(gate) * up, p["down_kernel"])
 
 
-def rms_norm(x: Float[Array, "*b d"], scale: Float[Array, " d"]) -> Float[Array, "*b d"]:
+def rms_norm(x: Float[Array, "*b d"], scale: Float[Values, " d"]) -> Float[Array, "*b d"]:
     """X / rms(x) * scale, computed in float32."""
     x32 = x.astype(jnp.float32)
     return (x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + EPS) * scale).astype(x.dtype)
 
 
-def linear(x: Float[Array, "*b i"], kernel: Float[Array, "i o"], bias: Float[Array, " o"]) -> Float[Array, "*b o"]:
+def linear(x: Float[Array, "*b i"], kernel: Float[Values, "i o"], bias: Float[Values, " o"]) -> Float[Array, "*b o"]:
     """X W + b in the type of x."""
     return product(x, kernel) + bias.astype(x.dtype)
 

@@ -82,7 +82,7 @@ class ACPredictor(nnx.Module):
     def _effect(self, act: Float[Array, "b p d"], mask: Bool[Array, "b p"]) -> Float[Array, "b g d"]:
         """The part of the change that is bilinear in gene and action."""
         action = (act @ self.action_factor_kernel.get_value().astype(act.dtype) * mask[..., None]).sum(axis=1)
-        factor = self.gene_factor.get_value().astype(act.dtype) * action[:, None]
+        factor = jnp.asarray(self.gene_factor.get_value()).astype(act.dtype) * action[:, None]
         return (factor @ self.effect_kernel.get_value().astype(act.dtype)).astype(jnp.float32)
 
 

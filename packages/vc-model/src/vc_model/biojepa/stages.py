@@ -41,7 +41,7 @@ Tree = dict[str, Any]
 Metrics = dict[str, Array]
 LossFn = Callable[[Tree, Tree, dict[str, Array], Array, Array], tuple[Array, Metrics]]
 
-MODULES: dict[Part, type[nnx.Module]] = {
+MODULES: dict[Part, Callable[..., nnx.Module]] = {
     "encoder": CellStateEncoder,
     "maskpred": MaskedPredictor,
     "predictor": ACPredictor,
@@ -57,8 +57,8 @@ def init_part(part: Part, cfg: BioJepaConfig, seed: int) -> Tree:
     return nnx.to_pure_dict(nnx.state(MODULES[part](cfg, draw=Draw((seed, list(MODULES).index(part))))))
 
 
-def bind(part: Part, cfg: BioJepaConfig, params: Tree) -> nnx.Module:
-    """The module of a part with these parameters; inside a jitted function this costs nothing."""
+def bind(part: Part, cfg: BioJepaConfig, params: Tree) -> Any:
+    """The module of a part with these parameters, an instance of `MODULES[part]`; inside a jitted function this costs nothing."""
     graph, state = _abstract(part, cfg)
     state = jax.tree.map(lambda leaf: leaf, state)
     nnx.replace_by_pure_dict(state, params)
@@ -169,6 +169,7 @@ def pretrain_loss(
     if cfg.faithful:
         parts = _vic(*latents)
         return cfg.sim * sim + cfg.std * parts["loss_std"] + cfg.cov * parts["loss_cov"], metrics | parts
+    assert measured is not None, "a repaired model counts measured genes only"
     n_genes = measured.sum(axis=1, keepdims=True)
     # A mean over genes of what differs from gene to gene is that much smaller than a latent.
     cell = losses.beyond_depth(cell, total) * jnp.sqrt(n_genes.astype(jnp.float32))
@@ -274,5 +275,5 @@ def _collapse(cell: Float[Array, "b d"]) -> Metrics:
 def _distance(a: Tree, b: Tree) -> Array:
     """Relative distance of two parameter trees."""
     square = jax.tree.map(lambda u, v: jnp.stack([((u - v) ** 2).sum(), (v**2).sum()]), a, b)
-    top, bottom = sum(jax.tree.leaves(square))
+    top, bottom = sum(jax.tree.leaves(square), start=jnp.zeros(2))
     return jax.lax.stop_gradient(jnp.sqrt(top / bottom))

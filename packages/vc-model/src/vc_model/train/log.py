@@ -93,7 +93,7 @@ def open_tracker(name: str | None, *, run: str, config: Mapping[str, object]) ->
     if name != "wandb":
         raise TrainingError(f"tracker: expected 'wandb' or none, found {name!r}.")
     try:
-        import wandb
+        import wandb  # pyrefly: ignore[missing-import] an extra
     except ImportError as error:
         raise TrainingError(
             "tracker: wandb is not installed. Run `uv pip install 'vc-model[tracking]'`, or leave it out."

@@ -48,7 +48,7 @@ def make_optimiser(
         raise TrainingError(f"rate_scale: expected some of the groups {sorted(params)}, found {unknown}.")
     scale = {group: _fill(tree, config.rate_scale.get(group, 1.0)) for group, tree in params.items()}
     adamw = optax.inject_hyperparams(
-        optax.adamw, static_args=("b2", "eps", "weight_decay", "mask"), hyperparam_dtype=jax.numpy.float32
+        optax.adamw, static_args=("b2", "eps", "weight_decay", "mask"), hyperparam_dtype=jax.numpy.dtype("float32")
     )(
         learning_rate=one_cycle_rate(config.peak_rate, total_steps),
         b1=one_cycle_beta1(total_steps),
@@ -57,7 +57,7 @@ def make_optimiser(
         weight_decay=config.weight_decay,
         mask=decay,
     )
-    parts = [] if config.clip_norm is None else [optax.clip_by_global_norm(config.clip_norm)]
+    parts: list[optax.GradientTransformation] = [] if config.clip_norm is None else [optax.clip_by_global_norm(config.clip_norm)]
     parts.append(adamw)
     if config.rate_scale:
         parts.append(optax.stateless(lambda updates, _: jax.tree.map(lambda u, s: u * s, updates, scale)))

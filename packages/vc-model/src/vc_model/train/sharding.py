@@ -74,7 +74,7 @@ def make_spec(axes: Axes, mesh: Mesh, shape: Sequence[int] | None = None) -> Par
     if unknown:
         raise TrainingError(f"sharding: expected logical axes {sorted(known)}, found {unknown}.")
     if shape is not None:
-        sizes = [int(np.prod([mesh.shape[axis] for axis in known.get(name, ())])) for name in axes]
+        sizes = [int(np.prod([mesh.shape[axis] for axis in known.get(name or "", ())])) for name in axes]
         axes = tuple(None if size % cut else name for name, size, cut in zip(axes, shape, sizes, strict=True))
     return RULES.spec(axes)
 

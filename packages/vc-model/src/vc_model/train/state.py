@@ -6,7 +6,7 @@ from the run's seed folded with k alone, so a resumed run draws what an uninterr
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -80,9 +80,9 @@ def make_state(params: Tree, frozen: Tree, optimiser: optax.GradientTransformati
 
     shape = jax.eval_shape(start, params, frozen)
     opt_shards = optax.tree_utils.tree_map_params(
-        optimiser, lambda _, shard: shard, shape.opt_state, shards["p"], transform_non_params=lambda _: whole
+        cast("Any", optimiser), lambda _, shard: shard, shape.opt_state, shards["p"], transform_non_params=lambda _: whole
     )
-    shardings = TrainState(shards["p"], shards["f"], opt_shards, whole)
+    shardings = TrainState(shards["p"], shards["f"], opt_shards, cast("Any", whole))
     # Through jit, so that no two arrays of the state share a buffer: the step gives its buffers away.
     return jax.jit(start, out_shardings=shardings)(params, frozen), shardings
 
@@ -110,7 +110,7 @@ def make_step(
         value_and_grad = jax.value_and_grad(stage.loss, has_aux=True)
         (loss, metrics), grads = value_and_grad(state.params, state.frozen, batch, key, progress)
         updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params = cast("Tree", optax.apply_updates(cast("Any", state.params), updates))
         metrics = {"loss": loss, "grad_norm": optax.global_norm(grads), **metrics}
         return TrainState(params, stage.follow(params, state.frozen), opt_state, state.step + 1), metrics
 
