@@ -69,6 +69,17 @@ SCREEN = Schema(
             what="which cells were left out on request: `settings`, `dropped` (why: cells), `on_target` (residuals)",
         ),
         Field(
+            place="uns[target_genes]", kind="json", required=False,
+            what="which gene each target is, decided once at conversion: `kind` (`gene` or `compound`) and `targets`, an object "
+            "that gives for each single target `gene_id`, `symbol`, `how` (the rule that linked it; empty: no gene is known by "
+            "that name), `measured`, and the source's `labels` where they differ. Whoever compares targets of several screens "
+            "goes by it",
+        ),
+        Field(
+            place="uns[controls_only]", kind="object", required=False, stored="true",
+            what="the screen holds control cells and no perturbed ones: a context for a model, not something to split or score",
+        ),
+        Field(
             place="uns[datasets]", kind="strings", required=False,
             what="keys of the data sets of a screen that joins several, as in `obs[\"dataset\"]`",
         ),
@@ -80,7 +91,8 @@ SCREEN = Schema(
     rules=(
         _FLAGGED,
         Rule(
-            name="controls_and_perturbed", says="no control or nothing but controls", check=rules.controls_and_perturbed
+            name="controls_and_perturbed", says="no control, or nothing but controls without `uns[\"controls_only\"]`",
+            check=rules.controls_and_perturbed
         ),
         Rule(
             name="groups_tile",

@@ -27,9 +27,12 @@ def control_is_flagged(tables: Tables, refuse: Refuse) -> None:
 
 
 def controls_and_perturbed(tables: Tables, refuse: Refuse) -> None:
-    """At least one control cell and one perturbed cell."""
+    """At least one control cell and one perturbed cell; a screen that says it holds controls only has no perturbed cell."""
     is_control = tables.obs["is_control"].to_numpy()
-    if not is_control.any() or is_control.all():
+    only = "controls_only" in tables.uns
+    if only and (not bool(tables.uns["controls_only"]) or not is_control.all()):
+        refuse("uns['controls_only']", "true, in a screen of control cells", "perturbed cells, or false")
+    if not is_control.any() or (is_control.all() and not only):
         found = "no control cell" if not is_control.any() else "no perturbed cell"
         refuse("obs['is_control']", "control cells and perturbed cells", found)
 

@@ -10,7 +10,7 @@ class Columns:
     """Where a foreign file keeps what a screen needs; what is not given is guessed and the guess is stated."""
 
     perturbation: str | None = None
-    """obs column with the perturbation label."""
+    """obs column with the perturbation label; several joined into combinations: gene_1,gene_2."""
     control: tuple[str, ...] = ()
     """Labels of control cells, e.g. non-targeting or DMSO. Default: the usual names, or a column is_control."""
     is_control: str | None = None
@@ -27,6 +27,8 @@ class Columns:
     """One type for all cells: crispri, crispra, overexpression, knockout, inhibitor, agonist, degrader, binder, drug."""
     dose: str | None = None
     """obs column with the dose; 'none' to ignore doses."""
+    dose_unit: str | None = None
+    """obs column with the unit of the dose, or the unit itself, e.g. uM."""
     guide: str | None = None
     """obs column with the guide of each cell; 'none' to leave guides out."""
     total_counts: str | None = None
@@ -62,7 +64,15 @@ class ConvertOptions:
     filters: Filters = field(default_factory=Filters)
     """Which cells to leave out."""
     layer: str | None = None
-    """Matrix with the raw counts: a layer's name, or 'raw'. Default: X."""
+    """Matrix with the raw counts: a layer's name, 'raw', or in full X, raw/X, layers/NAME. Default: X."""
+    round: bool = False
+    """Round corrected counts (SoupX, CellBender, alevin) to whole numbers; the report says so."""
+    trust_counts: bool = False
+    """Take whole numbers for raw counts although they look rescaled."""
+    features: str | None = None
+    """Kind of features to keep, as var['feature_types'] names it. Default: gene expression."""
+    obs_table: Path | None = None
+    """Table (TSV or CSV, .gz) with the cells' columns, cell names first; joined to what the file has."""
     panel: Path | None = None
     """Text file with one gene a line: the genes, and their order, of the screen. Default: the file's own genes."""
     gene_table: Path | None = None
@@ -76,11 +86,20 @@ class ConvertOptions:
     combo_separator: str = "auto"
     """What joins targets in labels; 'none' for names that only look joined. Auto: '+', '_' between known genes, and
     none for compounds."""
+    guide_labels: Literal["auto", "collapse", "keep"] = "auto"
+    """Labels that name guides become their gene: where the gene is known (auto), wherever a name ends in a number
+    (collapse), or never (keep)."""
+    drop: tuple[str, ...] = ()
+    """Labels whose cells are left out."""
+    control_only: bool = False
+    """Every cell is a control: the screen has no perturbed cells and gives a model its context."""
     dose_in_label: bool | None = None
     """Make each dose its own perturbation, NAME@DOSE. Default: yes where a target has several doses."""
     dataset: str | None = None
     """Key of the source; one that 'vc-data list' shows also brings its columns and repairs its labels. Default: the
     file's name without suffix."""
+    strict: bool = False
+    """Refuse whatever would be decided by default although it may mean something else (for pipelines)."""
     seed: int = 0
     """Seed of the order of cells within a group."""
     backed: bool = True

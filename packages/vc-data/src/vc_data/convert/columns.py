@@ -2,13 +2,18 @@
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
 
 from vc_data.errors import ColumnError, ControlError, few
 from vc_data.options import Columns
 from vc_data.text.controls import control_stem, is_control_name
 from vc_data.text.modes import is_chemical, parse_mode
 from vc_data.text.plain import plain
+from vc_data.text.values import clean, is_no_label, is_nothing, read_booleans
 
 # In order of trust; a later tier is used when no earlier one has a column with control cells in it.
 _PERTURBATION = (
@@ -16,7 +21,16 @@ _PERTURBATION = (
     ("targetgene", "genetarget", "target", "condition", "gene", "drug", "compound", "productname", "treatment"),
     ("guideidentity", "guideid", "guideids", "guide", "sgrna", "grna", "sgidab", "featurecall"),
 )
-_IS_CONTROL = ("iscontrol", "isctrl", "control", "ctrl")
+_IS_CONTROL = ("iscontrol", "isctrl", "iscontrolcell", "control", "ctrl")
+_COUNTS_OF_CONTROLS = ("control", "ctrl")
+"""Names that may as well count control guides, or mark an arm of the experiment."""
+_DOSE_UNIT = ("doseunit", "doseunits", "concentrationunit", "concunit", "unit", "units")
+_POOLED = (
+    *("stimulation", "stimulus", "stim", "treatment", "treatments", "condition", "cytokine", "drug", "compound", "agent"),
+    *("time", "timepoint", "timepoints", "hours", "hpi", "day", "days", "timehr", "timeh", "harvest", "duration", "dose"),
+    *("mediumcondition", "media", "medium", "arm"),
+)
+"""Columns whose values may be part of what was done to a cell."""
 _CELL_LINE = ("cellline", "celllinename", "celltype", "celltypes", "line")
 _BATCH = ("batch", "gemgroup", "lane", "channel", "batchid", "plate", "well")
 _MODE = ("perturbationtype", "perturbationmode", "crisprtype")
@@ -26,7 +40,14 @@ _TOTAL = ("totalcountsallgenes",)
 _OTHER_TOTALS = ("totalcounts", "ncounts", "ncount", "umicount", "numis", "ncountrna")
 
 
-def guess_columns(obs, var, given: Columns | None = None, *, path: object = "the file") -> tuple[Columns, list[str]]:
+def guess_columns(
+    obs: pd.DataFrame,
+    var: pd.DataFrame,
+    given: Columns | None = None,
+    *,
+    path: object = "the file",
+    control_only: bool = False,
+) -> tuple[Columns, list[str]]:
     """Complete `given` from the names and values of the columns.
 
     Gene columns are left to `genes.identify_genes`.
@@ -36,6 +57,7 @@ def guess_columns(obs, var, given: Columns | None = None, *, path: object = "the
         var: Genes, a data frame (not used for the obs columns, checked for given names).
         given: What the user named; never overruled.
         path: File name for messages.
+        control_only: Every cell is a control: labels are not needed.
 
     Returns:
         The completed columns, and one statement per decision, e.g. "perturbation column: 'target_gene' (guessed)".
@@ -48,15 +70,9 @@ def guess_columns(obs, var, given: Columns | None = None, *, path: object = "the
     statements: list[str] = []
     check_given(obs, var, given, path)
     names = {plain(str(column)): str(column) for column in reversed(obs.columns)}
-    is_control = given.is_control or (None if given.control else _boolean_column(obs, names))
-    perturbation = given.perturbation or _guess_perturbation(obs, names, bool(is_control or given.control), path)
-    statements.append(_say("perturbation column", perturbation, given.perturbation))
-    control = given.control
-    if is_control:
-        statements.append(_say("control cells: true in column", is_control, given.is_control))
-    else:
-        control = _find_controls(obs[perturbation], given.control, perturbation, path)
-        statements.append(_say("control label", ", ".join(control), given.control))
+    perturbation, control, is_control = given.perturbation, given.control, given.is_control
+    if not control_only:
+        perturbation, control, is_control, statements = _guess_labels(obs, names, given, path)
     cell_line = given.cell_line
     if given.cell_line_name is None and cell_line is None:
         cell_line = next((names[name] for name in _CELL_LINE if name in names), None)
@@ -68,6 +84,7 @@ def guess_columns(obs, var, given: Columns | None = None, *, path: object = "the
         "batch": (_BATCH, "none: every cell gets 'unknown'"),
         "mode": (_MODE, "none: mode 8, unknown"),
         "dose": (_DOSE, "none"),
+        "dose_unit": (_DOSE_UNIT, "none stated"),
         "guide": (_GUIDE, "none"),
         "total_counts": (_TOTAL, f"row sum over the {len(var)} genes in this file"),
     }
@@ -77,6 +94,9 @@ def guess_columns(obs, var, given: Columns | None = None, *, path: object = "the
         if key == "mode" and given.mode_name:
             statements.append(_say("mode", given.mode_name, True))
             found[key] = None
+            continue
+        if key == "dose_unit" and (value or found["dose"] is None):
+            found[key] = value
             continue
         found[key] = value or next((names[name] for name in candidates if name in names), None)
         if found[key] in ("none", "sum"):
@@ -89,13 +109,35 @@ def guess_columns(obs, var, given: Columns | None = None, *, path: object = "the
     return columns, statements
 
 
-def other_totals(obs) -> list[str]:
+def _guess_labels(
+    obs: pd.DataFrame, names: dict[str, str], given: Columns, path: object
+) -> tuple[str, tuple[str, ...], str | None, list[str]]:
+    """Column with labels, labels of controls, column that marks controls (or None), and statements."""
+    statements: list[str] = []
+    is_control = given.is_control or (None if given.control else _boolean_column(obs, names, path))
+    perturbation = given.perturbation or _guess_perturbation(obs, names, bool(is_control or given.control), path)
+    if is_control and not given.is_control and plain(is_control) in _COUNTS_OF_CONTROLS:
+        both = mixed_labels(obs[is_control], labels_of(obs, perturbation))
+        if both:
+            statements.append(f"column {is_control!r} does not tell control cells apart ({few(both, 3)} both ways): not used")
+            is_control = None
+    statements.append(_say("perturbation column", perturbation, given.perturbation))
+    control = given.control
+    if is_control:
+        statements.append(_say("control cells: true in column", is_control, given.is_control))
+    else:
+        control = _find_controls(labels_of(obs, perturbation), given.control, perturbation, path)
+        statements.append(_say("control label", ", ".join(control), given.control))
+    return perturbation, control, is_control, statements
+
+
+def other_totals(obs: pd.DataFrame) -> list[str]:
     """Columns that could be a library size but do not say over which genes."""
     names = {plain(str(column)): str(column) for column in reversed(obs.columns)}
     return [names[name] for name in _OTHER_TOTALS if name in names]
 
 
-def is_chemical_file(obs, columns: Columns) -> bool:
+def is_chemical_file(obs: pd.DataFrame, columns: Columns) -> bool:
     """Whether the perturbations are compounds, by the mode (column or name), else by the perturbation column's name."""
     if columns.mode_name:
         return is_chemical(columns.mode_name)
@@ -118,16 +160,16 @@ def fill_columns(given: Columns, known: Columns) -> Columns:
     return Columns(**filled)
 
 
-def check_given(obs, var, given: Columns, path: object) -> None:
+def check_given(obs: pd.DataFrame, var: pd.DataFrame, given: Columns, path: object) -> None:
     """Every column that was named must exist.
 
     Raises:
         ColumnError: One does not, or the cell line is named twice.
     """
     wanted = {
-        "perturbation": [given.perturbation],
+        "perturbation": split_names(given.perturbation, obs),
         "is_control": [given.is_control],
-        "cell_line": (given.cell_line or "").split(","),
+        "cell_line": split_names(given.cell_line, obs),
         "batch": [] if given.batch == "none" else [given.batch],
         "mode": [given.mode],
         "dose": [] if given.dose == "none" else [given.dose],
@@ -148,20 +190,97 @@ def check_given(obs, var, given: Columns, path: object) -> None:
         raise ColumnError(path, "obs", "one source of the cell line", "two", "Pass --cell-line or --cell-line-name.")
 
 
-def _boolean_column(obs, names: dict[str, str]) -> str | None:
-    """Name of a column like is_control that holds only true and false."""
+def split_names(given: str | None, obs: pd.DataFrame) -> list[str]:
+    """Names of columns that a comma joins; a name that holds a comma and exists stays whole."""
+    if not given:
+        return []
+    return [given] if given in obs.columns else given.split(",")
+
+
+def labels_of(obs: pd.DataFrame, perturbation: str, joint: str = "+") -> pd.Series:
+    """[n] Label of every cell as text, '' for none; labels of several columns are joined."""
+    columns = [as_text(obs[name]) for name in split_names(perturbation, obs)]
+    if len(columns) == 1:
+        return columns[0]
+    rows = zip(*columns, strict=True)
+    joined = [joint.join(part for part in row if not is_nothing(part)) for row in rows]
+    return pd.Series(joined, index=obs.index, dtype=object)
+
+
+def as_text(column: pd.Series) -> pd.Series:
+    """[n] Values as text without blanks around them, '' for missing ones; bytes are decoded."""
+    values = column.astype(object)
+    meaning = {value: clean(value) for value in values[values.notna()].unique()}
+    return values.map(meaning).astype(object).where(values.notna(), "").astype(object)
+
+
+def mixed_labels(is_control: pd.Series, labels: pd.Series) -> list[str]:
+    """Labels that some cells carry as controls and others not."""
+    marked, _ = as_bool(is_control)
+    return sorted((set(labels[marked]) & set(labels[~marked])) - {""})
+
+
+def pooled_columns(obs: pd.DataFrame, columns: Columns, labels: pd.Series) -> list[str]:
+    """Columns that may be part of what was done, are not used, and differ among cells of one label and cell line."""
+    used = {*split_names(columns.perturbation, obs), *split_names(columns.cell_line, obs), columns.batch, columns.dose}
+    found = []
+    for name in map(str, obs.columns):
+        if plain(name) in _POOLED and name not in used:
+            values = as_text(obs[name])
+            if values.groupby(labels.to_numpy()).nunique().max() > 1 and 1 < values.nunique() <= 50:
+                found.append(name)
+    return found
+
+
+def second_columns(obs: pd.DataFrame, perturbation: str) -> list[str]:
+    """Columns that name a second perturbation of the cell (`gene_2` beside `gene_1`, `drug_b` beside `drug_a`)."""
+    first = split_names(perturbation, obs)
+    if len(first) != 1:
+        return []
+    name = plain(first[0])
+    stems = {name, re.sub(r"(1|a|first)$", "", name)}
+    wanted = {f"{stem}{end}" for stem in stems for end in ("2", "b", "second", "two")} | {f"second{stem}" for stem in stems}
+    wanted |= {"perturbation2", "secondperturbation", "cotreatment", "combinationpartner"}
+    fitting = [str(column) for column in obs.columns if plain(str(column)) in wanted]
+    return [column for column in fitting if any(not is_no_label(text) for text in as_text(obs[column]).unique())]
+
+
+def _boolean_column(obs: pd.DataFrame, names: dict[str, str], path: object) -> str | None:
+    """Name of a column like is_control that holds true and false in any spelling.
+
+    Raises:
+        ColumnError: One whose name says what it is, but whose values are not understood.
+    """
     for name in _IS_CONTROL:
-        if name in names and set(obs[names[name]].dropna().astype(str)) <= {"True", "False", "0", "1", "0.0", "1.0"}:
-            return names[name]
+        if name in names:
+            values = obs[names[name]].astype(object).unique()
+            if read_booleans(values) is not None:
+                return names[name]
+            if name not in _COUNTS_OF_CONTROLS:
+                do = "Pass --control LABEL to let the labels decide, or mend the column."
+                found = few(sorted({clean(value) for value in values}), 6)
+                raise ColumnError(path, f"obs[{names[name]!r}]", "true and false (or TRUE, T, yes, 1)", found, do)
     return None
 
 
-def as_bool(column):
-    """Boolean array of a column that holds true/false in any spelling that `is_control` columns use."""
-    return column.astype(str).isin(["True", "1", "1.0"]).to_numpy()
+def as_bool(column: pd.Series, path: object = "the file") -> tuple[np.ndarray, np.ndarray]:
+    """[n] Which cells a column of true and false marks, in any spelling, and for which it says nothing.
+
+    Raises:
+        ColumnError: A value that is neither.
+    """
+    values = column.astype(object)
+    meaning = read_booleans(values[values.notna()].unique())
+    if meaning is None:
+        found = few(sorted({clean(value) for value in values.unique()}), 6)
+        do = "Pass --control LABEL to let the labels decide, or mend the column."
+        raise ColumnError(path, f"obs[{column.name!r}]", "true and false (or TRUE, T, yes, 1)", found, do)
+    found_values = [meaning[value] if known else None for value, known in zip(values, values.notna(), strict=True)]
+    marked = np.array([value is True for value in found_values], bool)
+    return marked, np.array([value is None for value in found_values], bool)
 
 
-def _guess_perturbation(obs, names: dict[str, str], controls_known: bool, path: object) -> str:
+def _guess_perturbation(obs: pd.DataFrame, names: dict[str, str], controls_known: bool, path: object) -> str:
     tiers = [[names[name] for name in tier if name in names] for tier in _PERTURBATION]
     for tier in tiers:
         fitting = [column for column in tier if controls_known or any(map(is_control_name, _labels(obs[column])))]
@@ -179,13 +298,14 @@ def _guess_perturbation(obs, names: dict[str, str], controls_known: bool, path: 
     raise ColumnError(path, "obs", "a column with perturbations", f"the columns {few(obs.columns, 30)}", do)
 
 
-def _labels(column) -> list[str]:
-    return sorted(column.dropna().astype(str).unique())
+def _labels(column: pd.Series) -> list[str]:
+    return sorted(set(as_text(column)) - {""})
 
 
-def _find_controls(column, given: Sequence[str], name: str, path: object) -> tuple[str, ...]:
+def _find_controls(column: pd.Series, given: Sequence[str], name: str, path: object) -> tuple[str, ...]:
     labels = _labels(column)
     where = f"obs[{name!r}]"
+    given = tuple(clean(label) for label in given)
     for label in given:
         if label not in labels:
             near = difflib.get_close_matches(label, labels, n=5, cutoff=0.4) or labels[:5]

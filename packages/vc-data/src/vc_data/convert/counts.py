@@ -5,6 +5,7 @@ block what its files hold, so that a killed conversion goes on where it was.
 """
 
 import contextlib
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,14 +41,39 @@ class Spool:
         self.max_g = np.zeros(n_genes, np.int64)
         self.indptr = np.zeros(n_cells + 1, np.int64)
 
-    def fill(self, matrix: Matrix, *, obs_names, var_names, whole: bool = False, hint=lambda: "") -> None:
+    def fill(
+        self,
+        matrix: Matrix,
+        *,
+        obs_names: Sequence[str],
+        var_names: Sequence[str],
+        whole: bool = False,
+        hint: Callable[[], str] = lambda: "",
+        keep: np.ndarray | None = None,
+        rounding: bool = False,
+    ) -> None:
         """Read and check all counts of a matrix, from where an earlier call in the same folder was killed.
+
+        Args:
+            matrix: The counts.
+            obs_names: [n] Names of the cells, for messages.
+            var_names: [g] Names of the columns, for messages.
+            whole: Read everything at once.
+            hint: Gives one sentence on where counts may be found instead.
+            keep: [g] bool: columns that are read; the others become zero.
+            rounding: Round to whole numbers first.
 
         Raises:
             CountsError: A value that is negative, fractional, not finite, or above 2^32 - 1.
         """
 
         def check(block, row, column):
+            if keep is not None:
+                block.data[~keep[block.indices + column]] = 0
+                block.eliminate_zeros()
+            if rounding and np.isfinite(block.data).all():
+                block.data = np.rint(block.data)
+                block.eliminate_zeros()
             # One comparison finds whether anything is no count; what it is, and where, is only then looked for.
             with np.errstate(invalid="ignore"):
                 counts = block.data.astype(np.uint32)
@@ -254,9 +280,59 @@ def refuse_values(values: np.ndarray, matrix: Matrix, *, hint=lambda: "") -> Non
         )
 
 
+def refuse_rescaled(spool: Spool, columns: np.ndarray, matrix: Matrix) -> None:
+    """Refuse whole numbers that are no counts of molecules, judged on up to 2,000 cells.
+
+    Two signs. Totals that are nearly equal in all cells (spread of the middle half below 2 percent of the median):
+    depth-normalised values that were rounded. Variances far below the means (median ratio below 0.3 over genes with a mean of
+    2 or more): logarithms that were rounded; molecules that are counted vary at least as Poisson numbers do.
+
+    Raises:
+        CountsError: One of the two.
+    """
+    n = spool.shape[0]
+    if n < 20:
+        return
+    sample = spool.rows(np.unique(np.linspace(0, n - 1, min(n, 2000)).astype(np.int64))).astype(np.float64)[:, columns]
+    totals = np.asarray(sample.sum(axis=1)).ravel()
+    totals = totals[totals > 0]
+    do = "Get the raw counts, or pass --trust-counts if they are."
+    if len(totals) < 20:
+        return
+    low, middle, high = np.quantile(totals, [0.25, 0.5, 0.75])
+    if middle >= 50 and high - low < 0.02 * middle:
+        found = f"totals of about {middle:.0f} in every cell (middle half: {low:.0f} to {high:.0f})"
+        raise CountsError(matrix.path, matrix.name, "raw counts, whose totals differ", found, do)
+    mean = np.asarray(sample.mean(axis=0)).ravel()
+    square = np.asarray(sample.multiply(sample).mean(axis=0)).ravel()
+    high_g = mean >= 2
+    if high_g.sum() >= 5:
+        ratio = float(np.median((square - mean**2)[high_g] / mean[high_g]))
+        if ratio < 0.3:
+            found = f"variances of {ratio:.2g} times the mean (median of {int(high_g.sum())} genes): rounded logarithms?"
+            raise CountsError(matrix.path, matrix.name, "raw counts, which vary at least as Poisson numbers", found, do)
+
+
+def refuse_logs(values: np.ndarray, matrix: Matrix) -> None:
+    """Refuse to round values that are log1p of depth-normalised counts: few cells hold a value above 15, and many are small.
+
+    Raises:
+        CountsError: Nearly every value is fractional and none is above 15.
+    """
+    values = np.asarray(values, np.float64)
+    values = values[np.isfinite(values) & (values != 0)]
+    fractional = values != np.trunc(values)
+    if len(values) and values.max() < 15 and fractional.mean() > 0.99 and len(np.unique(values.round(6))) < 0.5 * len(values):
+        do = "Get the counts: logarithms cannot be rounded into them."
+        found = f"values up to {values.max():.3g}, nearly all fractional, that repeat as logarithms of counts do"
+        raise CountsError(matrix.path, matrix.name, "corrected counts", found, do)
+
+
 def find_problem(data: np.ndarray) -> tuple[int, str] | None:
     """Position and kind of the first stored value that is no count, or None."""
     data = np.asarray(data)
+    if data.dtype.kind not in "biuf":
+        return (0, f"{data.dtype} values, such as") if data.size else None
     for what, bad in (
         ("a value that is not finite,", ~np.isfinite(data)),
         ("a negative value", data < 0),

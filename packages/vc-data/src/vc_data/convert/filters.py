@@ -27,7 +27,7 @@ BLOCK_ROWS = 4096
 
 
 def apply_filters(
-    obs: pd.DataFrame, spool: Spool, genes: GeneNames, filters: Filters, path: Path
+    obs: pd.DataFrame, spool: Spool, genes: GeneNames, places: np.ndarray, filters: Filters, path: Path
 ) -> tuple[pd.DataFrame, Notes, dict | None]:
     """Leave cells out.
 
@@ -35,6 +35,7 @@ def apply_filters(
         obs: [n] Cells with `place` (row in the spool) and `total_counts`.
         spool: Counts of the source.
         genes: Genes of the source.
+        places: [genes] Column of each gene in the spool.
         filters: What is asked for.
         path: File name for messages.
 
@@ -62,7 +63,7 @@ def apply_filters(
         return obs[keep]
 
     if any(limit is not None for limit in limits.values()):
-        judged = on_target(obs, spool, genes, path)
+        judged = on_target(obs, spool, genes, places, path)
         report["on_target"] = judged.to_json()
         if not filters.keep_unjudged:
             obs, judged = leave(judged.known, "target not measured or not expressed in controls"), judged.keep("known")
@@ -133,7 +134,7 @@ class OnTarget:
         return [row | {"residual": round(row["residual"], 4)} for row in self.table]
 
 
-def on_target(obs, spool: Spool, genes: GeneNames, path) -> OnTarget:
+def on_target(obs: pd.DataFrame, spool: Spool, genes: GeneNames, places: np.ndarray, path: Path) -> OnTarget:
     """Measure how much of each target's expression is left, in one pass over the counts.
 
     Raises:
@@ -144,7 +145,7 @@ def on_target(obs, spool: Spool, genes: GeneNames, path) -> OnTarget:
         do = "Pass --mode-name crispri if it is, or leave the knockdown limits out."
         raise OptionError(path, "knockdown limits", "CRISPRi cells", "none", do)
     columns_of: dict[str, list[int]] = {}
-    for column, (gene_id, symbol) in enumerate(zip(genes.gene_ids, genes.symbols, strict=True)):
+    for column, gene_id, symbol in zip(places.tolist(), genes.gene_ids, genes.symbols, strict=True):
         for name in {gene_id, symbol} - {""}:
             columns_of.setdefault(name, []).append(column)
     label = obs["cell_line"].astype(str) + "\0" + obs["perturbation"].astype(str)

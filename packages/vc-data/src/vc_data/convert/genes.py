@@ -7,13 +7,20 @@ import numpy as np
 import pandas as pd
 
 from vc_data.convert.counts import merge_columns
-from vc_data.convert.notes import Notes, say
-from vc_data.errors import GeneError, few
+from vc_data.convert.notes import Notes, ask, say
+from vc_data.errors import ColumnError, GeneError, few
 from vc_data.genes.align import align_genes
+from vc_data.genes.link import GeneIndex, is_date
 from vc_data.genes.names import GeneNames, unique_names
 from vc_data.genes.tables import read_panel
 from vc_data.options import ConvertOptions
 from vc_data.text.ids import is_ensembl
+from vc_data.text.plain import plain
+from vc_data.text.values import clean
+
+
+_EXPRESSION = frozenset(["geneexpression", "geneexpressions", "gene", "genes", "rna", "mrna", "gex", "transcriptome", "expression"])
+_FEATURE_COLUMNS = ("featuretypes", "featuretype", "feature", "modality", "assay", "librarytype")
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,7 @@ class Columns:
     alignment: dict
     """How genes were matched, as `uns["alignment"]` holds it."""
     merge: np.ndarray | None
-    """[source columns] -> [distinct genes]; None where all are distinct."""
+    """[source columns] -> [distinct genes], -1 for other features; None where all are distinct."""
     target: np.ndarray | None
     """[distinct genes] -> [columns of the screen], -1 for dropped; None: as they are."""
     n_distinct: int
@@ -38,6 +45,14 @@ class Columns:
             counts = merge_columns(counts, self.merge, self.n_distinct, how=self.how)
         return counts if self.target is None else merge_columns(counts, self.target, len(self.var))
 
+    def index(self, genes: GeneNames, options: ConvertOptions) -> GeneIndex:
+        """Finds genes of the source by any name, as the screen calls them."""
+        at = np.arange(len(genes.keys)) if self.merge is None else self.merge[self.merge >= 0]
+        at = at if self.target is None else self.target[at]
+        own = unique_names(genes)
+        names = [str(self.var.index[column]) if column >= 0 else name for column, name in zip(at, own, strict=True)]
+        return GeneIndex(names, genes.gene_ids, genes.symbols, aliases=options.aliases, gene_table=options.gene_table)
+
     def most(self, max_g: np.ndarray) -> int:
         """A bound on the counts of the screen: the greatest sum of column maxima that meet in one column."""
         for step, width in ((self.merge, self.n_distinct), (self.target, len(self.var))):
@@ -46,8 +61,48 @@ class Columns:
         return int(max_g.max(initial=0))
 
 
-def place_genes(genes: GeneNames, options: ConvertOptions, path: Path) -> tuple[Columns, Notes]:
+def choose_features(var: pd.DataFrame, wanted: str | None, path: Path) -> tuple[np.ndarray, Notes]:
+    """[columns of the source] bool: which are genes, where the file says what each feature is.
+
+    Args:
+        var: Features of the source.
+        wanted: The kind to keep; gene expression if None.
+        path: File name for messages.
+
+    Raises:
+        ColumnError: No feature of that kind, or several kinds of which none is gene expression.
+    """
+    column = next((str(c) for name in _FEATURE_COLUMNS for c in var.columns if plain(str(c)) == name), None)
+    everything = np.ones(len(var), bool)
+    if column is None:
+        return everything, Notes()
+    kind = np.array([clean(value) for value in var[column].astype(object)], object)
+    kinds = sorted(set(kind))
+    if wanted is not None:
+        keep = kind == wanted
+    else:
+        keep = np.array([plain(name) in _EXPRESSION for name in kind], bool)
+        if not keep.any() and (len(kinds) == 1 or plain(column) not in ("featuretypes", "featuretype")):
+            return everything, Notes()
+    if not keep.any():
+        do = f"Pass --features KIND, one of {few(kinds)}."
+        raise ColumnError(path, f"var[{column!r}]", f"features of kind {wanted or 'Gene Expression'!r}", few(kinds), do)
+    if keep.all():
+        return everything, Notes()
+    others = ", ".join(f"{int((kind == name).sum())} {name or 'of no kind'}" for name in sorted(set(kind[~keep])))
+    return keep, say(f"features of var[{column!r}] that are not counted: {others}")
+
+
+def place_genes(
+    genes: GeneNames, features: np.ndarray, options: ConvertOptions, path: Path
+) -> tuple[Columns, Notes]:
     """Merge genes that stand there several times, and align them to the panel.
+
+    Args:
+        genes: Of the source's columns that are genes.
+        features: [columns of the source] bool: which those are.
+        options: Of the conversion.
+        path: File name for messages.
 
     Raises:
         GeneError: Repeated genes without a rule for them, or a panel that nothing reaches.
@@ -58,6 +113,13 @@ def place_genes(genes: GeneNames, options: ConvertOptions, path: Path) -> tuple[
     if merge is not None:
         notes += say(f"columns merged ({options.duplicates}): {len(merge)} into {len(distinct.keys)} genes")
         alignment["duplicates"] = options.duplicates
+    dates = [name for name in genes.symbols if is_date(name)]
+    if dates:
+        notes += ask(f"genes that Excel made dates of: {few(dates)}; they link to no target where two genes may be meant")
+    if not features.all():
+        places = np.full(len(features), -1, np.int64)
+        places[features] = np.arange(len(genes.keys)) if merge is None else merge
+        merge = places
     return Columns(var, alignment, merge, target, len(distinct.keys), options.duplicates), notes
 
 

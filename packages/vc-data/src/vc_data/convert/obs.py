@@ -1,115 +1,135 @@
 """Cells of a foreign file as the obs table of a screen: labels, context, mode, dose, guide, library size."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from vc_data.convert.columns import as_bool, is_chemical_file, other_totals
+from vc_data.convert.columns import as_text, is_chemical_file, other_totals, split_names
 from vc_data.convert.counts import Spool
-from vc_data.convert.notes import Notes, say
+from vc_data.convert.notes import Notes, ask, say
+from vc_data.convert.roles import Roles, read_roles
 from vc_data.errors import ColumnError, ControlError, SourceError, TooFewError, few
-from vc_data.genes.names import GeneNames
+from vc_data.genes.link import GeneIndex
 from vc_data.options import Columns, ConvertOptions
 from vc_data.text.controls import CONTROL
-from vc_data.text.labels import read_labels
 from vc_data.text.modes import KNOCKOUT, UNKNOWN, is_chemical, parse_mode
+from vc_data.text.values import is_nothing, read_amounts, tidy_unit
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Cells of the screen before the counts are read."""
+
+    obs: pd.DataFrame
+    """The obs table of the screen except total counts, with `place`, the row in the source."""
+    target_genes: dict
+    """For `uns["target_genes"]`."""
+    dose_unit: str
+    """'' where none is stated."""
 
 
 def read_cells(
     raw: pd.DataFrame,
     path: Path,
-    genes: GeneNames,
+    index: GeneIndex,
     options: ConvertOptions,
-    *,
-    dose_given: bool = False,
+    given: Columns,
     guides: pd.Series | None = None,
-) -> tuple[pd.DataFrame, Notes]:
-    """The obs table of the screen except total counts, with `place`, the row in the source, and why cells were dropped.
+) -> tuple[Cells, Notes]:
+    """Read everything that obs says.
 
     Args:
         raw: obs of the source, with the labels as they are to be read.
         path: File name for messages.
-        genes: Its genes, to tell combinations from names.
+        index: Its genes, to tell combinations from names and to link targets.
         options: Of the conversion; `options.columns` says which column holds what.
-        dose_given: Whether the user named the column of doses.
+        given: What of it the user named.
         guides: [n] Guide of each row of the source, or None.
 
     Raises:
         SourceError: Repeated cell names.
         ColumnError, ControlError, TooFewError: As for `convert`.
     """
-    from anndata.utils import make_index_unique
-
-    columns, statements, names = options.columns, [], raw.index
-    raw = raw.reset_index(drop=True)
-    if not names.is_unique:
-        if not options.make_unique:
-            repeated = names[names.duplicated()].unique()
-            do = "Pass --make-unique to number them, or repair the file."
-            raise SourceError(path, "obs index", "distinct cell names", f"repeated: {few(repeated)}", do)
-        statements.append(f"cell names numbered: {int(names.duplicated().sum())} were repeated")
-        names = make_index_unique(names)
-    chemical = is_chemical_file(raw, columns)
-    label = raw[columns.perturbation].astype(object)
-    unlabelled = label.isna().to_numpy()
-    label = label.astype(str)
-    is_control = as_bool(raw[columns.is_control]) if columns.is_control else label.isin(columns.control).to_numpy()
-    # A control cell needs no label where a column says that it is one.
-    missing = unlabelled & ~is_control
-    controls = set(label[is_control & ~unlabelled]) if columns.is_control else set(columns.control)
-    separator = "none" if chemical and options.combo_separator == "auto" else options.combo_separator
-    known = {*genes.symbols, *genes.gene_ids} - {""}
-    meaning = read_labels(label[~unlabelled].unique(), controls, known=known, separator=separator)
-    statements += meaning.statements
-    target = label.map(meaning.target_of).fillna("")
-    target[is_control] = CONTROL
-    mixed = (target == CONTROL).to_numpy() & ~is_control & ~missing
-    if columns.is_control and mixed.any():
-        found = f"{int(mixed.sum())} cells labelled {few(label[mixed].unique())} that it calls perturbed"
-        do = "Pass --control LABEL to let the labels decide."
-        raise ControlError(path, f"obs[{columns.is_control!r}]", "true for every control label", found, do)
+    names, notes = _name_cells(raw.index, options, path)
+    raw, columns = raw.reset_index(drop=True), options.columns
+    roles, more = read_roles(raw, path, index, options, perturbation_given=bool(given.perturbation))
+    notes += more
+    is_control = (roles.target == CONTROL).to_numpy()
     mode = _read_modes(raw, columns, path)
-    mode[(target == CONTROL).to_numpy()] = UNKNOWN
-    dose = _read_doses(raw, columns, mode, dose_given, path, statements)
-    perturbation = _label_doses(target, dose, options.dose_in_label, statements)
+    mode[is_control] = UNKNOWN
+    dose, unit, more = _read_doses(raw, columns, (mode > KNOCKOUT) & ~is_control, given, path)
+    perturbation, labelled = _label_doses(roles.target, dose, options.dose_in_label)
+    notes += more + labelled
+    line = _join(raw, columns)
     obs = pd.DataFrame(
         {
             "perturbation": perturbation,
-            "target": target,
-            "cell_line": _join(raw, columns),
-            "batch": raw[columns.batch].astype(object).fillna("unknown").astype(str) if columns.batch else "unknown",
-            "is_control": (target == CONTROL).to_numpy(),
+            "target": roles.target,
+            "cell_line": line,
+            "batch": _read_batches(raw, columns),
+            "is_control": is_control,
             "mode": mode,
-            "dose": np.where(target == CONTROL, np.nan, dose).astype(np.float32),
+            "dose": dose,
             "dataset": options.dataset or path.stem,
             "place": np.arange(len(raw)),
         }
     ).set_index(names)
-    if guides is not None:
-        obs["guide"] = guides.astype(object).where(~guides.isna().to_numpy(), "").astype(str).to_numpy()
-    no_line = obs["cell_line"].isna().to_numpy() & ~missing
-    dropped = {"no perturbation label": int(missing.sum()), "no cell line": int(no_line.sum())}
-    obs = obs[~missing & ~no_line]
+    _add_guides(obs, roles, guides)
+    labelled_n, lined = (roles.target != "").to_numpy(), ~obs["cell_line"].isna().to_numpy()
+    notes += Notes(dropped={"no cell line": int((labelled_n & ~lined).sum())})
+    obs = obs[labelled_n & lined]
     if not obs["is_control"].any():
-        do = "Pass --control LABEL."
-        raise ControlError(path, f"obs[{columns.perturbation!r}]", "control cells", "none", do)
-    check_enough(obs, path)
-    return obs, Notes(tuple(statements), dropped=dropped)
+        field = f"obs[{columns.perturbation!r}]"
+        raise ControlError(path, field, "control cells", "none", "Pass --control LABEL.")
+    if not options.control_only:
+        check_enough(obs, path)
+    return Cells(obs, roles.record, unit), notes
 
 
-def _join(raw, columns: Columns):
-    """Cell line of every cell; several columns joined by '_'; missing where any is."""
+def _name_cells(names: pd.Index, options: ConvertOptions, path: Path) -> tuple[pd.Index, Notes]:
+    from anndata.utils import make_index_unique
+
+    if names.is_unique:
+        return names, Notes()
+    if not options.make_unique:
+        repeated = names[names.duplicated()].unique()
+        do = "Pass --make-unique to number them, or repair the file."
+        raise SourceError(path, "obs index", "distinct cell names", f"repeated: {few(repeated)}", do)
+    return make_index_unique(names), say(f"cell names numbered: {int(names.duplicated().sum())} were repeated")
+
+
+def _read_batches(raw: pd.DataFrame, columns: Columns) -> pd.Series | str:
+    """Batch of every cell; `unknown` where it has none."""
+    if not columns.batch:
+        return "unknown"
+    batch = as_text(raw[columns.batch])
+    return batch.where(~batch.map(is_nothing).to_numpy(bool), "unknown")
+
+
+def _add_guides(obs: pd.DataFrame, roles: Roles, guides: pd.Series | None) -> None:
+    """Add the guide of every cell, from its own column or from labels that named guides."""
+    if guides is not None:
+        obs["guide"] = as_text(guides).to_numpy()
+    elif roles.guided.any():
+        obs["guide"] = roles.label.where(roles.guided, "").to_numpy()
+
+
+def _join(raw: pd.DataFrame, columns: Columns) -> pd.Series | str:
+    """Cell line of every cell; several columns joined by '_'; missing where any is, or says so in words."""
     if columns.cell_line_name:
         return columns.cell_line_name
-    parts = [raw[column].astype(object) for column in columns.cell_line.split(",")]
-    joined = parts[0].where(parts[0].isna(), parts[0].astype(str))
-    for part in parts[1:]:
-        joined = (joined + "_" + part.astype(str)).where(~part.isna())
+    joined: pd.Series | None = None
+    for column in split_names(columns.cell_line, raw):
+        part = as_text(raw[column])
+        part = part.where(~part.map(is_nothing).to_numpy(bool))
+        joined = part if joined is None else joined + "_" + part
+    assert joined is not None
     return joined
 
 
-def _read_modes(raw, columns: Columns, path) -> np.ndarray:
+def _read_modes(raw: pd.DataFrame, columns: Columns, path: Path) -> np.ndarray:
     """[n] int8, how each cell's perturbation acts."""
     if columns.mode_name:
         mode = parse_mode(columns.mode_name)
@@ -119,37 +139,55 @@ def _read_modes(raw, columns: Columns, path) -> np.ndarray:
         return np.full(len(raw), mode, np.int8)
     if not columns.mode:
         return np.full(len(raw), UNKNOWN, np.int8)
-    texts = raw[columns.mode].astype(object).fillna("").astype(str)
+    texts = as_text(raw[columns.mode])
     return texts.map({text: parse_mode(text) for text in texts.unique()}).to_numpy(np.int8)
 
 
-def _read_doses(raw, columns: Columns, mode: np.ndarray, given: bool, path: Path, statements: list[str]) -> np.ndarray:
-    """[n] float32; NaN for genetic perturbations."""
+def _read_doses(
+    raw: pd.DataFrame, columns: Columns, dosed: np.ndarray, given: Columns, path: Path
+) -> tuple[np.ndarray, str, Notes]:
+    """[n] float32 doses, NaN where cells are not `dosed`; their unit; and what was decided."""
     nothing = np.full(len(raw), np.nan, np.float32)
-    if not columns.dose or not (mode > KNOCKOUT).any():
-        return nothing
-    values = raw[columns.dose].astype(object)
-    numbers = pd.to_numeric(values, errors="coerce")
-    unread = values[numbers.isna() & ~values.isna()]
-    if len(unread):
-        if given:
+    if not columns.dose or not dosed.any():
+        return nothing, "", Notes()
+    field = f"obs[{columns.dose!r}]"
+    values = as_text(raw[columns.dose])
+    texts, unit_of = _with_units(values, raw, columns)
+    amounts = read_amounts(texts[dosed].unique(), unit_of)
+    if amounts.problem:
+        do = "Pass --dose with a column of numbers in one unit, or --dose none."
+        raise ColumnError(path, field, "amounts in one unit and one notation", amounts.problem, do)
+    if amounts.unread:
+        if given.dose:
             do = "Pass another --dose column, or --dose none."
-            raise ColumnError(path, f"obs[{columns.dose!r}]", "numbers", few(unread.unique()), do)
-        statements.append(f"dose column {columns.dose!r} holds no numbers (e.g. {unread.iloc[0]!r}): ignored")
-        return nothing
-    return np.where(mode > KNOCKOUT, numbers.to_numpy(np.float32), np.nan).astype(np.float32)
+            raise ColumnError(path, field, "numbers", few(amounts.unread), do)
+        said = f"dose column {columns.dose!r} holds no numbers (e.g. {amounts.unread[0]!r}): ignored"
+        return nothing, "", Notes((said,), (f"doses of {columns.dose!r} are pooled over; --dose COLUMN names numbers",))
+    numbers = texts.map(amounts.values).to_numpy(np.float64)
+    notes = say(f"doses are in {amounts.unit!r}") if amounts.unit else Notes()
+    return np.where(dosed, numbers, np.nan).astype(np.float32), amounts.unit, notes
 
 
-def _label_doses(target, dose: np.ndarray, wanted: bool | None, statements: list[str]):
+def _with_units(values: pd.Series, raw: pd.DataFrame, columns: Columns) -> tuple[pd.Series, dict[str, str]]:
+    """[n] Doses as text, made distinct by unit, and text -> unit, from a column or one unit for all."""
+    if not columns.dose_unit or columns.dose_unit == "none":
+        return values, {}
+    if columns.dose_unit not in raw.columns:
+        return values, dict.fromkeys(values.unique(), columns.dose_unit)
+    units = as_text(raw[columns.dose_unit])
+    plain = ~values.str.contains(r"[^\d.,eE+\-\s]", regex=True).to_numpy(bool) & (values != "").to_numpy()
+    return values.where(~plain, values + " " + units.map(tidy_unit)).str.strip(), {}
+
+
+def _label_doses(target: pd.Series, dose: np.ndarray, wanted: bool | None) -> tuple[pd.Series, Notes]:
     """Perturbation labels: the target, with its dose where doses are perturbations of their own."""
-    dosed = (target != CONTROL).to_numpy() & np.isfinite(dose)
+    dosed = (target != CONTROL).to_numpy() & (target != "").to_numpy() & np.isfinite(dose)
     if wanted is None:
         wanted = bool((pd.Series(dose[dosed]).groupby(target[dosed].to_numpy()).nunique() > 1).any())
     if not wanted or not dosed.any():
-        return target
-    statements.append("labels carry the dose, NAME@DOSE (several doses of one target)")
+        return target, Notes()
     texts = pd.Series(dose, index=target.index).map("{:g}".format)
-    return target.where(~dosed, target + "@" + texts)
+    return target.where(~dosed, target + "@" + texts), say("labels carry the dose, NAME@DOSE (several doses of one target)")
 
 
 def add_totals(
@@ -192,7 +230,7 @@ def add_totals(
     return obs[totals > 0], notes + Notes(dropped={"zero total counts": int((totals <= 0).sum())})
 
 
-def check_enough(obs, path) -> None:
+def check_enough(obs: pd.DataFrame, path: Path) -> None:
     """Three perturbations, or three (cell line, perturbation) conditions, are the least that can be learned from.
 
     Raises:

@@ -4,18 +4,20 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from vc_data.convert.columns import check_given, fill_columns, guess_columns
-from vc_data.convert.counts import find_problem, refuse_values
+from vc_data.convert.counts import find_problem, refuse_logs, refuse_values
 from vc_data.convert.genes import Columns as GeneColumns
-from vc_data.convert.genes import place_genes
+from vc_data.convert.genes import choose_features, place_genes
 from vc_data.convert.notes import Notes, say
-from vc_data.convert.obs import read_cells
+from vc_data.convert.obs import Cells, read_cells
 from vc_data.convert.source import Matrix, Source
 from vc_data.datasets import DATASETS
 from vc_data.datasets.registry import Dataset, tidy_obs
 from vc_data.errors import ColumnError, ControlError, SourceError, VcDataError
+from vc_data.genes.link import GeneIndex
 from vc_data.genes.names import GeneNames, identify_genes
 from vc_data.options import ConvertOptions, Filters
 
@@ -30,26 +32,30 @@ class Plan:
     """As they were used, with everything that was guessed."""
     genes: GeneNames
     """Of the source."""
+    features: np.ndarray
+    """[columns of the source] bool: which are genes."""
     columns: GeneColumns
-    """How they become columns of the screen."""
-    obs: pd.DataFrame
-    """Cells as in the screen, without total counts; `place` is the row in the source."""
+    """How genes become columns of the screen."""
+    cells: Cells
     notes: Notes
 
     def config(self) -> dict:
         """Options as JSON; files by name, so that the bytes of a screen do not depend on where they lie."""
         config = dataclasses.asdict(self.options)
-        for key in ("overwrite", "backed"):
+        for key in ("overwrite", "backed", "strict"):
             del config[key]
         if self.options.filters == Filters():
             del config["filters"]
+        if self.cells.dose_unit:
+            config["dose_unit"] = self.cells.dose_unit
         return {key: value.name if isinstance(value, Path) else value for key, value in config.items()}
 
     def job(self) -> dict:
         """What decides the bytes of the screen: another job never goes on from this one's work folder."""
         from vc_data import __version__
 
-        given = (self.options.panel, self.options.gene_table, self.options.aliases)
+        o = self.options
+        given = (o.panel, o.gene_table, o.aliases, o.obs_table)
         stamps = [[str(p.absolute()), p.stat().st_size, p.stat().st_mtime_ns] for p in (self.source.path, *given) if p]
         return {"files": stamps, "config": self.config(), "version": __version__}
 
@@ -67,22 +73,25 @@ def make_plan(source: Source, options: ConvertOptions) -> Plan:
     options, dataset = use_registry(options)
     matrix = source.matrix(options.layer or "X")
     var = source.var(matrix.name)
+    features, notes = choose_features(var, options.features, source.path)
     genes = identify_genes(
-        var,
+        var[features],
         gene_id=options.columns.gene_id,
         symbol=options.columns.symbol,
         gene_table=options.gene_table,
         path=source.path,
     )
     try:
-        options, obs, notes = _plan_cells(source, var, genes, options, dataset)
+        columns, more = place_genes(genes, features, options, source.path)
+        notes += say(f"counts: {matrix.name!r} ({matrix.kind})") + more + _plan_rounding(source, matrix, options)
+        index = columns.index(genes, options)
+        options, cells, more = _plan_cells(source, var, index, options, dataset)
     except (ColumnError, ControlError):
         # A flag mends these, but nothing mends a file without counts: that is said first.
-        refuse_values(source.sample(matrix.name), matrix, hint=lambda: find_counts(source, matrix.name))
+        if not options.round:
+            refuse_values(source.sample(matrix.name), matrix, hint=lambda: find_counts(source, matrix.name))
         raise
-    columns, more = place_genes(genes, options, source.path)
-    notes += say(f"counts: {matrix.name!r} ({matrix.kind})") + more
-    return Plan(source, matrix, options, genes, columns, obs, notes)
+    return Plan(source, matrix, options, genes, features, columns, cells, more + notes)
 
 
 def use_registry(options: ConvertOptions) -> tuple[ConvertOptions, Dataset | None]:
@@ -106,10 +115,20 @@ def find_counts(source: Source, name: str) -> str:
     return "No other matrix of the file holds whole numbers: get the raw counts from the source of the data."
 
 
+def _plan_rounding(source: Source, matrix: Matrix, options: ConvertOptions) -> Notes:
+    """What `--round` does, checked on the first values."""
+    if not options.round:
+        return Notes()
+    values = source.sample(matrix.name)
+    refuse_logs(values, matrix)
+    n = int((values != np.trunc(values)).sum())
+    return say(f"counts are rounded to whole numbers (--round): {n} of the first {values.size} values are fractional")
+
+
 def _plan_cells(
-    source: Source, var: pd.DataFrame, genes: GeneNames, options: ConvertOptions, dataset: Dataset | None
-) -> tuple[ConvertOptions, pd.DataFrame, Notes]:
-    """Options with the columns that are used, the obs table of the screen without totals, and notes."""
+    source: Source, var: pd.DataFrame, index: GeneIndex, options: ConvertOptions, dataset: Dataset | None
+) -> tuple[ConvertOptions, Cells, Notes]:
+    """Options with the columns that are used, the cells of the screen, and notes."""
     table, notes, given = source.obs, Notes(), options.columns
     if dataset is not None:
         if given.guide == dataset.guide and dataset.guide not in table:
@@ -117,11 +136,11 @@ def _plan_cells(
         check_given(table, var, given, source.path)
         table, repairs = _repair(dataset, table, source.path)
         notes += say(*repairs)
-    columns, statements = guess_columns(table, var, given, path=source.path)
+    columns, statements = guess_columns(table, var, given, path=source.path, control_only=options.control_only)
     options = dataclasses.replace(options, columns=columns)
     guides = source.obs[columns.guide] if columns.guide else None
-    obs, more = read_cells(table, source.path, genes, options, dose_given=bool(given.dose), guides=guides)
-    return options, obs, notes + say(*statements) + more
+    cells, more = read_cells(table, source.path, index, options, given, guides)
+    return options, cells, notes + say(*statements) + more
 
 
 def _repair(dataset: Dataset, obs: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]:

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from vc_data.contract import check_target, sha256_tree
-from vc_data.convert.counts import Spool
+from vc_data.convert.counts import Spool, refuse_rescaled
 from vc_data.convert.filters import apply_filters
 from vc_data.convert.notes import Notes
 from vc_data.convert.obs import add_totals, check_enough
 from vc_data.convert.plan import Plan, find_counts, make_plan
 from vc_data.convert.source import open_source
-from vc_data.errors import OutputError, few
+from vc_data.errors import OptionError, OutputError, few
 from vc_data.options import ConvertOptions
 from vc_data.screen.file import write_screen
 from vc_data.screen.part import open_part, read_note, write_note
@@ -37,6 +37,8 @@ class ConvertReport:
     """Why -> how many cells."""
     statements: list[str]
     """Every guess and rule that was used."""
+    questions: list[str]
+    """What was decided by default although it may mean something else; each names its flag."""
     alignment: dict
     """How genes were matched, as in `uns['alignment']`."""
 
@@ -47,14 +49,14 @@ class ConvertReport:
             f"{self.n_cells} cells ({self.n_controls} controls) x {self.n_genes} genes, "
             f"{self.n_perturbations} perturbations, {len(self.cell_lines)} cell lines ({few(self.cell_lines, 4)})"
         )
-        return [*self.statements, *dropped, total]
+        return [*self.statements, *(f"question: {text}" for text in self.questions), *dropped, total]
 
 
 def convert(in_path: str | Path, out_path: str | Path, options: ConvertOptions | None = None) -> ConvertReport:
-    """Convert an .h5ad with raw counts (CSR, CSC or dense) into a screen-v1 folder.
+    """Convert a file with raw counts (CSR, CSC or dense) into a screen-v1 folder.
 
     Args:
-        in_path: The .h5ad file.
+        in_path: An .h5ad file, an AnnData zarr folder, a 10x .h5 file or a folder with matrix.mtx.
         out_path: The screen; a name that ends in `.zarr`. Appears whole or not at all.
         options: How to read the file.
 
@@ -62,7 +64,8 @@ def convert(in_path: str | Path, out_path: str | Path, options: ConvertOptions |
         What was guessed, dropped, matched and written.
 
     Raises:
-        SourceError: The input is no .h5ad, or truncated or damaged.
+        SourceError: The input is none of these, or truncated or damaged.
+        OptionError: An open question, with `strict`.
         ColumnError, ControlError, CountsError, GeneError, TooFewError: Each with the flag that mends it.
         OutputError: The target exists or its name does not end in `.zarr`.
     """
@@ -70,8 +73,12 @@ def convert(in_path: str | Path, out_path: str | Path, options: ConvertOptions |
     out_path = check_target(out_path, kind="screen", overwrite=options.overwrite, inputs=[in_path])
     if out_path.suffix != ".zarr":
         raise OutputError(out_path, "output", "a name that ends in .zarr", repr(out_path.name), "Choose such a name.")
-    with open_source(in_path) as source:
+    with open_source(in_path, options.obs_table) as source:
         plan = make_plan(source, options)
+        if options.strict and plan.notes.questions:
+            do = "Decide it with that flag, or leave --strict out."
+            found = f"{len(plan.notes.questions)}: {'; '.join(plan.notes.questions)}"
+            raise OptionError(in_path, "--strict", "no open question", found, do)
         with open_part(out_path, plan.job()) as part:
             spool = _spool_counts(plan, part)
             obs, notes, filtered = _judge_cells(plan, spool)
@@ -86,6 +93,7 @@ def convert(in_path: str | Path, out_path: str | Path, options: ConvertOptions |
         cell_lines=sorted(obs["cell_line"].unique()),
         dropped_cells={why: n for why, n in notes.dropped.items() if n},
         statements=list(notes.statements),
+        questions=list(notes.questions),
         alignment=plan.columns.alignment,
     )
 
@@ -100,17 +108,24 @@ def _spool_counts(plan: Plan, part: Path) -> Spool:
         var_names=source.var(matrix.name).index,
         whole=not plan.options.backed,
         hint=lambda: find_counts(source, matrix.name),
+        keep=None if plan.features.all() else plan.features,
+        rounding=plan.options.round,
     )
+    if not plan.options.trust_counts:
+        refuse_rescaled(spool, np.flatnonzero(plan.features), matrix)
     return spool
 
 
 def _judge_cells(plan: Plan, spool: Spool) -> tuple[pd.DataFrame, Notes, dict | None]:
     """The cells that stay, with total counts; all notes; and what `uns["filters"]` says."""
     path = plan.source.path
-    obs, more = add_totals(plan.obs, spool, plan.options.columns, plan.source.obs, path)
+    obs, more = add_totals(plan.cells.obs, spool, plan.options.columns, plan.source.obs, path)
     notes = plan.notes + more
+    if plan.options.control_only:
+        return obs, notes, None
     check_enough(obs, path)
-    obs, more, filtered = apply_filters(obs, spool, plan.genes, plan.options.filters, path)
+    places = np.flatnonzero(plan.features)
+    obs, more, filtered = apply_filters(obs, spool, plan.genes, places, plan.options.filters, path)
     if more.dropped:
         check_enough(obs, path)
     return obs, notes + more, filtered
@@ -138,4 +153,6 @@ def _write(plan: Plan, spool: Spool, obs: pd.DataFrame, filtered: dict | None, o
         overwrite=plan.options.overwrite,
         filters=filtered,
         part=part,
+        target_genes=plan.cells.target_genes,
+        controls_only=plan.options.control_only,
     )

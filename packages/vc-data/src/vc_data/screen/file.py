@@ -101,6 +101,8 @@ def write_screen(
     filters: dict | None = None,
     measured: dict[str, np.ndarray] | None = None,
     part: Path | None = None,
+    target_genes: dict | None = None,
+    controls_only: bool = False,
 ) -> None:
     """Write a screen: group the rows, shuffle within groups, write whole or not at all.
 
@@ -121,6 +123,8 @@ def write_screen(
         filters: Which cells were left out and why, JSON.
         measured: Data set -> [g] bool, where the screen joins several data sets.
         part: Work folder (`part.open_part`): what an earlier call wrote there is not written again.
+        target_genes: Which gene each target is, JSON.
+        controls_only: The screen holds control cells and no others.
 
     Raises:
         ContractError: The tables break the contract; nothing is written.
@@ -145,6 +149,10 @@ def write_screen(
     }
     if filters is not None:
         uns["filters"] = json.dumps(filters)
+    if target_genes is not None:
+        uns["target_genes"] = json.dumps(target_genes)
+    if controls_only:
+        uns["controls_only"] = True
     varm = {}
     if measured is not None:
         uns["datasets"] = np.array(list(measured), dtype=object)

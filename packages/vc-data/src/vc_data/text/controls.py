@@ -1,10 +1,11 @@
-"""Names of control cells."""
+"""Names of control cells: the usual ones, which count as controls where nobody says otherwise, and those to ask about."""
 
 import re
 
 from vc_data.text.plain import plain
 
 CONTROL = "control"
+"""What screen-v1 calls a control."""
 # Compared without case, spaces, '-' and '_'. 'NTC' must match whole: KNTC1 is a gene.
 CONTROL_NAMES = frozenset(
     [
@@ -12,6 +13,12 @@ CONTROL_NAMES = frozenset(
         *("nontargeting", "nontargetingcontrol", "nontarget", "nt", "ntc", "safetargeting", "scramble", "scrambled"),
         *("vehicle", "vehiclecontrol", "dmso", "dmsotf", "mock", "pbs", "untreated", "unperturbed", "unstimulated"),
     ]
+)
+_SUSPECTS = re.compile(
+    r"(?:sg|g)?(?:non?target(?:ing)?|nt|ntc|neg|negctrl|negativectrl|negcontrol|scr|scramble|ctrl|ctl|control|posctrl"
+    r"|aavs1?|lacz|rosa26|hrosa26|safeharbou?r|safe|safetarget(?:ing)?|intergenic|nogene|notarget|nosite|onenongenesite"
+    r"|oneintergenicsite|nongene|cuttingcontrol|luc|luciferase|[em]?gfp|rfp|bfp|mcherry|emptyvector|empty|wildtype|parental"
+    r"|olfactory|mock|vehicle|dmso|untreated|unperturbed|ccr5safe)(?:control|ctrl|guide|sgrna|sg)?(?:\d+|[a-d])?"
 )
 
 
@@ -21,6 +28,11 @@ def is_control_name(label: str) -> bool:
         return all(is_control_name(part) for part in label.split("+"))
     name = plain(label)
     return name in CONTROL_NAMES or bool(re.fullmatch(r"(nontargeting|negctrl|ntc)\d+", name))
+
+
+def resembles_control(label: str) -> bool:
+    """Whether a label may name controls although it is none of the usual names: `NT_1`, AAVS1, LacZ, safe harbours."""
+    return is_control_name(label) or bool(_SUSPECTS.fullmatch(plain(label).replace(".", "")))
 
 
 def control_stem(label: str) -> str:

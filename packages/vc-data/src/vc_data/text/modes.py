@@ -17,10 +17,10 @@ MODE_NAMES = (
     "unknown",
 )
 _MODE_PATTERNS = (
-    (r"crispri|interference", CRISPRI),
-    (r"crispra|activation", CRISPRA),
-    (r"overexpress|^orf", OVEREXPRESSION),
-    (r"crisprko|crisprcut|knockout|^ko$|cas9", KNOCKOUT),
+    (r"crispri|crisprknockdown|crisprkd|(?<!rna)interference|krab|zim3|mecp2|dcas9hdac", CRISPRI),
+    (r"crispra|activation|vpr|vp64|suntag|dcas9sam|dcas9p300|synergisticactivationmediator|^cas9sam", CRISPRA),
+    (r"overexpress|^orf|^oe$|cdna", OVEREXPRESSION),
+    (r"crisprko|crisprcut|crisprn|knockout|^ko$|(?<!d)cas9|(?<!d)cas12", KNOCKOUT),
     (r"inhibitor|antagonist|blocker", INHIBITOR),
     (r"agonist|activator", AGONIST),
     (r"degrader|protac", DEGRADER),

@@ -1,0 +1,44 @@
+"""Names of guides: the gene in `sgTP53-1`, `TP53_+_7687550.23-P1P2` or `TP53_ACGT...`."""
+
+import re
+from collections.abc import Container, Iterable
+
+_SUFFIX = r"(?:sg|g|sgrna|grna|guide|cr|crrna|rep|seq|oligo)?[-_. ]?\d{1,6}[a-d]?"
+_STYLES: tuple[tuple[str, re.Pattern], ...] = (
+    ("GENE_+_POSITION", re.compile(r"(.+?)_[-+]_\d+(?:\.\d+)?(?:-\w+)?(?:-\w+)?")),
+    ("GENE_SEQUENCE", re.compile(r"(.+?)[-_. ][ACGTacgt]{15,}")),
+    ("sgGENE-NUMBER", re.compile(rf"(?:sgRNA|gRNA|guide|sg|g)[-_. ]?(.+?)[-_. #:]{_SUFFIX}")),
+    ("sgGENE", re.compile(r"(?:sgRNA|gRNA|guide|sg|g)[-_. ]?(.+)")),
+    ("GENE (NUMBER)", re.compile(r"(.+?)[-_. ]?\(\d{1,5}\)")),
+    ("GENE-NUMBER", re.compile(rf"(.+?)[-_. #:]{_SUFFIX}", re.IGNORECASE)),
+    ("GENE_P1P2", re.compile(r"(.+?)_P\d(?:P\d)?")),
+)
+
+
+def gene_of_guide(label: str, known: Container[str]) -> tuple[str, str] | None:
+    """The gene that a guide's name carries, and the style of the name; None where no style gives a known gene.
+
+    Examples:
+        >>> gene_of_guide("sgTP53-1", {"TP53"}), gene_of_guide("NKX2-5", {"TP53", "NKX2-5"})
+        (('TP53', 'sgGENE-NUMBER'), None)
+    """
+    if label in known:
+        return None
+    return next(((gene, style) for style, gene in candidates(label) if gene in known), None)
+
+
+def candidates(label: str) -> list[tuple[str, str]]:
+    """(style, gene) for every style that a name has the form of."""
+    matches = ((style, pattern.fullmatch(label)) for style, pattern in _STYLES)
+    return [(style, match[1]) for style, match in matches if match]
+
+
+def sisters(labels: Iterable[str]) -> dict[str, list[str]]:
+    """Gene -> labels that would be its guides, for names that end in a number, where there are two or more."""
+    groups: dict[str, list[str]] = {}
+    for label in labels:
+        for style, gene in candidates(label):
+            if style in ("GENE-NUMBER", "GENE_+_POSITION", "GENE_SEQUENCE", "GENE_P1P2", "GENE (NUMBER)"):
+                groups.setdefault(gene, []).append(label)
+                break
+    return {gene: members for gene, members in groups.items() if len(members) > 1}

@@ -1,0 +1,146 @@
+"""Single values in foreign files: blanks, booleans, numbers with units."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+# Byte-order marks, zero-width and no-break blanks: str.strip leaves some of them in place.
+_BLANKS = "\ufeff\u200b\u200c\u200d\u2060\u00a0\u3000 \t\r\n\v\f\0"
+NOTHING = frozenset(["", "nan", "none", "na", "n/a", "<na>", "null", "nil", "nat", "#n/a", ".", "?", "+", "missing", "notavailable"])
+"""Words for no value, without case, blanks, '-' and '_'."""
+NO_CALL = frozenset(
+    [
+        *("unassigned", "notassigned", "unassignable", "negative", "doublet", "doublets", "multiplet", "multiplets", "multi"),
+        *("ambiguous", "undetermined", "unknown", "unlabeled", "unlabelled", "unmapped", "unclassified", "nocall"),
+        *("noguide", "noguides", "nosgrna", "nogrna", "nosgrnadetected", "nonedetected", "noassignment", "nolabel"),
+    ]
+)
+"""Words for a cell whose perturbation was not called, without case, blanks, '-' and '_'."""
+_TRUE, _FALSE = frozenset(["true", "t", "yes", "y", "1", "1.0"]), frozenset(["false", "f", "no", "n", "0", "0.0"])
+# Factor to micromolar.
+_MOLAR = {"fm": 1e-9, "pm": 1e-6, "nm": 1e-3, "um": 1.0, "mm": 1e3, "m": 1e6}
+_OTHER_UNITS = ("ng/ml", "ug/ml", "mg/ml", "g/l", "mg/l", "u/ml", "iu/ml", "%", "x", "gy", "mg/kg", "moi")
+_NUMBER = re.compile(r"([<>~=]?\s*[-+]?(?:\d+(?:[.,]\d+)*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\d\s].*)?")
+
+
+def clean(value: object) -> str:
+    """A value as text without blanks around it; '' for missing values; bytes are decoded.
+
+    Examples:
+        >>> clean(b" TP53 "), clean(float("nan")), clean(None), clean("\\ufeffMYC")
+        ('TP53', '', '', 'MYC')
+    """
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if isinstance(value, str):
+        return value.strip(_BLANKS)
+    # pd.NA has no truth value and is unequal to itself in its own way; NaN and NaT differ from themselves.
+    if value is None or type(value).__name__ == "NAType" or value != value:
+        return ""
+    return str(value).strip(_BLANKS)
+
+
+def is_nothing(text: str) -> bool:
+    """Whether a text stands for no value (blank, nan, None, NA ...)."""
+    return re.sub(r"[\s_\-]+", "", text.casefold()) in NOTHING
+
+
+def is_no_call(text: str) -> bool:
+    """Whether a text says that no perturbation was called (unassigned, Doublet, Negative ...), alone or numbered."""
+    return re.sub(r"[\s_\-()\d]+", "", text.casefold()) in NO_CALL
+
+
+def is_no_label(text: str) -> bool:
+    """Whether a label names no perturbation: such a word, or only such words joined by a separator."""
+    parts = [text, *re.split(r"[+,;|&/:]|__", text)]
+    words = [is_nothing(part) or is_no_call(part) for part in parts]
+    return words[0] or (len(words) > 2 and all(words[1:]))
+
+
+def read_booleans(values: Iterable[object]) -> dict[object, bool | None] | None:
+    """Meaning of every distinct value of a column of true and false; None where one of them is not understood.
+
+    Missing values (also as text) mean None. Spellings may be mixed.
+
+    Examples:
+        >>> read_booleans(["TRUE", "f", 1.0, ""])
+        {'TRUE': True, 'f': False, 1.0: True, '': None}
+        >>> read_booleans(["TRUE", "maybe"]) is None
+        True
+    """
+    meaning: dict[object, bool | None] = {}
+    for value in values:
+        text = clean(value).casefold()
+        if is_nothing(text):
+            meaning[value] = None
+        elif text in _TRUE or text in _FALSE:
+            meaning[value] = text in _TRUE
+        else:
+            return None
+    return meaning
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """Doses as numbers in one unit."""
+
+    values: Mapping[str, float]
+    """Text -> number; texts for no value are left out."""
+    unit: str
+    """'' where none is stated."""
+    unread: tuple[str, ...] = ()
+    """Texts that are no amounts."""
+    problem: str = ""
+    """Why they have no one meaning, e.g. units that cannot be converted."""
+
+
+def read_amounts(texts: Iterable[str], units: Mapping[str, str] | None = None) -> Amounts:
+    """Read doses such as `0.1uM`, `5 µM`, `0,05` and `1e-3`.
+
+    A comma is a decimal comma, unless every comma of all texts can stand for thousands: then nobody can say. Molar units
+    that differ are converted to micromolar, others must be one.
+
+    Args:
+        texts: Distinct texts.
+        units: Text -> unit from a column of its own, for texts without unit.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    unread: list[str] = []
+    for text in texts:
+        match = _NUMBER.fullmatch(text.strip(_BLANKS))
+        unit = "" if match is None else tidy_unit(match[2] or (units or {}).get(text, ""))
+        if match is None or (match[2] and unit not in _MOLAR and unit not in _OTHER_UNITS):
+            if not is_nothing(text):
+                unread.append(text)
+            continue
+        found[text] = (match[1].lstrip("<>~= "), unit)
+    numbers, problem = _read_decimals({text: number for text, (number, _) in found.items()})
+    kinds = {unit for _, unit in found.values()}
+    if len(kinds) > 1 and kinds <= set(_MOLAR):
+        values = {text: numbers[text] * _MOLAR[unit] for text, (_, unit) in found.items() if text in numbers}
+        # Products such as 100 x 0.001 carry a rounding error that would make two doses of one.
+        return Amounts({text: float(f"{value:.10g}") for text, value in values.items()}, "um", tuple(unread), problem)
+    if len(kinds - {""}) > 1 or ("" in kinds and len(kinds) > 1 and any(numbers.get(t) for t, (_, u) in found.items() if not u)):
+        problem = problem or f"units {', '.join(sorted(kind or 'none' for kind in kinds))}"
+    return Amounts(numbers, next(iter(sorted(kinds - {""})), ""), tuple(unread), problem)
+
+
+def tidy_unit(text: str) -> str:
+    """A unit without case and blanks, micro as 'u': 'µM' and 'uM' are 'um'."""
+    unit = text.replace("\u00b5", "u").replace("\u03bc", "u").casefold().replace(" ", "").strip("()[]")
+    words = {"micromolar": "um", "nanomolar": "nm", "millimolar": "mm", "picomolar": "pm", "molar": "m", "microm": "um"}
+    return words.get(unit, unit)
+
+
+def _read_decimals(texts: Mapping[str, str]) -> tuple[dict[str, float], str]:
+    commas = [number for number in texts.values() if "," in number]
+    thousands = [number for number in commas if re.fullmatch(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?", number)]
+    if commas and len(thousands) == len(commas):
+        return {}, f"commas that may mark thousands or decimals ({', '.join(sorted(set(commas))[:3])})"
+    numbers = {}
+    for text, number in texts.items():
+        try:
+            numbers[text] = float(number.replace(",", "."))
+        except ValueError:
+            return {}, f"a number written as {number!r}"
+    return numbers, ""
