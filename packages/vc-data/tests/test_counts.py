@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from vc_data.convert.counts import Spool, check_counts, merge_columns
-from vc_data.convert.source import open_source
+from vc_data.convert.formats import open_source
 from vc_data.errors import CountsError
 from vc_data.testing import make_foreign, write_foreign
 

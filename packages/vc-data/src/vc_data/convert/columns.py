@@ -26,8 +26,32 @@ _COUNTS_OF_CONTROLS = ("control", "ctrl")
 """Names that may as well count control guides, or mark an arm of the experiment."""
 _DOSE_UNIT = ("doseunit", "doseunits", "concentrationunit", "concunit", "unit", "units")
 _POOLED = (
-    *("stimulation", "stimulus", "stim", "treatment", "treatments", "condition", "cytokine", "drug", "compound", "agent"),
-    *("time", "timepoint", "timepoints", "hours", "hpi", "day", "days", "timehr", "timeh", "harvest", "duration", "dose"),
+    *(
+        "stimulation",
+        "stimulus",
+        "stim",
+        "treatment",
+        "treatments",
+        "condition",
+        "cytokine",
+        "drug",
+        "compound",
+        "agent",
+    ),
+    *(
+        "time",
+        "timepoint",
+        "timepoints",
+        "hours",
+        "hpi",
+        "day",
+        "days",
+        "timehr",
+        "timeh",
+        "harvest",
+        "duration",
+        "dose",
+    ),
     *("mediumcondition", "media", "medium", "arm"),
 )
 """Columns whose values may be part of what was done to a cell."""
@@ -119,7 +143,9 @@ def _guess_labels(
     if is_control and not given.is_control and plain(is_control) in _COUNTS_OF_CONTROLS:
         both = mixed_labels(obs[is_control], labels_of(obs, perturbation))
         if both:
-            statements.append(f"column {is_control!r} does not tell control cells apart ({few(both, 3)} both ways): not used")
+            statements.append(
+                f"column {is_control!r} does not tell control cells apart ({few(both, 3)} both ways): not used"
+            )
             is_control = None
     statements.append(_say("perturbation column", perturbation, given.perturbation))
     control = given.control
@@ -239,7 +265,9 @@ def second_columns(obs: pd.DataFrame, perturbation: str) -> list[str]:
         return []
     name = plain(first[0])
     stems = {name, re.sub(r"(1|a|first)$", "", name)}
-    wanted = {f"{stem}{end}" for stem in stems for end in ("2", "b", "second", "two")} | {f"second{stem}" for stem in stems}
+    wanted = {f"{stem}{end}" for stem in stems for end in ("2", "b", "second", "two")} | {
+        f"second{stem}" for stem in stems
+    }
     wanted |= {"perturbation2", "secondperturbation", "cotreatment", "combinationpartner"}
     fitting = [str(column) for column in obs.columns if plain(str(column)) in wanted]
     return [column for column in fitting if any(not is_no_label(text) for text in as_text(obs[column]).unique())]
@@ -295,6 +323,9 @@ def _guess_perturbation(obs: pd.DataFrame, names: dict[str, str], controls_known
         do = "Pass --control LABEL (and --perturbation COLUMN if that is not the column)."
         raise ControlError(path, f"obs[{candidates[0]!r}]", "a label of control cells", f"{few(labels, 8)}", do)
     do = "Pass --perturbation COLUMN."
+    if not len(obs.columns):
+        do = "Pass --obs-table TABLE with the cells' columns (cell names first), or --control-only."
+        raise ColumnError(path, "obs", "a column with perturbations", "no columns", do)
     raise ColumnError(path, "obs", "a column with perturbations", f"the columns {few(obs.columns, 30)}", do)
 
 

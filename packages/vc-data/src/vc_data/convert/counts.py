@@ -284,7 +284,7 @@ def refuse_rescaled(spool: Spool, columns: np.ndarray, matrix: Matrix) -> None:
     """Refuse whole numbers that are no counts of molecules, judged on up to 2,000 cells.
 
     Two signs. Totals that are nearly equal in all cells (spread of the middle half below 2 percent of the median):
-    depth-normalised values that were rounded. Variances far below the means (median ratio below 0.3 over genes with a mean of
+    depth-normalised values that were rounded. Variances far below the means (median ratio below 0.5 over genes with a mean of
     2 or more): logarithms that were rounded; molecules that are counted vary at least as Poisson numbers do.
 
     Raises:
@@ -308,8 +308,10 @@ def refuse_rescaled(spool: Spool, columns: np.ndarray, matrix: Matrix) -> None:
     high_g = mean >= 2
     if high_g.sum() >= 5:
         ratio = float(np.median((square - mean**2)[high_g] / mean[high_g]))
-        if ratio < 0.3:
-            found = f"variances of {ratio:.2g} times the mean (median of {int(high_g.sum())} genes): rounded logarithms?"
+        if ratio < 0.5:
+            found = (
+                f"variances of {ratio:.2g} times the mean (median of {int(high_g.sum())} genes): rounded logarithms?"
+            )
             raise CountsError(matrix.path, matrix.name, "raw counts, which vary at least as Poisson numbers", found, do)
 
 
@@ -322,7 +324,12 @@ def refuse_logs(values: np.ndarray, matrix: Matrix) -> None:
     values = np.asarray(values, np.float64)
     values = values[np.isfinite(values) & (values != 0)]
     fractional = values != np.trunc(values)
-    if len(values) and values.max() < 15 and fractional.mean() > 0.99 and len(np.unique(values.round(6))) < 0.5 * len(values):
+    if (
+        len(values)
+        and values.max() < 15
+        and fractional.mean() > 0.99
+        and len(np.unique(values.round(6))) < 0.5 * len(values)
+    ):
         do = "Get the counts: logarithms cannot be rounded into them."
         found = f"values up to {values.max():.3g}, nearly all fractional, that repeat as logarithms of counts do"
         raise CountsError(matrix.path, matrix.name, "corrected counts", found, do)

@@ -18,8 +18,9 @@ from vc_data.text.ids import is_ensembl
 from vc_data.text.plain import plain
 from vc_data.text.values import clean
 
-
-_EXPRESSION = frozenset(["geneexpression", "geneexpressions", "gene", "genes", "rna", "mrna", "gex", "transcriptome", "expression"])
+_EXPRESSION = frozenset(
+    ["geneexpression", "geneexpressions", "gene", "genes", "rna", "mrna", "gex", "transcriptome", "expression"]
+)
 _FEATURE_COLUMNS = ("featuretypes", "featuretype", "feature", "modality", "assay", "librarytype")
 
 
@@ -93,9 +94,7 @@ def choose_features(var: pd.DataFrame, wanted: str | None, path: Path) -> tuple[
     return keep, say(f"features of var[{column!r}] that are not counted: {others}")
 
 
-def place_genes(
-    genes: GeneNames, features: np.ndarray, options: ConvertOptions, path: Path
-) -> tuple[Columns, Notes]:
+def place_genes(genes: GeneNames, features: np.ndarray, options: ConvertOptions, path: Path) -> tuple[Columns, Notes]:
     """Merge genes that stand there several times, and align them to the panel.
 
     Args:
@@ -115,12 +114,15 @@ def place_genes(
         alignment["duplicates"] = options.duplicates
     dates = [name for name in genes.symbols if is_date(name)]
     if dates:
-        notes += ask(f"genes that Excel made dates of: {few(dates)}; they link to no target where two genes may be meant")
+        notes += ask(
+            f"genes that Excel made dates of: {few(dates)}; they link to no target where two genes may be meant"
+        )
     if not features.all():
         places = np.full(len(features), -1, np.int64)
         places[features] = np.arange(len(genes.keys)) if merge is None else merge
         merge = places
-    return Columns(var, alignment, merge, target, len(distinct.keys), options.duplicates), notes
+    how = "max" if options.duplicates == "max" else "sum"
+    return Columns(var, alignment, merge, target, len(distinct.keys), how), notes
 
 
 def _merge_duplicates(genes: GeneNames, how: str, path: Path) -> tuple[np.ndarray | None, GeneNames]:
@@ -134,6 +136,8 @@ def _merge_duplicates(genes: GeneNames, how: str, path: Path) -> tuple[np.ndarra
         seen: set[str] = set()
         repeated = list(dict.fromkeys(key for key in keys if key in seen or seen.add(key)))
         do = "Pass --duplicates sum or --duplicates max."
+        if any(map(is_date, repeated)):
+            do = "Excel made one date of several symbols: restore the symbols in the file (MARCH1 and MARC1 are both '1-Mar')."
         raise GeneError(path, "var", "each gene once", f"repeated: {few(repeated)}", do)
     rows = np.unique(merge, return_index=True)[1]
     return merge, GeneNames([genes.gene_ids[i] for i in rows], [genes.symbols[i] for i in rows], genes.statements)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from vc_data.convert.columns import guess_columns
 from vc_data.convert.counts import describe_values, find_problem
-from vc_data.convert.source import Source, open_source
+from vc_data.convert.formats import open_source
+from vc_data.convert.source import Source
 from vc_data.errors import VcDataError
 from vc_data.genes.align import GeneAlignment, align_genes
 from vc_data.genes.names import identify_genes, unique_names

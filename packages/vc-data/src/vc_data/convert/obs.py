@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from vc_data.convert.columns import as_text, is_chemical_file, other_totals, split_names
+from vc_data.convert.columns import as_text, other_totals, split_names
 from vc_data.convert.counts import Spool
-from vc_data.convert.notes import Notes, ask, say
+from vc_data.convert.notes import Notes, say
 from vc_data.convert.roles import Roles, read_roles
 from vc_data.errors import ColumnError, ControlError, SourceError, TooFewError, few
 from vc_data.genes.link import GeneIndex
@@ -187,7 +187,9 @@ def _label_doses(target: pd.Series, dose: np.ndarray, wanted: bool | None) -> tu
     if not wanted or not dosed.any():
         return target, Notes()
     texts = pd.Series(dose, index=target.index).map("{:g}".format)
-    return target.where(~dosed, target + "@" + texts), say("labels carry the dose, NAME@DOSE (several doses of one target)")
+    return target.where(~dosed, target + "@" + texts), say(
+        "labels carry the dose, NAME@DOSE (several doses of one target)"
+    )
 
 
 def add_totals(

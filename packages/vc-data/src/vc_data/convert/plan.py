@@ -73,6 +73,9 @@ def make_plan(source: Source, options: ConvertOptions) -> Plan:
     options, dataset = use_registry(options)
     matrix = source.matrix(options.layer or "X")
     var = source.var(matrix.name)
+    if 0 in matrix.shape:
+        do = "Pass a file that holds some."
+        raise SourceError(source.path, matrix.name, "cells and genes", f"{matrix.shape[0]} x {matrix.shape[1]}", do)
     features, notes = choose_features(var, options.features, source.path)
     genes = identify_genes(
         var[features],

@@ -9,7 +9,7 @@ import pandas as pd
 
 from vc_data.convert.columns import as_bool, is_chemical_file, labels_of, pooled_columns, second_columns
 from vc_data.convert.notes import Notes, ask
-from vc_data.convert.targets import Targets, link_targets
+from vc_data.convert.targets import link_targets
 from vc_data.errors import ColumnError, ControlError, OptionError, few
 from vc_data.genes.link import GeneIndex
 from vc_data.options import Columns, ConvertOptions
@@ -54,7 +54,9 @@ def read_roles(
     if options.control_only:
         target = pd.Series([CONTROL] * len(raw), dtype=object)
         record = {"kind": "gene", "targets": {}}
-        return Roles(target, target, np.zeros(len(raw), bool), record), Notes(("every cell is a control (--control-only)",))
+        return Roles(target, target, np.zeros(len(raw), bool), record), Notes(
+            ("every cell is a control (--control-only)",)
+        )
     compounds = is_chemical_file(raw, columns)
     label = labels_of(raw, columns.perturbation or "", _JOINT if compounds else "+")
     notes = _ask_columns(raw, columns, label, path, perturbation_given)

@@ -13,10 +13,10 @@ import pandas as pd
 from vc_data.contract import check_target, sha256_tree
 from vc_data.convert.counts import Spool, refuse_rescaled
 from vc_data.convert.filters import apply_filters
+from vc_data.convert.formats import open_source
 from vc_data.convert.notes import Notes
 from vc_data.convert.obs import add_totals, check_enough
 from vc_data.convert.plan import Plan, find_counts, make_plan
-from vc_data.convert.source import open_source
 from vc_data.errors import OptionError, OutputError, few
 from vc_data.options import ConvertOptions
 from vc_data.screen.file import write_screen

@@ -1,21 +1,18 @@
-"""Foreign .h5ad files, read without holding their matrix: tables whole, counts in blocks.
+"""AnnData files of others, read without holding their matrix: tables whole, counts in blocks.
 
 Knows CSR, CSC and dense matrices, present and older encodings. What columns and labels mean is decided elsewhere.
 """
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from vc_data.convert.inflate import begin_read, open_pool
 from vc_data.errors import CountsError, SourceError, few
-
-if TYPE_CHECKING:
-    import h5py
 
 BLOCK_ELEMENTS = 1 << 22
 """Elements (dense) or stored values (sparse) per block: about 100 MB while a block is worked on."""
@@ -28,8 +25,8 @@ class Matrix:
     path: Path
     name: str
     """'X', 'raw' or the layer's name."""
-    node: object
-    """h5py dataset (dense) or group (sparse)."""
+    node: Any
+    """h5py or zarr array (dense), or a group of arrays `data`, `indices`, `indptr` (sparse)."""
     kind: str
     """'csr', 'csc' or 'dense'."""
     shape: tuple[int, int]
@@ -37,28 +34,28 @@ class Matrix:
 
 
 class Source:
-    """An open .h5ad file."""
+    """An open file of cells x genes: tables in memory, counts on disk. This one is AnnData's, in HDF5 or zarr."""
 
-    def __init__(self, path: Path, file):
+    def __init__(self, path: Path, file: Any):
         self.path = path
         self._file = file
         for name in ("obs", "var"):
             if name not in file:
-                raise SourceError(
-                    path, "file", f"an AnnData file with {name!r}", f"the keys {few(file)}", "Pass an .h5ad file."
-                )
+                do = "Pass an .h5ad file."
+                raise SourceError(path, "file", f"an AnnData file with {name!r}", f"the keys {few(file)}", do)
         self.obs = _read_table(path, file, "obs")
+        self._places = _find_matrices(file)
 
     def matrix_names(self) -> list[str]:
-        """Names of the matrices: 'X', the layers, and 'raw'."""
-        names = ["X"] if "X" in self._file else []
-        names += list(self._file["layers"]) if "layers" in self._file else []
-        return names + (["raw"] if "raw" in self._file and "X" in self._file["raw"] else [])
+        """Names of the matrices: 'X', those of layers, and 'raw'; in full where a short name would mean two."""
+        return [self._short(name) for name in self._places]
 
-    def var(self, matrix: str = "X"):
+    def var(self, matrix: str = "X") -> pd.DataFrame:
         """Genes of a matrix; 'raw' may have more genes than the rest."""
-        if matrix == "raw" and "var" in self._file["raw"]:
-            return _read_table(self.path, self._file, "raw/var")
+        if self._places.get(self._resolve(matrix), "").startswith("raw"):
+            for name in ("raw/var", "raw.var"):
+                if name in self._file:
+                    return _read_table(self.path, self._file, name)
         return _read_table(self.path, self._file, "var")
 
     def is_contract(self) -> bool:
@@ -68,19 +65,20 @@ class Source:
     def sample(self, name: str) -> np.ndarray:
         """The first values of a matrix, for a first judgement."""
         matrix = self.matrix(name)
-        return (matrix.node[:100] if matrix.kind == "dense" else matrix.node["data"][:100_000]).ravel()
+        values = matrix.node[:100] if matrix.kind == "dense" else matrix.node["data"][:100_000]
+        return widen(np.asarray(values)).ravel()
 
     def matrix(self, name: str = "X") -> Matrix:
         """Find a matrix.
 
         Raises:
-            CountsError: No such matrix.
+            CountsError: No such matrix, or two that the name may mean.
             SourceError: An encoding that is not AnnData's, or a shape that disagrees with obs.
         """
-        if name not in self.matrix_names():
+        place = self._places.get(self._resolve(name))
+        if place is None:
             do = "Pass --layer with one of them."
             raise CountsError(self.path, "layers", f"a matrix {name!r}", f"{few(self.matrix_names(), 20)}", do)
-        place = {"X": "X", "raw": "raw/X"}.get(name, f"layers/{name}")
         node = self._file[place]
         if hasattr(node, "dtype"):
             kind, shape = "dense", node.shape
@@ -94,51 +92,57 @@ class Source:
         if shape[0] != len(self.obs):
             do = "The file is damaged: fetch it again."
             raise SourceError(self.path, place, f"{len(self.obs)} rows, as obs has", f"{shape[0]}", do)
-        return Matrix(self.path, name, node, kind, shape)
+        dtype = node.dtype if kind == "dense" else node["data"].dtype
+        if dtype.kind not in "iuf":
+            do = "Get the raw counts: this says at most whether a gene was seen."
+            raise CountsError(self.path, place, "raw counts (whole numbers, 0 or more)", f"{dtype} values", do)
+        return Matrix(self.path, self._short(self._resolve(name)), node, kind, shape)
+
+    def _resolve(self, name: str) -> str:
+        """The full name that a name means.
+
+        Raises:
+            CountsError: Two matrices that it may mean.
+        """
+        if name in self._places:
+            return name
+        meant = [full for full in (f"{name}/X", f"layers/{name}") if full in self._places]
+        if len(meant) > 1:
+            do = f"Pass --layer {meant[0]} or --layer {meant[1]}."
+            raise CountsError(self.path, "layers", f"one matrix {name!r}", f"two: {few(meant)}", do)
+        return meant[0] if meant else name
+
+    def _short(self, full: str) -> str:
+        name = "raw" if full == "raw/X" else full.removeprefix("layers/")
+        meant = [other for other in (name, f"{name}/X", f"layers/{name}") if other in self._places]
+        return name if meant == [full] else full
 
 
-def _refuse_references(file: "h5py.File", path: Path) -> None:
-    """What a file refers to outside itself is never read: it could be any file of this machine."""
-    from vc_contracts.errors import ContractError
-    from vc_contracts.store import check_links
+def _find_matrices(file: Any) -> dict[str, str]:
+    """Full name (`X`, `raw/X`, `layers/NAME`, also nested) -> place in the file; what is no matrix is left out."""
+    places = {"X": "X"} if "X" in file else {}
 
-    try:
-        check_links(file, path)
-    except ContractError as error:
-        raise SourceError(*error.parts) from None
+    def walk(group: Any, name: str, depth: int) -> None:
+        for key in group:
+            node, place = group[key], f"{name}/{key}"
+            if _is_matrix(node):
+                places[place] = place
+            elif not hasattr(node, "dtype") and "encoding-type" not in node.attrs and depth < 8:
+                walk(node, place, depth + 1)
+
+    if "layers" in file:
+        walk(file["layers"], "layers", 0)
+    for place in ("raw/X", "raw.X"):
+        if place in file:
+            places.setdefault("raw/X", place)
+    return places
 
 
-@contextlib.contextmanager
-def open_source(path: str | Path) -> Iterator[Source]:
-    """Open an .h5ad file for reading.
-
-    Raises:
-        SourceError: The path is missing, is no HDF5 file, is truncated or damaged (also later, while blocks are read).
-    """
-    import zlib
-
-    import h5py
-
-    path = Path(path)
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
-        raise SourceError(path, "file", "an .h5ad file", found, "Pass the path of an .h5ad file.")
-    if not h5py.is_hdf5(path):
-        do = "Pass an .h5ad file; a web page or an archive under that name is a failed download."
-        raise SourceError(path, "file", "an HDF5 file", f"{path.stat().st_size:,} bytes of something else", do)
-    try:
-        with h5py.File(path, "r") as file:
-            _refuse_references(file, path)
-            yield Source(path, file)
-    except (OSError, KeyError, RuntimeError, zlib.error) as error:
-        # h5py's own errors carry this word; anything else is not about the file's bytes.
-        if "synchronously" not in str(error) and not isinstance(error, zlib.error):
-            raise
-        if "alloc" in str(error):
-            raise MemoryError(f"{path}: {str(error).splitlines()[0]}") from error
-        found = str(error).splitlines()[0]
-        do = "The file is truncated or damaged: fetch it again and compare its size."
-        raise SourceError(path, "file", "a whole HDF5 file", f"'{found}'", do) from error
+def _is_matrix(node: Any) -> bool:
+    if hasattr(node, "dtype"):
+        return len(node.shape) == 2 and node.dtype.kind in "biuf"
+    encoding = str(node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", "")))
+    return encoding.removesuffix("_matrix") in ("csr", "csc")
 
 
 def iter_rows(matrix: Matrix, *, whole: bool = False, start: int = 0) -> Iterator[object]:
@@ -158,7 +162,7 @@ def iter_rows(matrix: Matrix, *, whole: bool = False, start: int = 0) -> Iterato
     if matrix.kind == "dense":
         step = n_cells if whole else max(1, BLOCK_ELEMENTS // max(n_genes, 1))
         for row in range(start, n_cells, max(step, 1)):
-            yield sp.csr_matrix(matrix.node[row : row + step])
+            yield sp.csr_matrix(widen(np.asarray(matrix.node[row : row + step])))
         return
     for row, stop, pieces in _iter_compressed(matrix, n_cells, n_genes, whole, start):
         yield _tidy(matrix, sp.csr_matrix(pieces, shape=(stop - row, n_genes)))
@@ -193,7 +197,7 @@ def _iter_compressed(matrix: Matrix, n_major: int, n_minor: int, whole: bool, st
         following = begin(pool, start) if start < n_major else None
         while following:
             stop, *reads = following
-            part_data, part_indices = (read() for read in reads)
+            part_data, part_indices = (widen(np.asarray(read())) for read in reads)
             if len(part_indices) and (part_indices.min() < 0 or part_indices.max() >= n_minor):
                 found, do = f"{part_indices.max()}", "The file is damaged: fetch it again."
                 expected = f"positions in 0..{n_minor - 1}"
@@ -204,19 +208,40 @@ def _iter_compressed(matrix: Matrix, n_major: int, n_minor: int, whole: bool, st
             start = stop
 
 
-def _tidy(matrix: Matrix, block):
-    """Sum repeated positions, sort, and drop stored zeros."""
-    block.sum_duplicates()
+def widen(values: np.ndarray) -> np.ndarray:
+    """Values in this machine's byte order and in a type that scipy can work with: float16 becomes float32."""
+    if values.dtype.kind == "f" and values.dtype.itemsize < 4:
+        return values.astype(np.float32)
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _tidy(matrix: Matrix, block: Any) -> Any:
+    """Sum repeated positions (in 64 bits, because small integers would overflow), sort, and drop stored zeros."""
+    if not block.has_canonical_format:
+        block.sort_indices()
+        if block.nnz and _repeats(block):
+            block.data = block.data.astype(np.float64 if block.data.dtype.kind == "f" else np.int64)
+            block.sum_duplicates()
     block.eliminate_zeros()
     return block
 
 
-def _read_table(path: Path, file, name: str):
+def _repeats(block: Any) -> bool:
+    """Whether a sorted matrix stores a position twice."""
+    same = np.flatnonzero(block.indices[1:] == block.indices[:-1]) + 1
+    return bool(len(same)) and not np.isin(same, block.indptr).all()
+
+
+def _read_table(path: Path, file: Any, name: str) -> pd.DataFrame:
     """A data frame with a string index, from any encoding anndata has used."""
-    import pandas as pd
     from anndata.io import read_elem
 
     node = file[name]
+    if not hasattr(node, "dtype"):
+        absent = [str(key) for key in node.attrs.get("column-order", ()) if str(key) not in node]
+        if absent:
+            do = "The file is whole, but its writer left this out: drop the column where the file was made, and write it again."
+            raise SourceError(path, name, f"the columns that it lists, {few(absent)} among them", "no such column", do)
     if hasattr(node, "dtype"):
         records = pd.DataFrame(node[:])
         for column in records.columns:

@@ -20,8 +20,17 @@ from pathlib import Path
 from vc_data.genes.tables import read_aliases, read_gene_table
 from vc_data.text.ids import is_ensembl, strip_version
 
-_MONTHS = {"mar": ("MARCH", "MARC"), "sep": ("SEPT",), "sept": ("SEPT",), "dec": ("DEC",), "oct": ("OCT",), "nov": ("NOV",)}
-_DATE = re.compile(r"(\d{1,2})[-/ .](mar|sept?|dec|oct|nov)[a-z]*|(mar|sept?|dec|oct|nov)[a-z]*[-/ .](\d{1,2})", re.IGNORECASE)
+_MONTHS = {
+    "mar": ("MARCH", "MARC"),
+    "sep": ("SEPT",),
+    "sept": ("SEPT",),
+    "dec": ("DEC",),
+    "oct": ("OCT",),
+    "nov": ("NOV",),
+}
+_DATE = re.compile(
+    r"(\d{1,2})[-/ .](mar|sept?|dec|oct|nov)[a-z]*|(mar|sept?|dec|oct|nov)[a-z]*[-/ .](\d{1,2})", re.IGNORECASE
+)
 _RENAMED = ((r"SEPT(\d+)", r"SEPTIN\1"), (r"MARCH(\d+)", r"MARCHF\1"), (r"MARC(\d)", r"MTARC\1"), (r"DEC1", "DELEC1"))
 
 

@@ -2,18 +2,17 @@
 
 import csv
 import gzip
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from vc_data.errors import SourceError, few
 from vc_data.text.ids import strip_version
+from vc_data.text.lists import read_names
 
 
 def read_panel(path: str | Path) -> list[str]:
-    """Names of a panel: a text file without header, one name a line (the first column where there are several)."""
-    with _open_text(path) as file:
-        return [re.split(r"[\t,]", line.strip())[0] for line in file if line.strip()]
+    """Names of a panel, in order: a text file with one name a line, or a table; see `text.lists.read_names`."""
+    return read_names(path)
 
 
 def read_gene_table(path: str | Path) -> tuple[dict[str, set[str]], dict[str, set[str]]]:

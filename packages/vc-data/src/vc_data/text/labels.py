@@ -268,7 +268,9 @@ class _Reader:
         said = []
         if self.style:
             label = next(iter(self.style))
-            said.append(f"labels that name guides became their gene: {len(self.style)} ({label!r} is {target_of[label]!r})")
+            said.append(
+                f"labels that name guides became their gene: {len(self.style)} ({label!r} is {target_of[label]!r})"
+            )
         n_combos = sum("+" in target for target in set(target_of.values()))
         if n_combos:
             said.append(f"combinations: {n_combos}, targets joined by '+' in sorted order")

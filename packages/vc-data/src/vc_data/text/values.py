@@ -6,11 +6,23 @@ from dataclasses import dataclass
 
 # Byte-order marks, zero-width and no-break blanks: str.strip leaves some of them in place.
 _BLANKS = "\ufeff\u200b\u200c\u200d\u2060\u00a0\u3000 \t\r\n\v\f\0"
-NOTHING = frozenset(["", "nan", "none", "na", "n/a", "<na>", "null", "nil", "nat", "#n/a", ".", "?", "+", "missing", "notavailable"])
+NOTHING = frozenset(
+    ["", "nan", "none", "na", "n/a", "<na>", "null", "nil", "nat", "#n/a", ".", "?", "+", "missing", "notavailable"]
+)
 """Words for no value, without case, blanks, '-' and '_'."""
 NO_CALL = frozenset(
     [
-        *("unassigned", "notassigned", "unassignable", "negative", "doublet", "doublets", "multiplet", "multiplets", "multi"),
+        *(
+            "unassigned",
+            "notassigned",
+            "unassignable",
+            "negative",
+            "doublet",
+            "doublets",
+            "multiplet",
+            "multiplets",
+            "multi",
+        ),
         *("ambiguous", "undetermined", "unknown", "unlabeled", "unlabelled", "unmapped", "unclassified", "nocall"),
         *("noguide", "noguides", "nosgrna", "nogrna", "nosgrnadetected", "nonedetected", "noassignment", "nolabel"),
     ]
@@ -24,10 +36,10 @@ _NUMBER = re.compile(r"([<>~=]?\s*[-+]?(?:\d+(?:[.,]\d+)*|\.\d+)(?:[eE][-+]?\d+)
 
 
 def clean(value: object) -> str:
-    """A value as text without blanks around it; '' for missing values; bytes are decoded.
+    r"""A value as text without blanks around it; '' for missing values; bytes are decoded.
 
     Examples:
-        >>> clean(b" TP53 "), clean(float("nan")), clean(None), clean("\\ufeffMYC")
+        >>> clean(b" TP53 "), clean(float("nan")), clean(None), clean("\ufeffMYC")
         ('TP53', '', '', 'MYC')
     """
     if isinstance(value, bytes):
@@ -120,7 +132,9 @@ def read_amounts(texts: Iterable[str], units: Mapping[str, str] | None = None) -
         values = {text: numbers[text] * _MOLAR[unit] for text, (_, unit) in found.items() if text in numbers}
         # Products such as 100 x 0.001 carry a rounding error that would make two doses of one.
         return Amounts({text: float(f"{value:.10g}") for text, value in values.items()}, "um", tuple(unread), problem)
-    if len(kinds - {""}) > 1 or ("" in kinds and len(kinds) > 1 and any(numbers.get(t) for t, (_, u) in found.items() if not u)):
+    if len(kinds - {""}) > 1 or (
+        "" in kinds and len(kinds) > 1 and any(numbers.get(t) for t, (_, u) in found.items() if not u)
+    ):
         problem = problem or f"units {', '.join(sorted(kind or 'none' for kind in kinds))}"
     return Amounts(numbers, next(iter(sorted(kinds - {""})), ""), tuple(unread), problem)
 

@@ -1,0 +1,106 @@
+"""Lists of names and small tables as people save them: any encoding, separator, header, index, quotes, blank lines."""
+
+import csv
+import gzip
+import io
+from pathlib import Path
+
+from vc_data.errors import SourceError
+from vc_data.text.plain import plain
+from vc_data.text.values import clean
+
+_HEADERS = frozenset(
+    [
+        *(
+            "gene",
+            "genes",
+            "genename",
+            "genenames",
+            "genesymbol",
+            "genesymbols",
+            "symbol",
+            "symbols",
+            "geneid",
+            "geneids",
+        ),
+        *(
+            "ensembl",
+            "ensemblid",
+            "ensemblgeneid",
+            "ensgene",
+            "feature",
+            "features",
+            "featurename",
+            "featureid",
+            "name",
+        ),
+        *("names", "id", "ids", "index", "x", "v1", "targetgene", "target", "targets", "perturbation", "perturbations"),
+        *("condition", "conditions", "hgncsymbol", "varnames", "unnamed:0", "panel", "genepanel", "approvedsymbol"),
+    ]
+)
+_INDEX_HEADERS = frozenset(["", "index", "unnamed:0", "x", "row", "rownames", "no", "nr", "#"])
+
+
+def read_text(path: str | Path) -> str:
+    """Text of a file (also .gz) in UTF-8 or UTF-16, with or without byte-order mark, or else latin-1.
+
+    Raises:
+        SourceError: No such file, or one that holds NUL characters and is no text.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise SourceError(path, "file", "a text file", "nothing", "Check the path.")
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise SourceError(path, "file", "a gzip file", str(error), "Fetch it again.") from error
+    for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+        if content.startswith(mark):
+            return content.decode(encoding, "replace")
+    if b"\0" in content[:2]:
+        return content.decode("utf-16-le" if content[1:2] == b"\0" else "utf-16-be", "replace")
+    if b"\0" in content:
+        raise SourceError(path, "file", "text", "NUL characters", "Save it as plain text (UTF-8).")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def read_rows(path: str | Path) -> list[list[str]]:
+    """Rows of a table, split at tab, comma or semicolon, whichever the first line holds most of; blank rows left out."""
+    text = read_text(path).replace("\r\n", "\n").replace("\r", "\n")
+    lines = [line for line in text.split("\n") if clean(line)]
+    if not lines:
+        return []
+    delimiter = max("\t,;", key=lines[0].count)
+    try:
+        rows = list(csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter, skipinitialspace=True))
+    except csv.Error as error:
+        raise SourceError(path, "file", "a table", str(error), "Save it as tab-separated text.") from error
+    return [[clean(cell) for cell in row] for row in rows]
+
+
+def read_names(path: str | Path) -> list[str]:
+    """Names of a list: one a line, or the column of a table that a header names, else the first that is no running number.
+
+    Header line, index column, quotes, blanks and blank lines are left out; order and repeats are kept.
+    """
+    rows = [row for row in read_rows(path) if any(row)]
+    if not rows:
+        return []
+    width = max(map(len, rows))
+    head = [plain(cell) for cell in rows[0]]
+    column = next((i for i, cell in enumerate(head) if cell in _HEADERS and cell not in _INDEX_HEADERS), None)
+    has_header = column is not None or head[0] in (_INDEX_HEADERS if width > 1 else _HEADERS)
+    body = rows[1:] if has_header and len(rows) > 1 else rows
+    # R writes no header over the row names, so the header is one shorter than the rows.
+    if column is not None and body and width > len(rows[0]) and all(len(row) == width for row in body):
+        column += width - len(rows[0])
+    if column is None:
+        column = next((i for i in range(width) if not all(_is_number(row, i) for row in body)), 0)
+    return [row[column] for row in body if len(row) > column and row[column]]
+
+
+def _is_number(row: list[str], column: int) -> bool:
+    return len(row) <= column or row[column].isdigit()
