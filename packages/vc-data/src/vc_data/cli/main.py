@@ -46,6 +46,8 @@ def convert(
       vc-data convert vcc.h5ad h1.zarr --cell-line-name H1 --mode-name crispri --panel gene_names.txt
       vc-data convert drugs.h5ad drugs.zarr --perturbation drug --control DMSO --dose dose_um --mode-name drug
       vc-data convert tcells.h5ad tcells.zarr --cell-line cell_line,stimulation
+      vc-data convert my_controls.h5ad context.zarr --control-only
+      vc-data convert filtered_feature_bc_matrix.h5 screen.zarr --obs-table guides.csv --perturbation feature_call
       vc-data convert k562.h5ad k562.zarr --max-residual 0.3 --max-cell-residual 0.5 --min-cells 30
       vc-data convert AdamsonWeissman2016_GSM2406681_10X010.h5ad adamson.zarr --dataset scperturb_adamson16_10x010
       vc-data convert a.h5ad b.h5ad c.h5ad --out-dir screens --jobs 2
@@ -93,20 +95,26 @@ def _convert_one(files: tuple[Path, ...], options: ConvertOptions) -> None:
     print(f"wrote {output}; next: vc-data inspect {output}, then vc-data split {output} splits.json")
 
 
-def inspect(path: AnyFile, json: bool = False) -> None:
-    """Describe a screen, or say how a foreign .h5ad would be read.
+def inspect(
+    path: AnyFile,
+    json: bool = False,
+    options: Annotated[ConvertOptions, tyro.conf.arg(name="")] = ConvertOptions(),  # noqa: B008
+) -> None:
+    """Describe a screen, or say what 'convert' would make of another file: columns, genes of targets, what is dropped.
 
     For example:
       vc-data inspect k562.zarr
       vc-data inspect foreign.h5ad
+      vc-data inspect foreign.h5ad --control DMSO --strict
 
     Args:
         path: A screen (.zarr or .h5ad), or any .h5ad.
         json: Print JSON.
+        options: How it would be converted.
     """
     from vc_data.convert.inspect import inspect_file
 
-    print(inspect_file(path, as_json=json))
+    print(inspect_file(path, as_json=json, options=options))
 
 
 def genes(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from vc_data.errors import OptionError, SourceError
+from vc_data.errors import OptionError, SourceError, few
 
 if TYPE_CHECKING:
     from vc_data.split.file import Splits
@@ -103,6 +103,12 @@ def split(
     splitting.write_splits(splits, output, parents={screen.name: sha256_tree(screen)}, overwrite=overwrite)
     print("\n".join(splits.lines()))
     print(f"held out: {splits.config['held_out']}")
+    unproven = splits.config.get("not_proven", [])
+    if unproven:
+        print(
+            f"not proven for {len(unproven)} targets that are no known gene ({few(unproven, 3)}): a second name of one would "
+            "not be noticed; vc-data convert --aliases TABLE links them"
+        )
     print(f"wrote {output}; next: train on {screen} with it, then score the test conditions")
 
 
@@ -152,7 +158,10 @@ def make(screen, options: SplitOptions) -> "Splits":
     return splitting.by_dose(screen, doses=_read_doses(o.doses), **shared)
 
 
-def check(files: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="SCREEN SPLITS ...")]) -> None:
+def check(
+    files: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="SCREEN SPLITS ...")],
+    trust_names: bool = False,
+) -> None:
     """Check that the splits of several screens hold out the same targets, and that no study is there twice.
 
     For example:
@@ -160,12 +169,13 @@ def check(files: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg
 
     Args:
         files: Screens, each followed by its splits.
+        trust_names: Take targets that are linked to no gene for what their names say.
     """
     import vc_data.split as splitting
 
     pairs = read_pairs(files)
     names = [path.name for path in files[::2]]
-    print("\n".join(splitting.check_corpus(pairs, names)))
+    print("\n".join(splitting.check_corpus(pairs, names, trust_names=trust_names)))
     print(f"no leak among {len(names)} screens; next: train on them together")
 
 

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from vc_data.contract import check_target, sha256_tree
 from vc_data.convert.counts import Spool, merge_columns
@@ -24,6 +25,7 @@ from vc_data.genes.align import GeneAlignment, align_genes
 from vc_data.genes.tables import read_panel
 from vc_data.options import MergeOptions
 from vc_data.screen.part import open_part
+from vc_data.split.targets import TargetTable, read_targets, target_keys
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Member:
     matrix: Matrix
     measured: dict[str, np.ndarray]
     """Data set -> [g] bool."""
+    targets: TargetTable
 
 
 def merge_screens(
@@ -135,6 +138,7 @@ def merge_screens(
                 overwrite=options.overwrite,
                 measured=measured,
                 part=part,
+                target_genes=_join_records(members),
             )
     return MergeReport(out_path, len(obs), len(var), {k: int(v.sum()) for k, v in measured.items()}, statements)
 
@@ -177,7 +181,8 @@ def open_member(path: Path) -> Iterator[Member]:
         else:
             own = var["measured"].to_numpy()
             measured = {str(key): own for key in obs["dataset"].astype(str).unique()}
-        yield Member(path, obs, var, matrix, measured)
+        perturbed = obs["target"].astype(str)[~obs["is_control"].to_numpy()].unique()
+        yield Member(path, obs, var, matrix, measured, read_targets(perturbed, var, uns.get("target_genes")))
 
 
 def common_panel(members: Sequence[Member], options: MergeOptions, statements: list[str]):
@@ -186,8 +191,6 @@ def common_panel(members: Sequence[Member], options: MergeOptions, statements: l
     Raises:
         GeneError: An intersection without genes, or a panel that a screen does not reach.
     """
-    import pandas as pd
-
     tables = {"gene_table": options.gene_table, "aliases": options.aliases}
     if options.panel in ("union", "intersection"):
         panel, ids = _union(members, tables)
@@ -264,11 +267,15 @@ def _align(member: Member, panel: list[str], ids: list[str] | None, tables: dict
 
 def join_cells(members: Sequence[Member], options: MergeOptions, statements: list[str]):
     """The obs table of all cells, with contexts, batches and names that keep data sets apart."""
-    import pandas as pd
-
     tables = []
-    for member in members:
-        table = member.obs.copy()
+    for member, keys in zip(members, target_keys([member.targets for member in members]), strict=True):
+        table = _rename_targets(member.obs.copy(), keys)
+        changed = {name: key for name, key in keys.items() if name != key}
+        if changed:
+            name, key = next(iter(changed.items()))
+            statements.append(
+                f"{member.path.name}: targets took another screen's name: {len(changed)} ({name!r} is {key!r})"
+            )
         for column in table.columns:
             if isinstance(table[column].dtype, pd.CategoricalDtype):
                 table[column] = table[column].astype(str)
@@ -292,6 +299,34 @@ def join_cells(members: Sequence[Member], options: MergeOptions, statements: lis
         obs.index = (dataset + ":" + obs.index.astype(str)).to_numpy()
         statements.append(f"cell names became DATASET:NAME, because {n} were in several screens")
     return obs
+
+
+def _rename_targets(obs: pd.DataFrame, keys: dict[str, str]) -> pd.DataFrame:
+    """Obs with every target by the name that the screens share for it, in labels too."""
+    target, label = obs["target"].astype(str), obs["perturbation"].astype(str)
+    new = {
+        old: "+".join(sorted({keys.get(part, part) for part in old.split("+")})) for old in target.unique()
+    }  # fmt: skip
+    shared = target.map(new)
+    carries = [text.removeprefix(old) for text, old in zip(label, target, strict=True)]
+    obs["target"] = shared
+    obs["perturbation"] = [
+        name + rest if text.startswith(old) else text
+        for text, old, name, rest in zip(label, target, shared, carries, strict=True)
+    ]
+    return obs
+
+
+def _join_records(members: Sequence[Member]) -> dict:
+    """`uns["target_genes"]` of the merged screen."""
+    links: dict[str, dict] = {}
+    for member, keys in zip(members, target_keys([member.targets for member in members]), strict=True):
+        for name, key in keys.items():
+            link = dict(member.targets.links.get(name, {"gene_id": "", "symbol": "", "how": ""}))
+            known = links.setdefault(key, link)
+            links[key] = {**link, **{field: value for field, value in known.items() if value}}
+    compounds = all(member.targets.compounds for member in members)
+    return {"kind": "compound", "targets": {}} if compounds else {"kind": "gene", "targets": links}
 
 
 def _max_count(spool: Spool, target: np.ndarray, n_columns: int) -> int:

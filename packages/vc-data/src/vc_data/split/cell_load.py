@@ -13,6 +13,7 @@ from vc_data.errors import OptionError, SourceError, few
 from vc_data.split.conditions import THIRDS, check_known, finish, list_conditions
 from vc_data.split.file import PARTS, Splits
 from vc_data.split.leakage import find_leaks
+from vc_data.text.labels import compound_name
 
 
 def cell_load(
@@ -63,7 +64,7 @@ def cell_load(
     part_of: dict[tuple[str, str], str] = {}
     for line, lists in fewshot.items():
         for part in ("val", "test"):
-            named = {"+".join(sorted(label.split("+"))) for label in lists.get(part, ())}
+            named = {_as_screen(label, labels.get(line, set())) for label in lists.get(part, ())}
             if not allow_absent:
                 check_known(f"{part} perturbations of {line!r} in the TOML file", named, labels.get(line, ()), absent)
             part_of |= {(line, label): part for label in named}
@@ -86,6 +87,12 @@ def cell_load(
     )  # fmt: skip
     splits.config["leaks"] = len(find_leaks(table, "target in line"))
     return splits
+
+
+def _as_screen(label: str, known: set[str]) -> str:
+    """A label of the file as the screen writes it: targets in sorted order, or a compound's name with '+' as 'plus'."""
+    joined = "+".join(sorted(label.split("+")))
+    return compound_name(label) if joined not in known and compound_name(label) in known else joined
 
 
 def _read(path: Path) -> dict:

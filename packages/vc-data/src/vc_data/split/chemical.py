@@ -1,7 +1,5 @@
 """Hold out compounds by scaffold, or doses of compounds."""
 
-import csv
-import gzip
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -11,6 +9,8 @@ import numpy as np
 from vc_data.errors import ColumnError, OptionError, SourceError, TooFewError, VcDataError, few
 from vc_data.split.conditions import THIRDS, finish, list_conditions, most_held_out, usable
 from vc_data.split.file import Splits
+from vc_data.text.labels import compound_name
+from vc_data.text.lists import read_rows
 from vc_data.text.plain import plain
 
 _NAME_COLUMNS = (
@@ -58,7 +58,7 @@ def by_scaffold(
         raise OptionError("split", "test and val", "shares that leave some for training", (test, val), "Lower them.")
     table = list_conditions(screen, min_cells)
     compounds = sorted({target for targets in usable(table) for target in targets})
-    smiles_of = {plain(name): smiles for name, smiles in structures.items()}
+    smiles_of = {plain(compound_name(name)): smiles for name, smiles in structures.items()}
     scaffold_of = {name: murcko(smiles_of[plain(name)], name) for name in compounds if plain(name) in smiles_of}
     members: dict[str, list[str]] = {}
     for name, scaffold in scaffold_of.items():
@@ -77,6 +77,7 @@ def by_scaffold(
             condition["part"] = most_held_out({part_of.get(target, "train") for target in condition["targets"]})
 
     config = {"test": test, "val": val, "min_cells": min_cells, "n_scaffolds": len(members)}
+    config |= {"n_compounds": len(compounds), "n_structures": len(scaffold_of)}
     return finish(
         screen, table, assign, recipe="by_scaffold", held_out="target", seed=seed, config=config,
         control_shares=control_shares,
@@ -190,20 +191,18 @@ def read_structures(path: str | Path) -> dict[str, str]:
     path = Path(path)
     if not path.is_file():
         raise SourceError(path, "file", "a table of structures", "nothing", "Check the path.")
-    with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
-        delimiter = "," if ".csv" in path.suffixes else "\t"
-        reader = csv.DictReader(file, delimiter=delimiter)
-        header = {name.casefold(): name for name in reader.fieldnames or []}
-        names = [header[name] for name in _NAME_COLUMNS if name in header]
-        if "smiles" not in header or not names:
-            do = "Pass a table with these columns."
-            found = few(header, 10)
-            raise SourceError(path, "header", f"'smiles' and one of {few(_NAME_COLUMNS, 8)}", found, do)
-        structures: dict[str, str] = {}
-        for row in reader:
-            for column in names:
-                if row[column] and row[header["smiles"]]:
-                    structures.setdefault(row[column], row[header["smiles"]])
+    rows = read_rows(path)
+    header = {cell.casefold(): i for i, cell in enumerate(rows[0])} if rows else {}
+    names = [header[name] for name in _NAME_COLUMNS if name in header]
+    if "smiles" not in header or not names:
+        do = "Pass a table with these columns."
+        raise SourceError(path, "header", f"'smiles' and one of {few(_NAME_COLUMNS, 8)}", few(header, 10), do)
+    structures: dict[str, str] = {}
+    for row in rows[1:]:
+        padded = [*row, *[""] * (len(header) - len(row))]
+        for column in names:
+            if padded[column] and padded[header["smiles"]]:
+                structures.setdefault(padded[column], padded[header["smiles"]])
     return structures
 
 

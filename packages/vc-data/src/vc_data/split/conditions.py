@@ -12,6 +12,7 @@ from vc_data.contract import make_header
 from vc_data.errors import OptionError, TooFewError, few
 from vc_data.split.file import Splits, check_splits
 from vc_data.split.leakage import HELD_OUT, check_leakage
+from vc_data.split.targets import targets_of
 
 THIRDS = (1 / 3, 1 / 3, 1 / 3)
 
@@ -108,6 +109,9 @@ def finish(
     # A stream of its own: the cut of controls must not move when the number of targets does.
     controls = cut_controls(screen.obs, control_shares, np.random.default_rng([seed, 1]))
     config = {**config, "held_out": HELD_OUT[held_out], "control_shares": list(control_shares)}
+    unproven = targets_of(screen).unproven if held_out != "condition" else []
+    if unproven:
+        config["not_proven"] = unproven
     splits = Splits(recipe, seed, conditions, controls, config)
     check_leakage(table, held_out)
     content = dataclasses.asdict(splits) | {"contract": make_header("splits")}

@@ -5,9 +5,11 @@ is the same gene. A combination is held out on its own; its members may train al
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from vc_data.errors import VcDataError, few
+from vc_data.split.targets import target_keys, targets_of, tell_unproven
 
 HELD_OUT = {
     "target": "no training condition contains a target that is held out alone, in any cell line",
@@ -61,12 +63,19 @@ def find_leaks(table: Iterable[dict], held_out: str) -> list[str]:
     return leaks + [f"{target} in val and in test" for (_, target), parts in alone.items() if len(parts) > 1]
 
 
-def check_corpus(parts: Sequence[tuple[object, object]], names: Sequence[str] | None = None) -> list[str]:
-    """Check the splits of several screens that will train one model.
+class NotProvenError(VcDataError):
+    """Targets that are linked to no gene: whether they leak, nobody can say."""
+
+
+def check_corpus(
+    parts: Sequence[tuple[object, object]], names: Sequence[str] | None = None, *, trust_names: bool = False
+) -> list[str]:
+    """Check the splits of several screens that will train one model; targets meet by the genes that they are.
 
     Args:
         parts: (screen, splits) of each member.
         names: File names of the screens, for messages.
+        trust_names: Take targets that are linked to no gene for what their names say.
 
     Returns:
         Statements: how many targets are held out where.
@@ -74,20 +83,26 @@ def check_corpus(parts: Sequence[tuple[object, object]], names: Sequence[str] | 
     Raises:
         LeakError: A target held out alone in one screen that another trains on (or that is test here and validation
             there), or two copies of one study.
+        NotProvenError: Targets that are linked to no gene, without `trust_names`.
     """
     names = list(names or (f"screen {i}" for i in range(len(parts))))
     check_studies(
         [(name, screen.obs["dataset"].astype(str).unique()) for name, (screen, _) in zip(names, parts, strict=True)]
     )
     check_cells([(name, screen.obs) for name, (screen, _) in zip(names, parts, strict=True)])
+    targets = [targets_of(screen) for screen, _ in parts]
     table, statements = [], []
-    for name, (screen, splits) in zip(names, parts, strict=True):
-        rows = with_targets(screen, splits)
+    for name, (screen, splits), keys in zip(names, parts, target_keys(targets), strict=True):
+        rows = with_targets(screen, splits, keys)
         table += [row | {"cell_line": f"{name}:{row['cell_line']}"} for row in rows]
         n = len({row["targets"] for row in rows if row["part"] == "test"})
         statements.append(f"{name}: {n} test targets or combinations ({splits.recipe}, seed {splits.seed})")
     check_leakage(table, "target", "corpus")
-    return statements
+    unproven = tell_unproven(targets, names)
+    if unproven and not trust_names:
+        do = "Convert with --aliases TABLE (and --gene-table TABLE), or pass --trust-names if one name is one target here."
+        raise NotProvenError("corpus", "targets", "targets that are linked to genes", "; ".join(unproven), do)
+    return [*statements, *unproven]
 
 
 def check_studies(members: Sequence[tuple[str, Iterable[str]]]) -> None:
@@ -133,22 +148,36 @@ def check_cells(members: Sequence[tuple[str, object]]) -> None:
             raise LeakError("corpus", "obs", "each cell once", found, "Leave one of them out.")
 
 
-def with_targets(screen, splits) -> list[dict]:
-    """Conditions of a split with their `targets`, from the cells of its screen."""
+def with_targets(screen: Any, splits: Any, keys: Mapping[str, str] | None = None) -> list[dict]:
+    """Conditions of a split with their `targets`, from the cells of its screen.
+
+    Args:
+        screen: The screen.
+        splits: Its split.
+        keys: Target -> the name that several screens share for it.
+    """
+    keys = keys or {}
     obs = screen.obs.loc[~screen.obs["is_control"].to_numpy(), ["cell_line", "perturbation", "target"]].astype(str)
     obs = obs.drop_duplicates(["cell_line", "perturbation"])
     target_of = {(line, label): target for line, label, target in obs.itertuples(index=False)}
     return [
-        condition | {"targets": tuple(target_of[condition["cell_line"], condition["perturbation"]].split("+"))}
+        condition
+        | {
+            "targets": tuple(
+                keys.get(t, t) for t in target_of[condition["cell_line"], condition["perturbation"]].split("+")
+            )
+        }
         for condition in splits.conditions
     ]
 
 
-def part_of_targets(parts: Sequence[tuple[object, object]]) -> dict[str, str]:
+def part_of_targets(
+    parts: Sequence[tuple[object, object]], keys: Sequence[Mapping[str, str]] | None = None
+) -> dict[str, str]:
     """Target held out alone in any of the screens -> `val` or `test`, the more held out where they differ."""
     part_of: dict[str, str] = {}
-    for screen, splits in parts:
-        for row in with_targets(screen, splits):
+    for (screen, splits), shared in zip(parts, keys or [{}] * len(parts), strict=True):
+        for row in with_targets(screen, splits, shared):
             if row["part"] in ("val", "test") and len(row["targets"]) == 1:
                 (target,) = row["targets"]
                 part_of[target] = max(part_of.get(target, "train"), row["part"], key=_DEPTH.get)

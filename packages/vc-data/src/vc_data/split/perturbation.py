@@ -11,6 +11,7 @@ from vc_data.errors import OptionError, TooFewError, few
 from vc_data.split.conditions import THIRDS, count_share, draw, finish, list_conditions, most_held_out, usable
 from vc_data.split.file import Splits
 from vc_data.split.leakage import part_of_targets
+from vc_data.split.targets import target_keys, targets_of
 
 
 def by_perturbation(
@@ -103,14 +104,16 @@ def kfold(
         do = "Pass --fold from 0 to one below --folds, and two folds or more (three with validation)."
         raise OptionError("split", "fold", f"0 to {n_folds - 1} of at least {2 + val}", fold, do)
     table = list_conditions(screen, min_cells)
-    targets = {target for targets in usable(table) for target in targets}
-    for other in others:
-        targets |= {target for targets in usable(list_conditions(other, min_cells)) for target in targets}
-    fold_of = deal(targets, n_folds, seed, groups or {})
+    keys, *other_keys = target_keys([targets_of(one) for one in (screen, *others)])
+    targets = {keys[target] for targets in usable(table) for target in targets}
+    for other, shared in zip(others, other_keys, strict=True):
+        targets |= {shared[t] for targets in usable(list_conditions(other, min_cells)) for t in targets}
+    grouped = {keys.get(target, target): group for target, group in (groups or {}).items()}
+    fold_of = deal(targets, n_folds, seed, grouped)
     part_of_fold = {fold: "test"} | ({(fold + 1) % n_folds: "val"} if val else {})
 
     def assign(condition: dict) -> None:
-        condition["part"] = most_held_out({part_of_fold.get(fold_of[t], "train") for t in condition["targets"]})
+        condition["part"] = most_held_out({part_of_fold.get(fold_of[keys[t]], "train") for t in condition["targets"]})
 
     config = {"fold": fold, "n_folds": n_folds, "val": val, "min_cells": min_cells, "grouped": bool(groups)}
     config["n_targets"] = len(targets)
@@ -160,9 +163,10 @@ def follow(
     Raises:
         TooFewError: None of those targets is in this screen, or nothing else is.
     """
-    part_of = part_of_targets(others)
+    keys, *other_keys = target_keys([targets_of(one) for one in (screen, *(other for other, _ in others))])
+    part_of = part_of_targets(others, other_keys)
     table = list_conditions(screen, min_cells)
-    shared = {target for targets in usable(table) for target in targets} & set(part_of)
+    shared = {keys[target] for targets in usable(table) for target in targets} & set(part_of)
     if not shared:
         do = "Nothing is held out in common: split it by perturbation, then check both with 'vc-data check'."
         raise TooFewError(
@@ -170,7 +174,7 @@ def follow(
         )
 
     def assign(condition: dict) -> None:
-        condition["part"] = most_held_out({part_of.get(target, "train") for target in condition["targets"]})
+        condition["part"] = most_held_out({part_of.get(keys[target], "train") for target in condition["targets"]})
 
     config = {"followed": [splits.recipe for _, splits in others], "n_shared": len(shared), "min_cells": min_cells}
     return finish(
