@@ -34,7 +34,9 @@ def targets_of(screen: Any) -> TargetTable:
     """Targets of a screen (an AnnData); of one without `uns["target_genes"]`, those that its genes are called by."""
     perturbed = screen.obs["target"].astype(str)[~screen.obs["is_control"].to_numpy()]
     # Recipes need no more of a screen than its cells.
-    return read_targets(perturbed.unique(), getattr(screen, "var", None), getattr(screen, "uns", {}).get("target_genes"))
+    return read_targets(
+        perturbed.unique(), getattr(screen, "var", None), getattr(screen, "uns", {}).get("target_genes")
+    )
 
 
 def read_targets(targets: Iterable[str], var: Any, record: object) -> TargetTable:
