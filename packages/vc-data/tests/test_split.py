@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vc_contracts.rules import CONTROL_SETS
 from vc_data.errors import ContractError, OptionError, TooFewError
 from vc_data.split import by_cell_line, by_perturbation, cut_controls, few_shot
-from vc_data.split.file import CONTROL_SETS, read_splits, write_splits
+from vc_data.split.file import read_splits, write_splits
 
 GENES = [f"G{i}" for i in range(12)]
 

@@ -113,7 +113,7 @@ def _link(link: dict) -> str:
 
 
 def _guesses(source: Source, var: pd.DataFrame) -> list[str]:
-    """What of the guesses succeeds."""
+    """What can be guessed, and why the rest cannot."""
     guesses: list[str] = []
     for guess in (
         lambda: guess_columns(source.obs, var, path=source.path)[1],
@@ -121,8 +121,8 @@ def _guesses(source: Source, var: pd.DataFrame) -> list[str]:
     ):
         try:
             guesses += guess()
-        except VcDataError:
-            continue
+        except VcDataError as error:
+            guesses.append(f"not clear: {error}")
     return guesses
 
 

@@ -3,10 +3,11 @@
 Checks that the screens go together, that each split belongs to its screen, and leaves out what any split holds out.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from vc_data.errors import ContractError, VcDataError, few
 from vc_data.loader.packed import PackedScreen
 from vc_data.split.file import Splits, read_splits
 from vc_data.split.leakage import HELD_OUT, check_leakage, check_studies
+from vc_data.split.targets import TargetTable, read_targets, target_keys
 
 POOLS = ("input", "reference")
 TIERS = ("same_batch", "same_cell_line")
@@ -103,7 +105,8 @@ def select_cells(
     pools = [
         {name: _make_pool(screen, split, name) for name in POOLS} for screen, split in zip(screens, splits, strict=True)
     ]
-    held_out = [_held_targets(screen, split) for screen, split in zip(screens, splits, strict=True)]
+    keys = target_keys([_read_targets(screen) for screen in screens])
+    held_out = [_held_targets(*member) for member in zip(screens, splits, keys, strict=True)]
     conditions, rows, excluded = [], [], []
     for s, (screen, split) in enumerate(zip(screens, splits, strict=True)):
         train = None if split is None else set(split.part("train"))
@@ -120,7 +123,7 @@ def select_cells(
                     continue
             elif train is not None and (line, perturbation) not in train:
                 continue
-            elif _is_held_out(condition, held_out):
+            elif _is_held_out(condition, held_out, keys[s]):
                 excluded.append(condition)
                 continue
             conditions.append(condition)
@@ -221,11 +224,31 @@ class _HeldOut(NamedTuple):
     """Other screens leave the targets out of all cell lines, not only of the one that the split names."""
 
 
-def _held_targets(screen: PackedScreen, split: Splits | None) -> _HeldOut:
+def _read_targets(screen: PackedScreen) -> TargetTable:
+    """Targets of a screen and the genes that conversion linked them to."""
+    import h5py
+    import zarr
+    from anndata.io import read_elem
+
+    record = None
+    with contextlib.ExitStack() as stack:
+        path = Path(screen.screen_path)
+        file: Any = zarr.open_group(path, mode="r") if path.is_dir() else stack.enter_context(h5py.File(path, "r"))
+        if "uns/target_genes" in file:
+            record = read_elem(file["uns/target_genes"])
+        var = read_elem(file["var"]) if record is None else None
+    targets = {target for _, perturbation, target, *_ in screen.conditions if perturbation != "control"}
+    return read_targets(targets, var, record)
+
+
+def _held_targets(screen: PackedScreen, split: Splits | None, keys: Mapping[str, str]) -> _HeldOut:
     held = _HeldOut(set(), {}, _promise(split) not in _TRANSFER)
     if split is None:
         return held
-    target = {(line, name): frozenset(target.split("+")) for line, name, target, *_ in screen.conditions}
+    target = {
+        (line, name): frozenset(keys.get(part, part) for part in target.split("+"))
+        for line, name, target, *_ in screen.conditions
+    }
     for line, name in split.part("val") + split.part("test"):
         held.in_line.setdefault(line.casefold(), set()).add(target[line, name])
         held.anywhere.add(target[line, name])
@@ -241,14 +264,14 @@ def _promise(split: Splits | None) -> str | None:
     return next((key for key, words in HELD_OUT.items() if words == stated), before.get(split.recipe))
 
 
-def _is_held_out(condition: Condition, held_out: Sequence[_HeldOut]) -> bool:
+def _is_held_out(condition: Condition, held_out: Sequence[_HeldOut], keys: Mapping[str, str]) -> bool:
     """Whether the split of another screen of the mix holds out what a condition would show; its own split has decided.
 
     One target is one fold: what a split holds out, alone or in a combination, is left out of all cell lines of the other
     screens, and so is a combination with a target that is held out alone. Splits that ask what transfers between
     conditions (a new cell line, few shots, a new dose) hold out of the cell line that they name.
     """
-    targets = frozenset(condition.target.split("+"))
+    targets = frozenset(keys.get(part, part) for part in condition.target.split("+"))
     for s, held in enumerate(held_out):
         if s == condition.screen:
             continue

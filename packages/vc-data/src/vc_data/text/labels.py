@@ -163,7 +163,7 @@ class _Reader:
         if parts is not None:
             return parts
         for separator in SEPARATORS:
-            parts = split_at(label, separator, self._known)
+            parts = split_at(label, separator, lambda name: self._known(name) or is_nothing(name))
             if parts is not None and (separator in STRONG or any(map(self._gene, parts))):
                 self.split[label] = separator
                 return parts
