@@ -15,6 +15,7 @@ examples:
   vc-eval prep --pred model.h5ad --genes gene_names.csv --out model.vcc
   vc-eval prep --rule vcc2026 --pred counts.h5ad --genes gene_names.csv --perturbations pert_counts.csv --out model.vcc
   vc-eval report scores --out report.html
+  vc-eval plot volcano predictions.zarr --condition TP53 -o tp53.svg
   vc-eval list --family vcc2025
 """
 _COMMANDS = {
@@ -25,6 +26,7 @@ _COMMANDS = {
     "compare": ("Compare", "vc_eval.cli.tables:compare"),
     "report": ("Report", "vc_eval.cli.tables:report"),
     "prep": ("Prep", "vc_eval.cli.challenge:prep"),
+    "plot": ("Plot", "vc_eval.cli.plot:plot"),
     "list": ("List", "vc_eval.cli.tables:list_metrics"),
 }
 """Name -> (its options in `options`, the function that does the work)."""
@@ -76,6 +78,8 @@ def _with_positionals(kind: type) -> type:
     for name, annotation in kind.__annotations__.items():
         if "positional" in getattr(annotation, "__metadata__", ()):
             kind.__annotations__[name] = tyro.conf.Positional[annotation.__origin__]
+        elif "-o" in getattr(annotation, "__metadata__", ()):
+            kind.__annotations__[name] = Annotated[annotation.__origin__, tyro.conf.arg(aliases=["-o"])]
     return kind
 
 

@@ -1,0 +1,83 @@
+"""`vc-eval plot`: one figure from a contract."""
+
+import warnings
+from typing import TYPE_CHECKING
+
+from vc_eval.cli import options
+from vc_eval.errors import VcEvalError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SUFFIXES = (".svg", ".png", ".pdf")
+
+
+def plot(command: options.Plot) -> None:
+    """`vc-eval plot`: read, draw, write."""
+    from vc_eval.contracts import write_whole
+
+    if command.out.suffix not in SUFFIXES:
+        raise VcEvalError(f"plot: expected a name that ends in svg, png or pdf, found {str(command.out)!r}.")
+    if command.out.exists() and not command.overwrite:
+        raise VcEvalError(f"plot: {str(command.out)!r} is there already. Name another file, or pass --overwrite.")
+    axes = (_of_scores if command.kind in ("calibration", "gain") else _of_predictions)(command)
+    import matplotlib
+
+    command.out.parent.mkdir(parents=True, exist_ok=True)
+    dated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}[command.out.suffix]
+    with (
+        write_whole(command.out, overwrite=True) as temporary,
+        matplotlib.rc_context({"svg.hashsalt": "vc-eval", "svg.fonttype": "none"}),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        axes.figure.savefig(temporary, format=command.out.suffix[1:], dpi=160, metadata=dated)
+    print(f"wrote {command.out}.")
+
+
+def _of_scores(command: options.Plot) -> "Axes":
+    from vc_eval.contracts import read_scores
+    from vc_eval.plot import calibration, gain_over_baselines
+    from vc_eval.plot.scores import coverage_curves
+
+    table, summary = read_scores(command.source)
+    if command.kind == "calibration":
+        curves = coverage_curves(table)
+        if not curves:
+            raise VcEvalError(f"plot: no model of {str(command.source)!r} states intervals.")
+        return calibration(curves)
+    model = command.model or str(summary.get("model", ""))
+    return gain_over_baselines(table, model=model, metric=command.metric)
+
+
+def _of_predictions(command: options.Plot) -> "Axes":
+    from vc_eval import plot as figures
+    from vc_eval.contracts import read_predictions
+    from vc_eval.plot.scores import predicted_changes
+
+    names, genes, delta_pg, sd_pg = predicted_changes(read_predictions(command.source))
+    if command.kind == "heatmap":
+        return figures.heat_map(delta_pg, conditions=names, genes=genes.tolist())
+    at = _position(names, command.condition or names[0])
+    if command.kind == "volcano":
+        if sd_pg is None:
+            raise VcEvalError(f"plot: {str(command.source)!r} states no standard deviations; a volcano needs them.")
+        axes = figures.volcano(delta_pg[at], sd_pg[at], genes=genes.tolist())
+    else:
+        if command.against is None:
+            raise VcEvalError("plot: measured needs --against, a predictions-v1 file of the measured profiles.")
+        others, other_genes, other_pg, _ = predicted_changes(read_predictions(command.against))
+        position = {gene: g for g, gene in enumerate(other_genes)}
+        shared = [g for g, gene in enumerate(genes) if gene in position]
+        if len(shared) < 2:
+            raise VcEvalError("plot: the two files have fewer than two genes in common; expected the same names.")
+        measured = other_pg[_position(others, names[at])][[position[genes[g]] for g in shared]]
+        axes = figures.predicted_against_measured(delta_pg[at][shared], measured, genes=genes[shared].tolist())
+    axes.set_title(f"{names[at]}: {axes.get_title()}".replace("$", r"\$"))
+    return axes
+
+
+def _position(names: list[str], wanted: str) -> int:
+    if wanted not in names:
+        raise VcEvalError(f"plot: no condition {wanted!r}; expected one of {len(names)}, e.g. {names[:5]!r}.")
+    return names.index(wanted)
