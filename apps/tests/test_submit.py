@@ -236,6 +236,14 @@ def test_attacks_on_the_score_are_named(scored, attack, said):
     assert any(note.startswith(said) for note in attack_notes(attack(make("vcc2025", seed=3)), real, challenge))
 
 
+def test_nothing_is_said_of_an_archive_that_holds_log_values(scored):
+    challenge, real, _ = scored
+    cells = make("vcc2025", seed=3)
+    total = np.asarray(cells.X.sum(axis=1))
+    cells.X = sp.csr_matrix(np.log1p(cells.X.toarray() * np.median(total) / np.maximum(total, 1)))
+    assert attack_notes(cells, real, challenge) == ()
+
+
 def test_measured_cells_are_no_prediction(scored):
     challenge, real, _ = scored
     assert any("measured ones" in note for note in attack_notes(real, real, challenge))

@@ -33,7 +33,7 @@ def rehearse(command: Rehearse) -> None:
             for at in range(command.repeats)
         ]
         scores, seconds, tuned = _play_all(command, splits)
-        expected = {name: _expect(found) for name, found in scores.items()}
+        expected = {name: _expect(found, command.rule) for name, found in scores.items()}
         write_json(folder / RUN_FNAME, _as_json(command, scores, expected, seconds, tuned))
         (folder / "rehearsal.md").write_text(make_page(command, scores, expected, seconds, tuned))
     print(make_table(command, scores, expected))
@@ -99,10 +99,14 @@ def _tune(
     }  # fmt: skip
 
 
-def _expect(found: list["LocalScore"]) -> Expectation:
+def _expect(found: list["LocalScore"], rule: str) -> Expectation:
+    from dataclasses import replace
+
     import numpy as np
 
-    return expect(np.array([one.value for one in found]), np.array([np.nanvar(one.draws) for one in found]))
+    one = expect(np.array([each.value for each in found]), np.array([np.nanvar(each.draws) for each in found]))
+    # The score of 2025 is cut at 0, member by member.
+    return replace(one, lower=max(one.lower, 0.0)) if rule == "vcc2025" else one
 
 
 def make_table(command: Rehearse, scores: dict[str, list["LocalScore"]], expected: dict[str, Expectation]) -> str:
