@@ -32,7 +32,7 @@ write_tables(model.write(asked, out / "predictions.h5ad", Rules(force=True)), ou
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 size = sum(path.stat().st_size for path in out.iterdir()) / 2**30
 print(f"{len(names):,} conditions x {len(model.fitted.contexts.genes):,} genes to disk ({size:.1f} GiB): "
-      f"{time.perf_counter() - start:.1f} s, {peak:.2f} GiB")
+      f"{time.perf_counter() - start:.1f} s ({time.process_time():.1f} s of a core), {peak:.2f} GiB")
 """
 
 

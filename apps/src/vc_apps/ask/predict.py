@@ -9,7 +9,7 @@ from vc_apps.ask.settings import Predict
 from vc_apps.outputs import AppError, check_space, say, write_json
 
 if TYPE_CHECKING:
-    from vc_model.ask.answers import Answers
+    from vc_model.ask.answers import Answers, Rules
     from vc_model.ask.model import AskModel
     from vc_model.ask.questions import Questions
     from vc_model.table.effects import Contexts
@@ -65,7 +65,7 @@ def predict(settings: Predict) -> None:
     _print(settings, answers)
 
 
-def write_answers(settings: Predict, model: "AskModel", questions: "Questions", rules) -> "Answers":
+def write_answers(settings: Predict, model: "AskModel", questions: "Questions", rules: "Rules") -> "Answers":
     """Write the folder, whole or not at all."""
     from vc_contracts import write_whole
     from vc_contracts.hashing import sha256_tree

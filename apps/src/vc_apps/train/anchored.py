@@ -1,10 +1,11 @@
-"""`vc train anchored`: fit and save."""
+"""`vc train anchored`: the older spelling of `vc fit SCREEN --split SPLITS`; the same code and the same model."""
 
+from vc_apps.outputs import say
 from vc_apps.train.settings import Anchored
 
 
 def train_anchored(settings: Anchored) -> str:
-    """Fit the anchored model on the training conditions of a split and write its checkpoint.
+    """Fit the anchored model on the training conditions of a split and write its model folder.
 
     Returns:
         A line that says what was written and what to do next.
@@ -12,21 +13,14 @@ def train_anchored(settings: Anchored) -> str:
     Raises:
         VcModelError: If a file is refused.
     """
-    from vc_model.checkpoint import save_checkpoint
-    from vc_model.contracts import hash_path
-    from vc_model.models import make_model
-    from vc_model.table.pseudobulk import load_tables
+    from vc_apps.ask.fit import fit_and_save, load
 
-    table, _, test = load_tables(settings.screen, settings.splits, settings.features)
-    fitted = make_model("anchored", settings.seed).fit(table)
-    sources = [path for path in (settings.screen, settings.splits, settings.features) if path is not None]
-    save_checkpoint(
-        settings.out,
-        fitted,
-        parents={path.name: hash_path(path) for path in sources},
-        config={"recipe": "anchored", "seed": settings.seed},
-    )
+    say(f"note: the same as vc fit {settings.screen} --split {settings.splits} -o {settings.out}")
+    banks = () if settings.features is None else (settings.features,)
+    table = load(settings.screen, settings.splits, banks)
+    sources = [settings.screen, settings.splits, *banks]
+    fit_and_save(table, settings.out, "anchored", None, settings.seed, sources, True)
     return (
         f"wrote {settings.out}/: anchored on {len(table)} conditions x {len(table.genes)} genes. Next: vc predict "
-        f"{settings.out} {settings.screen} {settings.splits} -o predictions.zarr ({len(test)} test conditions)"
+        f"{settings.out} {settings.screen} {settings.splits} -o predictions.zarr"
     )

@@ -93,4 +93,4 @@ def test_the_mean_of_the_others_leaves_every_row_of_the_target_out(world):
         for at, (line, a) in enumerate(zip(conditions.cell_line, conditions.actions, strict=True))
         if line == conditions.cell_line[row] and len(a.targets) == 1 and a.targets != ("G3",)
     ]
-    np.testing.assert_allclose(mean_pg[row], world.train.delta_pg[others].mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(mean_pg[row], world.train.half_pg[others].mean(axis=0), atol=1e-5)

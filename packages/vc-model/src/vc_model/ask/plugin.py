@@ -56,7 +56,7 @@ class Plugin:
             PluginError: If it does not do what its two methods promise.
         """
         own = self._fitted(train)
-        folds = all_folds(train, 5, 0)
+        folds, half = all_folds(train, 5, 0), train.half
         rows, bins, deltas = [], [], []
         done: set[tuple[int, int]] = set()
         for fold in tqdm(folds, desc=self.name, leave=False, disable=None):
@@ -66,7 +66,7 @@ class Plugin:
                 continue
             test, bin_t = fold.test[fresh], bin_t[fresh]
             done.update(zip(test.tolist(), bin_t.tolist(), strict=True))
-            part = self._fitted(train.subset(fold.train))
+            part = self._fitted(half.subset(fold.train))
             deltas.append(effect_of(part, train.conditions.subset(test), train.genes, self.name))
             rows.append(test)
             bins.append(bin_t)

@@ -141,20 +141,23 @@ def share_of_repeat(
 
 
 def other_means(table: EffectTable) -> np.ndarray:
-    """[p, g] mean effect of the singles of the line without those of the row's own targets, times its number of targets."""
-    mean_pg = np.zeros_like(table.delta_pg)
+    """[p, g] mean effect of the singles of the line without those of the row's own targets, times its number of targets.
+
+    Against `reference` controls alone, so that it shares no noise with what it is judged on.
+    """
+    mean_pg = np.zeros_like(table.half_pg)
     actions = table.conditions.actions
     singles = np.flatnonzero(table.single_p)
     for line in range(len(table.trained_lines)):
         own = singles[table.line_p[singles] == line]
         own = singles if len(own) == 0 else own
-        total_g, rows_of = table.delta_pg[own].sum(axis=0), {}
+        total_g, rows_of = table.half_pg[own].sum(axis=0), {}
         for row in own:
             rows_of.setdefault(actions[row].targets[0], []).append(row)
         for row in np.flatnonzero(table.line_p == line):
             mine = [other for target in actions[row].targets for other in rows_of.get(target, [])]
             left = len(own) - len(mine)
-            mean_pg[row] = len(actions[row].targets) * (total_g - table.delta_pg[mine].sum(axis=0)) / max(left, 1)
+            mean_pg[row] = len(actions[row].targets) * (total_g - table.half_pg[mine].sum(axis=0)) / max(left, 1)
     return mean_pg
 
 
