@@ -12,7 +12,8 @@ from vc_apps.submit.score import LocalScore
 
 def write(path, rows):
     conditions = [{"cell_line": "A", "perturbation": name, "part": part} for name, part in rows]
-    path.write_text(json.dumps({"conditions": conditions, "controls": {}}))
+    header = {"name": "splits", "content": "of the old content"}
+    path.write_text(json.dumps({"contract": header, "conditions": conditions, "controls": {}}))
     return path
 
 
@@ -20,7 +21,9 @@ def test_within_training_nothing_of_the_outer_test_is_used(tmp_path):
     names = [f"P{at}" for at in range(12)]
     rows = [(name, "test" if at < 3 else "train") for at, name in enumerate(names)] + [("P5+P6", "train")]
     outer = write(tmp_path / "outer.json", rows)
-    inner = json.loads(hold_out_within(outer, tmp_path / "inner.json", test=1 / 3, seed=0).read_text())["conditions"]
+    content = json.loads(hold_out_within(outer, tmp_path / "inner.json", test=1 / 3, seed=0).read_text())
+    inner = content["conditions"]
+    assert "content" not in content["contract"]
     part = {row["perturbation"]: row["part"] for row in inner}
     assert all(part[name] == "unused" for name in names[:3])
     held = {name for name in part if part[name] == "test"}

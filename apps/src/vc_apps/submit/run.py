@@ -201,6 +201,7 @@ def _say(command: Submit, receipt: dict[str, Any], path: Path) -> None:
     if score is not None:
         for note in score["notes"]:
             print(f"score: {note}")
+    if score is not None and score["n"]:
         print(f"local score ({receipt['rule']}, {score['n']} held-out perturbations): {score['value']:.3f} "
               f"[{score['lower']:.3f}, {score['upper']:.3f}]")  # fmt: skip
     print(f"wrote {command.out}: {file['cells']:,} cells x {file['genes']:,} genes; receipt {path}")
