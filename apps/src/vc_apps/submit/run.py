@@ -41,13 +41,12 @@ def submit(command: Submit) -> None:
 def _check_command(command: Submit) -> None:
     if command.out.suffix not in (".vcc", ".h5ad"):
         raise AppError(f"--out {command.out}: expected a name that ends in .vcc or .h5ad.")
-    if command.out.exists() and not command.overwrite:
-        raise AppError(f"--out {command.out}: exists. Give another name, or --overwrite to replace it.")
-    if command.out.exists() and command.out.is_dir():
-        raise AppError(f"--out {command.out}: expected a file to replace, found a folder. Give another name.")
-    inputs = {path.resolve() for path in (command.screen, command.splits, command.predictions) if path is not None}
-    if command.out.resolve() in inputs:
-        raise AppError(f"--out {command.out}: is an input. Give another name.")
+    from vc_contracts import check_target
+
+    given = (command.screen, command.splits, command.predictions, command.genes, command.perturbations)
+    inputs = [path for path in given if path is not None]
+    for target in (command.out, command.out.with_suffix(".receipt.json")):
+        check_target(target, kind="file", overwrite=command.overwrite, inputs=inputs, make_parent=True)
     if command.cells is not None and command.cells < 1:
         raise AppError(f"--cells {command.cells}: expected 1 or more.")
     if (command.predictions is None) == (command.baseline is None):
