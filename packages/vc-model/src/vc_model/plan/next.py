@@ -1,0 +1,253 @@
+"""The next batch to test, from what was measured so far.
+
+Two Gaussian processes on features of the library (`vc_model.plan.surrogate`): one of the score, one of its size. Together
+they give every untested entity a chance to pass the threshold of a hit, which adapts to what was measured. A batch is
+chosen greedily; after each choice the beliefs about similar entities are updated as if it had been measured at its
+expected value, so that a batch is diverse (Desautels, Krause and Burdick, J. Mach. Learn. Res. 15 (2014) 3873-3923).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+from scipy.stats import norm
+
+from vc_model.plan.doubt import association_p
+from vc_model.plan.errors import PlanError
+from vc_model.plan.library import Library
+from vc_model.plan.query import Scores
+from vc_model.plan.surrogate import Posterior, fit_posterior
+
+Strategy = Literal["hits", "ucb", "thompson", "disagreement", "kcenter", "random", "essentials"]
+Direction = Literal["high", "low", "both"]
+STRATEGIES: tuple[Strategy, ...] = ("hits", "ucb", "thompson", "disagreement", "kcenter", "random", "essentials")
+LEAST_TO_LEARN = 20
+"""Measured entities before the features are asked; until then a batch is chosen for what it would teach."""
+_CLIP = 4.0
+_BETA = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Beliefs:
+    """What is believed about every entity of a library.
+
+    Attributes:
+        mean_e: [e] expected score; robustly standardised, and turned so that hits are high (or far from 0).
+        sd_e: [e] standard deviation of the noise-free score.
+        spread_e: [e] standard deviation of a measured score around its expectation.
+        chance_e: [e] probability that a measurement would be a hit.
+        threshold: Standardised score from which an entity counts as a hit.
+        two_sided: Whether hits are far from 0 rather than high.
+        posterior: Of the score; None before there is anything to learn from.
+        signal: Spearman correlation of left-out predictions with measured sizes, and its p-value.
+    """
+
+    mean_e: np.ndarray
+    sd_e: np.ndarray
+    spread_e: np.ndarray
+    chance_e: np.ndarray
+    threshold: float
+    two_sided: bool
+    posterior: Posterior | None
+    signal: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What counts as a hit.
+
+    Attributes:
+        direction: Which scores are wanted: high, low, or far from the middle.
+        share: Share of the library that are hits, where the measured table does not say what is one.
+    """
+
+    direction: Direction = "both"
+    share: float = 0.05
+
+
+def learn(library: Library, measured: Scores, goal: Goal, *, seed: int = 0) -> Beliefs:
+    """Beliefs after measuring some entities of a library.
+
+    Args:
+        library: All entities.
+        measured: Scores of some of them.
+        goal: What is looked for.
+        seed: Of subsampling, where many were measured.
+
+    Raises:
+        PlanError: If scores name entities that are not in the library.
+    """
+    rows = library.rows(measured.names, "measured scores")
+    if len(rows) < LEAST_TO_LEARN or not library.blocks:
+        return unlearned(library)
+    both = goal.direction == "both"
+    value_n = oriented(measured.score_n, goal)
+    threshold = _threshold(value_n, measured.hit_n, goal)
+    clipped_n = np.clip(value_n, -_CLIP, _CLIP)
+    size_n = np.sqrt(np.abs(clipped_n))
+    parts = library.parts(rows)
+    location = fit_posterior(parts, clipped_n, seed=seed)
+    size = fit_posterior(parts, size_n, seed=seed)
+    x_ed = library.features_ed
+    mean_e, sd_e = location.mean(x_ed), location.sd(x_ed)
+    # E sqrt|z| = 0.822 for a standard normal z: the size's process says how widely measurements scatter.
+    spread_e = np.maximum(size.mean(x_ed) / 0.822, 0.3) ** 2
+    chance_e = norm.sf((threshold - mean_e) / spread_e)
+    if both:
+        chance_e += norm.cdf((-threshold - mean_e) / spread_e)
+    own, wanted_n = (size, size_n) if both else (location, clipped_n)
+    signal = association_p(left_out(own, parts, wanted_n), wanted_n)
+    return Beliefs(mean_e, sd_e, spread_e, chance_e, threshold, both, location, signal)
+
+
+def left_out(posterior: Posterior, parts: Sequence[np.ndarray], y_n: np.ndarray) -> np.ndarray:
+    """[n] what the posterior would say of each measured entity without its own measurement (exact, variances kept)."""
+    x_nd = np.concatenate(list(parts), axis=1)
+    fitted_n = posterior.mean(x_nd)
+    lever_n = (np.square(posterior.root(x_nd)).sum(axis=1) + posterior.centre_var) / posterior.noise
+    return y_n - (y_n - fitted_n) / np.maximum(1 - lever_n, 1e-3)
+
+
+def choose(
+    library: Library,
+    beliefs: Beliefs,
+    open_e: np.ndarray,
+    batch: int,
+    strategy: Strategy = "hits",
+    *,
+    seed: int = 0,
+    essentials: Sequence[str] = (),
+    tested_e: np.ndarray | None = None,
+) -> np.ndarray:
+    """[batch] rows of the entities to test next, in the order in which they were chosen.
+
+    Args:
+        library: All entities.
+        beliefs: What is believed about them.
+        open_e: [e] bool, what may be chosen.
+        batch: How many; at most as many as are open.
+        strategy: How.
+        seed: Of draws.
+        essentials: Names that `essentials` prefers.
+        tested_e: [e] bool, what was tested; `kcenter` keeps away from it.
+
+    Raises:
+        PlanError: If more are asked for than are open.
+    """
+    if batch > open_e.sum():
+        raise PlanError(f"batch {batch}: only {open_e.sum()} of the library are untested. Ask for at most so many.")
+    rng = np.random.default_rng(seed)
+    tie_e = rng.random(len(open_e))
+    listed_e = np.isin(np.array(library.names), list(essentials))
+    pick: dict[str, Callable[[], np.ndarray]] = {
+        "random": lambda: _best(tie_e, open_e, batch),
+        "essentials": lambda: _best(listed_e + tie_e, open_e, batch),
+        "kcenter": lambda: _far_apart(library.features_ed, open_e, tested_e, batch, tie_e),
+        "thompson": lambda: _thompson(library, beliefs, open_e, batch, rng),
+    }
+    if strategy in pick:
+        return pick[strategy]()
+    return _greedy(library, beliefs, open_e, batch, strategy, tie_e)
+
+
+def oriented(score_n: np.ndarray, goal: Goal) -> np.ndarray:
+    """[n] robustly standardised scores (median, median absolute deviation), hits high or far from 0."""
+    middle = np.median(score_n)
+    scale = float(1.4826 * np.median(np.abs(score_n - middle))) or float(score_n.std()) or 1.0
+    return (-1.0 if goal.direction == "low" else 1.0) * (score_n - middle) / scale
+
+
+def _threshold(value_n: np.ndarray, hit_n: np.ndarray | None, goal: Goal) -> float:
+    """The standardised score from which an entity is a hit."""
+    size_n = np.abs(value_n) if goal.direction == "both" else value_n
+    usual = float(norm.isf(goal.share / (2 if goal.direction == "both" else 1)))
+    if hit_n is None or not hit_n.any() or hit_n.all():
+        return max(usual, float(np.quantile(size_n, 1 - goal.share)))
+    return float((size_n[hit_n].min() + max(size_n[~hit_n].max(), size_n[hit_n].min() - 1)) / 2)
+
+
+def unlearned(library: Library) -> Beliefs:
+    """Beliefs before anything was measured: all entities alike."""
+    flat_e = np.zeros(len(library.names))
+    return Beliefs(flat_e, flat_e + 1, flat_e + 1, flat_e + 0.05, 2.0, False, None, (0.0, 1.0))
+
+
+def _best(value_e: np.ndarray, open_e: np.ndarray, batch: int) -> np.ndarray:
+    return np.argsort(-np.where(open_e, value_e, -np.inf), kind="stable")[:batch]
+
+
+def _far_apart(
+    x_ed: np.ndarray, open_e: np.ndarray, tested_e: np.ndarray | None, batch: int, tie_e: np.ndarray
+) -> np.ndarray:
+    """Farthest-first traversal (k-center), from what was tested. Source: Gonzalez, Theor. Comput. Sci. 38 (1985)."""
+    square_e = np.square(x_ed).sum(axis=1)
+
+    def distance(row: int) -> np.ndarray:
+        return square_e + square_e[row] - 2 * x_ed @ x_ed[row]
+
+    gap_e = np.full(len(x_ed), np.inf)
+    for row in np.flatnonzero(tested_e) if tested_e is not None else ():
+        gap_e = np.minimum(gap_e, distance(row))
+    chosen: list[int] = []
+    free_e = open_e.copy()
+    for _ in range(batch):
+        value_e = np.where(np.isinf(gap_e), tie_e, gap_e)
+        row = int(_best(value_e, free_e, 1)[0])
+        chosen.append(row)
+        free_e[row] = False
+        gap_e = np.minimum(gap_e, distance(row))
+    return np.array(chosen)
+
+
+def _thompson(
+    library: Library, beliefs: Beliefs, open_e: np.ndarray, batch: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Each choice is the best under one draw of the beliefs. Source: Thompson, Biometrika 25 (1933) 285-294."""
+    free_e = open_e.copy()
+    if beliefs.posterior is None:
+        return _best(rng.random(len(free_e)), free_e, batch)
+    root_ed = beliefs.posterior.root(library.features_ed)
+    draws_eb = beliefs.mean_e[:, None] + root_ed @ rng.standard_normal((root_ed.shape[1], batch))
+    draws_eb = np.abs(draws_eb) if beliefs.two_sided else draws_eb
+    chosen = []
+    for draw in range(batch):
+        row = int(_best(draws_eb[:, draw], free_e, 1)[0])
+        chosen.append(row)
+        free_e[row] = False
+    return np.array(chosen)
+
+
+def _greedy(
+    library: Library, beliefs: Beliefs, open_e: np.ndarray, batch: int, strategy: Strategy, tie_e: np.ndarray
+) -> np.ndarray:
+    """Best first, each choice taken as measured at its expected value before the next."""
+    x_ed = library.features_ed
+    prior = beliefs.posterior is None
+    if prior and open_e.sum() >= 4 * batch:
+        # Before anything is known the widest features are not all there is: each seed looks at another half.
+        open_e = open_e & (tie_e > np.median(tie_e[open_e]))
+    root_ed = x_ed / np.sqrt(max(len(library.blocks), 1)) if prior else beliefs.posterior.root(x_ed)
+    noise = 1.0 if prior else beliefs.posterior.noise
+    value_of = partial(_value, beliefs, "disagreement" if prior and strategy == "hits" else strategy)
+    var_e = np.square(root_ed).sum(axis=1)
+    free_e, chosen = open_e.copy(), []
+    seen_eb = np.zeros((len(x_ed), batch), dtype=root_ed.dtype)
+    for at in range(batch):
+        row = int(_best(value_of(np.sqrt(np.maximum(var_e, 0))) + 1e-9 * tie_e, free_e, 1)[0])
+        chosen.append(row)
+        free_e[row] = False
+        cov_e = root_ed @ root_ed[row] - seen_eb[:, :at] @ seen_eb[row, :at]
+        seen_eb[:, at] = cov_e / np.sqrt(max(cov_e[row], 0) + noise)
+        var_e = var_e - seen_eb[:, at] ** 2
+    return np.array(chosen)
+
+
+def _value(beliefs: Beliefs, strategy: Strategy, sd_e: np.ndarray) -> np.ndarray:
+    if strategy == "disagreement":
+        return sd_e
+    if strategy == "ucb":
+        return (np.abs(beliefs.mean_e) if beliefs.two_sided else beliefs.mean_e) + _BETA * sd_e
+    # What the batch would already tell counts half: the other half of a hit's worth is what it teaches.
+    return beliefs.chance_e * (0.5 + 0.5 * sd_e / np.maximum(beliefs.sd_e, 1e-12))

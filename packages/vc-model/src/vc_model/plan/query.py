@@ -1,0 +1,132 @@
+"""What is asked about: measured scores, scores of pairs, profiles; read and checked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vc_model.plan.errors import PlanError
+from vc_model.plan.library import check_unique, read_frame
+
+LEAST_GENES = 20
+"""Measured genes that a signature has to share with what it is compared with."""
+_NAMES = ("gene", "perturbation", "name", "target", "symbol", "drug", "compound", "gene_name")
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """One number per entity.
+
+    Attributes:
+        names: The n entities, each once.
+        score_n: [n] float64, finite.
+        hit_n: [n] bool whether each counts as a hit, where that was decided, else None.
+    """
+
+    names: tuple[str, ...]
+    score_n: np.ndarray
+    hit_n: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def subset(self, rows: np.ndarray) -> "Scores":
+        """The given rows."""
+        rows = np.arange(len(self))[rows]
+        hit_n = None if self.hit_n is None else self.hit_n[rows]
+        return Scores(tuple(self.names[row] for row in rows), self.score_n[rows], hit_n)
+
+
+def read_scores(fpath: Path, name: str | None = None, score: str | None = None, hit: str | None = None) -> Scores:
+    """Read a table of scores.
+
+    Args:
+        fpath: .parquet, .csv or .tsv.
+        name: Column of names; default: `gene` or a like name, else the first column of text.
+        score: Column of numbers; default: `score`, else the first column of numbers.
+        hit: Column that says what is a hit; default: `hit` where there is one.
+
+    Raises:
+        PlanError: For absent columns, repeated names, NaN, or scores that are all equal.
+    """
+    table = read_frame(fpath)
+    name = column(table, fpath, name, _NAMES, text=True)
+    score = column(table, fpath, score, ("score", "lfc", "value", "effect"), text=False)
+    if hit is not None and hit not in table:
+        raise PlanError(f"{fpath}: column {hit!r}: not there; the table has {list(table.columns)[:10]}.")
+    hit = hit or ("hit" if "hit" in table and table["hit"].dtype == bool else None)
+    hits = None if hit is None else table[hit].astype(bool).to_numpy()
+    return make_scores(table[name].astype(str), table[score], hits, str(fpath))
+
+
+def make_scores(names: pd.Series, score: pd.Series, hit_n: np.ndarray | None = None, what: str = "scores") -> Scores:
+    """Checked scores; see `read_scores` for what is refused."""
+    check_unique(names, what)
+    score_n = pd.to_numeric(score, errors="coerce").to_numpy(np.float64)
+    check_numbers(score_n, list(names), what)
+    return Scores(tuple(names), score_n, hit_n)
+
+
+def check_numbers(value_n: np.ndarray, names: list[str], what: str) -> None:
+    """Refuse numbers that are not finite, and numbers that are all equal.
+
+    Raises:
+        PlanError: Names the first few.
+    """
+    bad = np.flatnonzero(~np.isfinite(value_n))
+    if len(bad):
+        found = ", ".join(names[row] for row in bad[:5])
+        raise PlanError(f"{what}: expected finite numbers, found {len(bad)} that are not ({found}). Drop or measure them.")
+    if len(value_n) > 1 and np.ptp(value_n) == 0:
+        raise PlanError(f"{what}: all {len(value_n)} numbers are {value_n[0]:g}; nothing can be learned from them.")
+
+
+def column(table: pd.DataFrame, fpath: Path, given: str | None, usual: tuple[str, ...], *, text: bool) -> str:
+    """The column that is meant.
+
+    Raises:
+        PlanError: If it is not there, or none can be guessed.
+    """
+    if given is not None:
+        if given not in table:
+            raise PlanError(f"{fpath}: column {given!r}: not there; the table has {list(table.columns)[:10]}.")
+        return given
+    kinds = table.select_dtypes("number").columns
+    fitting = [name for name in table.columns if (name not in kinds) == text]
+    fitting = [name for name in fitting if table[name].dtype != bool]
+    for name in (*usual, *fitting):
+        if name in fitting:
+            return str(name)
+    raise PlanError(f"{fpath}: found no column of {'names' if text else 'numbers'} among {list(table.columns)[:10]}.")
+
+
+def read_profile(fpath: Path) -> tuple[tuple[str, ...], np.ndarray]:
+    """Genes and values of one profile (a signature): a table with a column of genes and one of numbers.
+
+    Raises:
+        PlanError: As `read_scores`.
+    """
+    scores = read_scores(fpath)
+    return scores.names, scores.score_n
+
+
+def shared_genes(
+    genes: tuple[str, ...], value_g: np.ndarray, measured: tuple[str, ...], what: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where a profile's genes are measured: values [m] and columns [m].
+
+    Raises:
+        PlanError: If fewer than `LEAST_GENES` are, or all values are 0 there.
+    """
+    at = {gene: column for column, gene in enumerate(measured)}
+    pairs = [(value, at[gene]) for gene, value in zip(genes, value_g, strict=True) if gene in at]
+    if len(pairs) < LEAST_GENES:
+        raise PlanError(
+            f"{what}: {len(pairs)} of its {len(genes)} genes are measured (e.g. {list(genes[:3])} against {list(measured[:3])}); "
+            f"at least {LEAST_GENES} are needed. Give genes as they are named there, or a larger signature."
+        )
+    value_m = np.array([value for value, _ in pairs])
+    if not value_m.any():
+        raise PlanError(f"{what}: all values are 0 on the measured genes; the goal equals the start. There is nothing to reach.")
+    return value_m, np.array([column for _, column in pairs])

@@ -1,0 +1,112 @@
+"""What else would a compound do, in every context, and which is the best trade?"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from vc_model.plan.ask_model import goal_weights, predict_actions, require_support
+from vc_model.plan.errors import PlanError
+from vc_model.plan.results import Decision, rank_table
+from vc_model.predictor import Fitted
+from vc_model.table.effects import Action
+
+
+def safety(
+    fitted: Fitted,
+    actions: Sequence[Action],
+    panels: Mapping[str, Sequence[str]],
+    *,
+    contexts: Sequence[str] | None = None,
+    goal_g: np.ndarray | None = None,
+) -> Decision:
+    """Rank actions by efficacy less their worst panel response, with the Pareto front of both.
+
+    A panel's response is the mean predicted change of its genes over that of genes drawn at random, in units of the
+    standard deviation of such draws; the worst is over contexts and panels.
+
+    Args:
+        fitted: Any fitted model.
+        actions: Compounds or targets, the same one at several doses where doses matter.
+        panels: Panel -> genes whose response is unwanted (core-essential, apoptosis, ...).
+        contexts: Cell lines; default: all of the model's.
+        goal_g: [g] wanted change; None: efficacy is the size of the effect.
+
+    Raises:
+        PlanError: If no panel has 3 genes of the model's, or the model supports no action.
+    """
+    lines = list(contexts or fitted.contexts.cell_lines)
+    column_of = {gene: column for column, gene in enumerate(fitted.contexts.genes)}
+    columns = {name: [column_of[gene] for gene in genes if gene in column_of] for name, genes in panels.items()}
+    columns = {name: at for name, at in columns.items() if len(at) >= 3}
+    if not columns:
+        raise PlanError(f"panels: none of {len(panels)} has 3 genes that the model predicts. Name genes as the model does.")
+    worst_n, where_n = np.full(len(actions), -np.inf), [""] * len(actions)
+    useful_ln, supported_n, sd_ln = [], np.ones(len(actions), bool), []
+    for line in lines:
+        said = predict_actions(fitted, line, actions)
+        require_support(said, actions, "library")
+        supported_n &= said.supported_p
+        weight_g = goal_weights(fitted, line, None)
+        delta_ng = said.delta_pg * weight_g
+        for name, at in columns.items():
+            z_n = np.abs(delta_ng[:, at].mean(axis=1) - delta_ng.mean(axis=1)) / (
+                np.maximum(delta_ng.std(axis=1), 1e-9) / np.sqrt(len(at))
+            )
+            for row in np.flatnonzero(z_n > worst_n):
+                worst_n[row], where_n[row] = z_n[row], f"{name} in {line}"
+        aim_g = None if goal_g is None else goal_g * weight_g / np.linalg.norm(goal_g * weight_g)
+        useful_ln.append(np.linalg.norm(delta_ng, axis=1) if aim_g is None else delta_ng @ aim_g)
+        sd_ln.append(np.sqrt((said.var_pg * weight_g**2).mean(axis=1)))
+    useful_n, sd_n = np.mean(useful_ln, axis=0), np.mean(sd_ln, axis=0)
+    front_n = _front(useful_n, -worst_n) & supported_n
+    score_n = _unit(useful_n) - _unit(worst_n)
+    table = rank_table(
+        {
+            "name": [f"{a.label} at {a.dose:g}" if a.dose else a.label for a in actions],
+            "effect": useful_n,
+            "low": useful_n - 1.645 * sd_n,
+            "high": useful_n + 1.645 * sd_n,
+            "evidence": [f"worst response: {place}" for place in where_n],
+            "doubts": np.where(supported_n, "", "outside what the model was trained on: not ranked by it"),
+            "support": np.where(supported_n, "supported", "no support"),
+            "worst_panel": worst_n,
+            "trade": score_n,
+            "on_front": front_n,
+        },
+        np.lexsort((-score_n, ~front_n, ~supported_n)),
+    )
+
+    def draw(axes) -> None:
+        axes.scatter(useful_n, worst_n, s=14, c=np.where(supported_n, "#8c959f", "#b42318"))
+        at = np.flatnonzero(front_n)[np.argsort(useful_n[front_n])]
+        axes.plot(useful_n[at], worst_n[at], "o-", color="#1f6f54")
+        for row in at[:12]:
+            axes.annotate(actions[row].label, (useful_n[row], worst_n[row]), fontsize=8)
+        axes.set(xlabel="efficacy", ylabel="worst panel response (standard deviations)")
+
+    return Decision(
+        "safety",
+        f"Which of {len(actions)} actions does most with the least harm?",
+        f"{int(front_n.sum())} lie on the front of efficacy and panel response; {int((~supported_n).sum())} are outside support and "
+        "are not judged.",
+        table,
+        draw,
+        "Efficacy against the worst panel response; the line is the Pareto front, red is outside support.",
+        {"contexts": ", ".join(lines), "panels": ", ".join(f"{k} ({len(v)} genes)" for k, v in columns.items())},
+        ("Predicted expression is not toxicity: a panel stands for what its genes are known for.",),
+        called=bool(front_n.any()),
+    )
+
+
+def _front(x_n: np.ndarray, y_n: np.ndarray) -> np.ndarray:
+    """[n] bool, entries that no other beats on both."""
+    order = np.lexsort((-y_n, -x_n))
+    best, front_n = -np.inf, np.zeros(len(x_n), bool)
+    for row in order:
+        if y_n[row] > best:
+            front_n[row], best = True, y_n[row]
+    return front_n
+
+
+def _unit(x_n: np.ndarray) -> np.ndarray:
+    return (x_n - x_n.mean()) / max(float(x_n.std()), 1e-12)
