@@ -1,12 +1,12 @@
 """Features of genes from the side information at hand: gene sets, networks, families, sequences, dependency."""
 
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import anndata
 import numpy as np
 import pandas as pd
-
 from vc_model.plan.library import Library, make_library, read_gmt, set_features
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -96,7 +96,7 @@ def _dipeptides() -> tuple[list[str], np.ndarray]:
     at = {pair: column for column, pair in enumerate(a + b for a in _ACIDS for b in _ACIDS)}
     counts = np.zeros((len(genes), len(at) + 1))
     for row, text in enumerate(sequences):
-        for pair in zip(text, text[1:], strict=False):
+        for pair in pairwise(text):
             if (column := at.get("".join(pair))) is not None:
                 counts[row, column] += 1
         counts[row, -1] = np.log(len(text))

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
 from truth import features
 from vc_model.plan.library import Library
 from vc_model.plan.next import Direction, Goal, Strategy
@@ -53,8 +52,8 @@ ARMS = {
     "ridge on gene sets, mean plus sd": Arm("ucb", only=("go",)),
     "Thompson": Arm("thompson"),
 }
-SLOW = ("Thompson", "k-center")
-"""Arms run on three seeds."""
+SLOW = ("Thompson", "k-center", "ridge on gene sets, mean plus sd")
+"""Arms run on one seed."""
 
 
 def run(cache_fpath: Path, n_seeds: int = 10) -> pd.DataFrame:
@@ -64,7 +63,7 @@ def run(cache_fpath: Path, n_seeds: int = 10) -> pd.DataFrame:
     with cache_fpath.open("a") as fd:
         for seed in range(n_seeds):
             for screen, essentials, arm in _jobs():
-                if (screen, essentials, arm, seed) in keys or (arm in SLOW and seed >= 3):
+                if (screen, essentials, arm, seed) in keys or (arm in SLOW and seed >= 1):
                     continue
                 found = one(screen, essentials, ARMS[arm], seed)
                 row = {"screen": screen, "essentials": essentials, "arm": arm, "seed": seed, "found": found.tolist()}
@@ -77,7 +76,7 @@ def run(cache_fpath: Path, n_seeds: int = 10) -> pd.DataFrame:
 def _jobs() -> list[tuple[str, str, str]]:
     jobs = [(screen, "in", arm) for arm in ARMS for screen in SCREENS]
     out = ("hits (ours)", "ours, permuted feedback", "random")
-    return jobs + [(screen, "out", arm) for arm in out for screen in ("IFN-gamma", "IL-2")]
+    return [*jobs, *((screen, "out", arm) for arm in out for screen in ("IFN-gamma", "IL-2"))]
 
 
 def one(screen: str, essentials: str, arm: Arm, seed: int) -> np.ndarray:

@@ -59,8 +59,12 @@ def make_bank(names: Sequence[str], genes: Sequence[str], delta_kg: np.ndarray, 
     check_unique(names, f"{source}: perturbations")
     check_unique(genes, f"{source}: genes")
     if len(names) < 3 or not np.isfinite(delta_kg).all():
-        raise PlanError(f"{source}: expected finite effects of 3 or more perturbations, found {len(names)} or NaN. Drop those.")
-    return EffectBank(tuple(names), tuple(genes), np.asarray(delta_kg, np.float32), None, np.ones(len(names), bool), source)
+        raise PlanError(
+            f"{source}: expected finite effects of 3 or more perturbations, found {len(names)} or NaN. Drop those."
+        )
+    return EffectBank(
+        tuple(names), tuple(genes), np.asarray(delta_kg, np.float32), None, np.ones(len(names), bool), source
+    )
 
 
 def read_bank(fpath: Path, context: str | None = None) -> EffectBank:
@@ -85,9 +89,11 @@ def read_bank(fpath: Path, context: str | None = None) -> EffectBank:
         check_known([context], lines, "context", str(fpath))
         adata = adata[adata.obs["cell_line"].astype(str) == context]
     elif len(lines) > 1:
-        raise PlanError(f"{fpath}: effects in {len(lines)} contexts ({', '.join(lines[:5])}). Say which with --context.")
+        raise PlanError(
+            f"{fpath}: effects in {len(lines)} contexts ({', '.join(lines[:5])}). Say which with --context."
+        )
     x = adata.X.toarray() if hasattr(adata.X, "toarray") else np.asarray(adata.X)
-    genes = adata.var["gene_name"] if "gene_name" in adata.var else adata.var_names
+    genes = adata.var.get("gene_name", adata.var_names)
     return make_bank(adata.obs["perturbation"].astype(str).tolist(), [str(g) for g in genes], x, str(fpath.name))
 
 

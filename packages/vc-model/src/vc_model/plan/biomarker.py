@@ -88,7 +88,9 @@ def biomarker(
     )
 
 
-def predict_response(baseline_nf: np.ndarray, response_n: np.ndarray, new_mf: np.ndarray, *, seed: int = 0) -> np.ndarray:
+def predict_response(
+    baseline_nf: np.ndarray, response_n: np.ndarray, new_mf: np.ndarray, *, seed: int = 0
+) -> np.ndarray:
     """[m] response of contexts that were not measured, from all baseline features together (ridge, variances fitted)."""
     mean_f, sd_f = baseline_nf.mean(axis=0), np.maximum(baseline_nf.std(axis=0), 1e-9)
     scale = np.sqrt(baseline_nf.shape[1])

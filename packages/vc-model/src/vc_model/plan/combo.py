@@ -53,7 +53,9 @@ def combo(
     sd_n = np.linalg.norm(np.sqrt(together.var_pg) * weight_g, axis=1) / np.sqrt(np.maximum((weight_g > 0).sum(), 1))
     if goal_g is None:
         effect_n, label = size_n, "size of the interaction (control standard deviations)"
-        better_n = np.linalg.norm(pair_ng, axis=1) - np.maximum(*(np.linalg.norm(single_kg, axis=1)[s] for s in (a_n, b_n)))
+        better_n = np.linalg.norm(pair_ng, axis=1) - np.maximum(
+            *(np.linalg.norm(single_kg, axis=1)[s] for s in (a_n, b_n))
+        )
     else:
         aim_g = goal_g * weight_g / np.linalg.norm(goal_g * weight_g)
         along_n, along_k = pair_ng @ aim_g, single_kg @ aim_g
@@ -66,7 +68,9 @@ def combo(
             "effect": effect_n,
             "low": effect_n - 1.645 * sd_n,
             "high": effect_n + 1.645 * sd_n,
-            "evidence": [f"additive part {size:.2f}" for size in np.linalg.norm(single_kg[a_n] + single_kg[b_n], axis=1)],
+            "evidence": [
+                f"additive part {size:.2f}" for size in np.linalg.norm(single_kg[a_n] + single_kg[b_n], axis=1)
+            ],
             "doubts": np.where(effect_n < sd_n, "smaller than its uncertainty", ""),
             "support": verdicts(together.supported_p),
             "sd": sd_n,

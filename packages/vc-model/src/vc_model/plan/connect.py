@@ -36,7 +36,7 @@ class Agreement:
     column_m: np.ndarray
 
 
-def agree(genes: tuple[str, ...], value_g: np.ndarray, bank: EffectBank, *, seed: int = 0, centre: bool = True) -> Agreement:
+def agree(genes: tuple[str, ...], value_g: np.ndarray, bank: EffectBank, *, seed: int = 0) -> Agreement:
     """Compare a signature with a bank.
 
     Genes count by the inverse of their variance over the bank: what every perturbation moves says little.
@@ -46,7 +46,6 @@ def agree(genes: tuple[str, ...], value_g: np.ndarray, bank: EffectBank, *, seed
         value_g: Its values; a positive one is up.
         bank: Effects.
         seed: Of the null and of the draws.
-        centre: Remove the bank's mean effect from the signature too.
 
     Raises:
         PlanError: If too few genes are shared, or the signature is 0 there.
@@ -56,8 +55,8 @@ def agree(genes: tuple[str, ...], value_g: np.ndarray, bank: EffectBank, *, seed
     mean_m, sd_m = x_km.mean(axis=0), x_km.std(axis=0)
     floor = np.median(sd_m[sd_m > 0]) if (sd_m > 0).any() else 1.0
     weight_m = 1 / (sd_m + floor)
-    if centre:
-        value_m = value_m - mean_m * _slope(value_m, mean_m)
+    # What all perturbations share is in the signature at some strength of its own.
+    value_m = value_m - mean_m * (value_m @ mean_m / max(mean_m @ mean_m, 1e-12))
     left_km = (x_km - mean_m) * weight_m
     right_m = value_m * weight_m
     cosine_k = _cosine(left_km, right_m)
@@ -70,10 +69,6 @@ def agree(genes: tuple[str, ...], value_g: np.ndarray, bank: EffectBank, *, seed
     top_dk = count_dm * right_m @ left_km.T
     norm_dk = np.sqrt(np.maximum(count_dm @ np.square(left_km).T, 1e-30) * (count_dm @ right_m**2)[:, None])
     return Agreement(cosine_k, top_dk / norm_dk, p_k, false_discovery_rate(p_k), weight_m, value_m, column_m)
-
-
-def _slope(value_m: np.ndarray, mean_m: np.ndarray) -> float:
-    return float(value_m @ mean_m / max(mean_m @ mean_m, 1e-12))
 
 
 def _cosine(x_km: np.ndarray, y_m: np.ndarray) -> np.ndarray:

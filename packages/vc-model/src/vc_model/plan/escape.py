@@ -38,7 +38,9 @@ def escape(fitted: Fitted, context: str, given: Action, library: Sequence[Action
     recovery_n = 1 - np.linalg.norm(both.delta_pg * weight_g, axis=1) / size
     sd_n = np.sqrt((both.var_pg * weight_g**2).sum(axis=1) / max((weight_g > 0).sum(), 1)) / size
     order = np.argsort(-recovery_n, kind="stable")
-    blockers, worst = _blockers(fitted, context, given, [routes[row] for row in order[:N_BLOCKED]], routes, weight_g, size)
+    blockers, worst = _blockers(
+        fitted, context, given, [routes[row] for row in order[:N_BLOCKED]], routes, weight_g, size
+    )
     table = rank_table(
         {
             "name": [action.label for action in routes],
@@ -57,7 +59,9 @@ def escape(fitted: Fitted, context: str, given: Action, library: Sequence[Action
     return Decision(
         "escape",
         f"What undoes {given.label} in {context}?",
-        f"{best['name']} recovers most ({best['effect']:.0%}). {worst}" if sure else "No route recovers more than its uncertainty.",
+        f"{best['name']} recovers most ({best['effect']:.0%}). {worst}"
+        if sure
+        else "No route recovers more than its uncertainty.",
         table,
         lambda axes: ranked_intervals(axes, table, f"share of the effect of {given.label} that is undone"),
         "The first routes of escape.",

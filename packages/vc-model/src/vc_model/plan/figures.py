@@ -39,7 +39,9 @@ def cloud(
     marked = list(marked)
     axes.scatter(x_n[marked], y_n[marked], s=18, color=GREEN, lw=0)
     for entry in marked[:12]:
-        axes.annotate(_short(names[entry]), (x_n[entry], y_n[entry]), fontsize=8, xytext=(3, 3), textcoords="offset points")
+        axes.annotate(
+            _short(names[entry]), (x_n[entry], y_n[entry]), fontsize=8, xytext=(3, 3), textcoords="offset points"
+        )
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
 

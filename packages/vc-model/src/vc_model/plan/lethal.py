@@ -30,11 +30,13 @@ def read_pairs(fpath: Path, score: str | None = None) -> pd.DataFrame:
     absent = [name for name in ("gene_a", "gene_b") if name not in table]
     if absent:
         raise PlanError(f"{fpath}: expected columns gene_a, gene_b and a score, found {list(table.columns)[:8]}.")
-    numbers = [name for name in table.select_dtypes("number").columns]
+    numbers = list(table.select_dtypes("number").columns)
     score = score or next((name for name in ("score", "gi_score") if name in numbers), numbers[0] if numbers else None)
     if score not in table:
         raise PlanError(f"{fpath}: column {score!r}: not there; the table has {list(table.columns)[:10]}.")
-    made = pd.DataFrame({"gene_a": table["gene_a"].astype(str), "gene_b": table["gene_b"].astype(str), "score": table[score]})
+    made = pd.DataFrame(
+        {"gene_a": table["gene_a"].astype(str), "gene_b": table["gene_b"].astype(str), "score": table[score]}
+    )
     check_numbers(made["score"].to_numpy(float), (made["gene_a"] + "+" + made["gene_b"]).tolist(), str(fpath))
     return made
 
@@ -82,7 +84,9 @@ def lethal(
     measured = make_pairs(table)
     hit_n = measured.score_n < below
     if hit_n.sum() < 5:
-        raise PlanError(f"threshold {below:g}: {hit_n.sum()} of {len(measured)} measured pairs lie below; at least 5 are needed.")
+        raise PlanError(
+            f"threshold {below:g}: {hit_n.sum()} of {len(measured)} measured pairs lie below; at least 5 are needed."
+        )
     pairs = make_pairs(table, library.names if library else ())
     if query is not None:
         check_known([query], set(pairs.names), "query", "the measured genes or the library")
@@ -108,8 +112,12 @@ def lethal(
             if not (rho.statistic > 0 and rho.pvalue < 0.01):
                 # What cannot rank left-out pairs ranks no others.
                 chance_m[rows] = hit_n.mean()
-                doubts.append(f"Pairs with {kind}: left-out pairs are not ranked better than chance; their order means nothing.")
-    return _decide(pairs, a_m, b_m, expected_m, chance_m, sd_m, seen_e, below, query, facts | {"threshold": below}, tuple(doubts))
+                doubts.append(
+                    f"Pairs with {kind}: left-out pairs are not ranked better than chance; their order means nothing."
+                )
+    return _decide(
+        pairs, a_m, b_m, expected_m, chance_m, sd_m, seen_e, below, query, facts | {"threshold": below}, tuple(doubts)
+    )
 
 
 def _left_out(pairs: PairScores, features_ee: np.ndarray, trial, new: bool, seed: int) -> np.ndarray:
@@ -141,9 +149,13 @@ def _unmeasured(pairs: PairScores, query: str | None) -> tuple[np.ndarray, np.nd
         b_m = np.delete(np.arange(n), row)
         a_m = np.full(n - 1, row)
     known = set((pairs.a_n * n + pairs.b_n).tolist())
-    new_m = np.array([min(a, b) * n + max(a, b) not in known for a, b in zip(a_m.tolist(), b_m.tolist(), strict=True)], bool)
+    new_m = np.array(
+        [min(a, b) * n + max(a, b) not in known for a, b in zip(a_m.tolist(), b_m.tolist(), strict=True)], bool
+    )
     if not new_m.any():
-        raise PlanError("pairs: every pair was measured; there is nothing left to predict. Give a library with more genes.")
+        raise PlanError(
+            "pairs: every pair was measured; there is nothing left to predict. Give a library with more genes."
+        )
     return a_m[new_m], b_m[new_m]
 
 
@@ -184,7 +196,11 @@ def _decide(pairs, a_m, b_m, expected_m, chance_m, sd_m, seen_e, below, query, f
         answer,
         table,
         lambda axes: cloud(
-            axes, expected_m[order], chance_m[order], range(min(12, len(order))), label_m[order].tolist(),
+            axes,
+            expected_m[order],
+            chance_m[order],
+            range(min(12, len(order))),
+            label_m[order].tolist(),
             ("expected score", f"chance of a score below {below:g}"),
         ),
         "Unmeasured pairs by expected score and calibrated chance; the first are named.",

@@ -133,7 +133,9 @@ def set_features(sets: Iterable[Iterable[str]], k: int = N_COMPONENTS) -> tuple[
     count = np.log1p(np.bincount(row, minlength=len(names)))[:, None]
     vectors = u * s
     scale = np.sqrt(np.square(vectors).sum(axis=1).mean())
-    return tuple(names), np.concatenate([vectors / scale, 0.3 * (count - count.mean()) / max(count.std(), 1e-12)], axis=1)
+    return tuple(names), np.concatenate(
+        [vectors / scale, 0.3 * (count - count.mean()) / max(count.std(), 1e-12)], axis=1
+    )
 
 
 def read_gmt(fpath: Path) -> list[list[str]]:
@@ -143,13 +145,12 @@ def read_gmt(fpath: Path) -> list[list[str]]:
         PlanError: If a line has no members.
     """
     sets = []
-    opened = gzip.open(fpath, "rt") if str(fpath).endswith(".gz") else open(fpath)
-    with opened as fd:
-        for number, line in enumerate(fd, 1):
-            fields = line.rstrip("\n").split("\t")
-            if len(fields) < 3 and line.strip():
-                raise PlanError(f"{fpath}: line {number}: expected name, description and members with tabs between.")
-            sets.append([field.split(",")[0] for field in fields[2:] if field])
+    text = gzip.decompress(fpath.read_bytes()).decode() if str(fpath).endswith(".gz") else fpath.read_text()
+    for number, line in enumerate(text.splitlines(), 1):
+        fields = line.split("\t")
+        if len(fields) < 3:
+            raise PlanError(f"{fpath}: line {number}: expected name, description and members with tabs between.")
+        sets.append([field.split(",")[0] for field in fields[2:] if field])
     return sets
 
 

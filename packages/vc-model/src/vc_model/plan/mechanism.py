@@ -23,7 +23,7 @@ def mechanism(gene: str, banks: Sequence[EffectBank], *, seed: int = 0) -> Decis
 
     Responses are predicted by ridge from the changes of up to 100 input genes; one input is left out by an exact rank-one
     downdate, and each condition is predicted without itself. Conditions that perturb the gene are not scored. Matched are
-    the input genes of most similar variance.
+    the input genes of most similar variance. A gene whose change another input repeats is not necessary in this sense.
 
     Args:
         gene: The gene in question.

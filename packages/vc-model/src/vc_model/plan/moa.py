@@ -76,8 +76,14 @@ def moa(
         table,
         lambda axes: ranked_intervals(axes, table, "cosine with the profile, with 90 % interval over genes"),
         "The known effects that are most alike.",
-        {"effects": bank.source, "genes compared": len(found.value_m), "share explained by the mixture": f"{explained:.3f}"},
-        () if explained > 0.1 else ("The best mixture explains under a tenth of the profile: its mechanism may not be here.",),
+        {
+            "effects": bank.source,
+            "genes compared": len(found.value_m),
+            "share explained by the mixture": f"{explained:.3f}",
+        },
+        ()
+        if explained > 0.1
+        else ("The best mixture explains under a tenth of the profile: its mechanism may not be here.",),
         called=n_called > 0,
     )
 

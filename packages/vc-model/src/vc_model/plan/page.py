@@ -42,7 +42,12 @@ def render_page(decision: "Decision") -> str:
     rows = [[_cell(column, value) for column, value in row.items()] for row in head.to_dict(orient="records")]
     template = jinja2.Environment(autoescape=True).from_string(_TEMPLATE)
     return template.render(
-        d=decision, svg=figure_svg(decision), columns=list(head.columns), rows=rows, shown=len(head), total=len(decision.table)
+        d=decision,
+        svg=figure_svg(decision),
+        columns=list(head.columns),
+        rows=rows,
+        shown=len(head),
+        total=len(decision.table),
     )
 
 

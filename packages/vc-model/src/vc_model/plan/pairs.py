@@ -79,7 +79,11 @@ def alikeness(library: Library, names: tuple[str, ...]) -> np.ndarray:
     rows = library.rows(names, "pairs")
     for block in library.blocks.values():
         x_ef = block[rows]
-        x_ef = x_ef - np.where(x_ef.any(axis=1, keepdims=True), x_ef[x_ef.any(axis=1)].mean(axis=0), 0) if x_ef.any() else x_ef
+        x_ef = (
+            x_ef - np.where(x_ef.any(axis=1, keepdims=True), x_ef[x_ef.any(axis=1)].mean(axis=0), 0)
+            if x_ef.any()
+            else x_ef
+        )
         length_e = np.linalg.norm(x_ef, axis=1, keepdims=True)
         x_ef = np.divide(x_ef, length_e, out=np.zeros_like(x_ef), where=length_e > 0)
         kernel_ee += x_ef @ x_ef.T
@@ -134,7 +138,9 @@ def fit_pairs(pairs: PairScores, features_ee: np.ndarray, trial: tuple[float, fl
     return PairFit(mean, single_e, pair_ee, share_f, share_g, noise)
 
 
-def choose_trial(pairs: PairScores, features_ee: np.ndarray, *, new_entities: bool, seed: int = 0) -> tuple[float, float, float]:
+def choose_trial(
+    pairs: PairScores, features_ee: np.ndarray, *, new_entities: bool, seed: int = 0
+) -> tuple[float, float, float]:
     """Shares and noise by predicting a tenth of the measured pairs, or the pairs of a tenth of the entities."""
     rng = np.random.default_rng(seed)
     if new_entities:

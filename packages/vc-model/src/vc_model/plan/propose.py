@@ -81,9 +81,13 @@ def _evidence(library: Library, measured: Scores, row: int, learned: bool) -> st
 def _doubts(library: Library, measured: Scores, batch: Batch, plan: Plan) -> tuple[str, ...]:
     doubts = []
     if batch.beliefs.posterior is None and plan.strategy not in ("random", "essentials", "kcenter"):
-        doubts.append(f"Only {len(measured)} are measured: nothing was learned yet, the batch is chosen for what it teaches.")
+        doubts.append(
+            f"Only {len(measured)} are measured: nothing was learned yet, the batch is chosen for what it teaches."
+        )
     elif batch.beliefs.signal[1] > 0.05 and batch.beliefs.posterior is not None:
-        doubts.append("Features do not predict the measured scores better than chance: expect no more hits than at random.")
+        doubts.append(
+            "Features do not predict the measured scores better than chance: expect no more hits than at random."
+        )
     if library.known_e.mean() < 0.5:
         doubts.append(f"Features know {library.known_e.mean():.0%} of the library; the rest is believed to be average.")
     return tuple(doubts)

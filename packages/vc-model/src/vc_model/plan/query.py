@@ -77,7 +77,9 @@ def check_numbers(value_n: np.ndarray, names: list[str], what: str) -> None:
     bad = np.flatnonzero(~np.isfinite(value_n))
     if len(bad):
         found = ", ".join(names[row] for row in bad[:5])
-        raise PlanError(f"{what}: expected finite numbers, found {len(bad)} that are not ({found}). Drop or measure them.")
+        raise PlanError(
+            f"{what}: expected finite numbers, found {len(bad)} that are not ({found}). Drop or measure them."
+        )
     if len(value_n) > 1 and np.ptp(value_n) == 0:
         raise PlanError(f"{what}: all {len(value_n)} numbers are {value_n[0]:g}; nothing can be learned from them.")
 
@@ -128,5 +130,7 @@ def shared_genes(
         )
     value_m = np.array([value for value, _ in pairs])
     if not value_m.any():
-        raise PlanError(f"{what}: all values are 0 on the measured genes; the goal equals the start. There is nothing to reach.")
+        raise PlanError(
+            f"{what}: all values are 0 on the measured genes; the goal equals the start. There is nothing to reach."
+        )
     return value_m, np.array([column for _, column in pairs])

@@ -1,7 +1,6 @@
 """Rounds of testing with their state on disk: a loop that was killed goes on with the same choices."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -86,7 +85,14 @@ def next_batch(library: Library, measured: Scores, plan: Plan, dpath: Path | Non
         raise PlanError(f"budget {budget}: spent, {int(tested_e.sum())} are measured. Raise it to go on.")
     number = len(done) + 1
     rows = choose(
-        library, beliefs, ~tested_e, size, plan.strategy, seed=_seed(plan, number), essentials=plan.essentials, tested_e=tested_e
+        library,
+        beliefs,
+        ~tested_e,
+        size,
+        plan.strategy,
+        seed=_seed(plan, number),
+        essentials=plan.essentials,
+        tested_e=tested_e,
     )
     if dpath is not None:
         _write(dpath, library, plan, [*done, [library.names[row] for row in rows]])
@@ -165,4 +171,4 @@ def _write(dpath: Path, library: Library, plan: Plan, rounds: Sequence[Sequence[
     fpath = dpath / STATE_FNAME
     part = fpath.with_suffix(".part")
     part.write_text(json.dumps({"plan": _fingerprint(library, plan), "rounds": rounds}, indent=1) + "\n")
-    os.replace(part, fpath)
+    part.replace(fpath)

@@ -39,7 +39,9 @@ def safety(
     columns = {name: [column_of[gene] for gene in genes if gene in column_of] for name, genes in panels.items()}
     columns = {name: at for name, at in columns.items() if len(at) >= 3}
     if not columns:
-        raise PlanError(f"panels: none of {len(panels)} has 3 genes that the model predicts. Name genes as the model does.")
+        raise PlanError(
+            f"panels: none of {len(panels)} has 3 genes that the model predicts. Name genes as the model does."
+        )
     worst_n, where_n = np.full(len(actions), -np.inf), [""] * len(actions)
     useful_ln, supported_n, sd_ln = [], np.ones(len(actions), bool), []
     for line in lines:

@@ -60,7 +60,9 @@ def steer(fitted: Fitted, context: str, goal_g: np.ndarray, library: Sequence[Ac
             "low": 1 - gap_n - 1.645 * sd_n,
             "high": 1 - gap_n + 1.645 * sd_n,
             "evidence": ["distance " + " > ".join(f"{gap:.2f}" for gap in path.gaps) for path in kept],
-            "doubts": ["order and later steps rest on the model alone" if len(path.actions) > 1 else "" for path in kept],
+            "doubts": [
+                "order and later steps rest on the model alone" if len(path.actions) > 1 else "" for path in kept
+            ],
             "support": ["supported" if path.supported and len(path.actions) == 1 else "extrapolation" for path in kept],
             "steps": [len(path.actions) for path in kept],
             "sd": sd_n,
@@ -72,7 +74,13 @@ def steer(fitted: Fitted, context: str, goal_g: np.ndarray, library: Sequence[Ac
     def draw(axes) -> None:
         for row in order[:8]:
             axes.plot(range(len(kept[row].gaps)), kept[row].gaps, color="#8c959f", lw=1)
-        axes.errorbar(range(len(best.gaps)), best.gaps, yerr=sd_n[order[0]] * np.sqrt(np.arange(len(best.gaps))), color="#1f6f54", marker="o")
+        axes.errorbar(
+            range(len(best.gaps)),
+            best.gaps,
+            yerr=sd_n[order[0]] * np.sqrt(np.arange(len(best.gaps))),
+            color="#1f6f54",
+            marker="o",
+        )
         axes.set(xlabel="step", ylabel="distance to the goal (start = 1)", xticks=range(steps + 1))
 
     called = bool(best.gaps[-1] + sd_n[order[0]] < 1)

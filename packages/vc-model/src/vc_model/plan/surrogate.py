@@ -103,7 +103,9 @@ def _variances(blocks: list[np.ndarray], z_n: np.ndarray) -> tuple[np.ndarray, f
         chol_nn = np.linalg.cholesky(cov_nn)
         inverse_nn = scipy.linalg.cho_solve((chol_nn, True), np.eye(len(z_n)))
         alpha_n = inverse_nn @ z_n
-        slope = np.array([0.5 * w * (np.vdot(inverse_nn, k) - alpha_n @ k @ alpha_n) for w, k in zip(part[:-1], scaled, strict=True)])
+        slope = np.array(
+            [0.5 * w * (np.vdot(inverse_nn, k) - alpha_n @ k @ alpha_n) for w, k in zip(part[:-1], scaled, strict=True)]
+        )
         slope_noise = 0.5 * part[-1] * (np.trace(inverse_nn) - alpha_n @ alpha_n)
         value = 0.5 * z_n @ alpha_n + np.log(np.diag(chol_nn)).sum()
         off = (theta - start_b) / _PRIOR_SD

@@ -35,7 +35,7 @@ def target(
     Raises:
         PlanError: If too few genes are measured, or there is nothing to reach.
     """
-    found = agree(genes, value_g, bank, seed=seed, centre=False)
+    found = agree(genes, value_g, bank, seed=seed)
     order = np.argsort(-found.cosine_k, kind="stable")
     group_k = told_apart(found.draws_dk, order)
     called = found.q_k <= FDR
@@ -73,7 +73,9 @@ def target(
         lambda axes: ranked_intervals(axes, table, "cosine with the wanted change, with 90 % interval over genes"),
         "The best perturbations; entries whose intervals overlap the first one's belong to its group.",
         {"effects": bank.source, "genes compared": len(found.value_m), **gap, "seed": seed},
-        () if bank.supported_k.all() else (f"{int((~bank.supported_k).sum())} entries lie outside what the source supports.",),
+        ()
+        if bank.supported_k.all()
+        else (f"{int((~bank.supported_k).sum())} entries lie outside what the source supports.",),
         called=n_called > 0,
     )
 
@@ -107,12 +109,16 @@ def _with_combinations(table, found: Agreement, bank: EffectBank, max_size: int,
     beam: list[tuple[int, ...]] = [(int(row),) for row in np.argsort(-found.cosine_k)[:BEAM]]
     added = []
     for size in range(2, max_size + 1):
-        options = sorted({tuple(sorted({*have, row})) for have in beam for row in np.argsort(-found.cosine_k)[: 4 * BEAM].tolist()})
+        options = sorted(
+            {tuple(sorted({*have, row})) for have in beam for row in np.argsort(-found.cosine_k)[: 4 * BEAM].tolist()}
+        )
         options = [rows for rows in options if len(rows) == size]
         if pairs is None:
             sum_nm = np.stack([single_km[list(rows)].sum(axis=0) for rows in options])
         else:
-            sum_nm = pairs([tuple(bank.names[row] for row in rows) for rows in options])[:, found.column_m] * found.weight_m
+            sum_nm = (
+                pairs([tuple(bank.names[row] for row in rows) for rows in options])[:, found.column_m] * found.weight_m
+            )
         sum_nm = sum_nm - size * mean_m
         cosine_n = sum_nm @ goal_m / np.maximum(np.linalg.norm(sum_nm, axis=1) * np.linalg.norm(goal_m), 1e-12)
         best = np.argsort(-cosine_n)[:BEAM]

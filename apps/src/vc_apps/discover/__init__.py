@@ -1,0 +1,1 @@
+"""`vc discover VERB`: questions to tables and to fitted models, and what to do next."""

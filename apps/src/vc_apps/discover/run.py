@@ -1,0 +1,262 @@
+"""Carries out `vc discover VERB`: reads, asks, writes the answer whole or not at all."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vc_apps.discover import settings as wishes
+from vc_apps.discover import sources
+from vc_apps.outputs import AppError
+
+if TYPE_CHECKING:
+    from vc_model.plan.bank import EffectBank
+    from vc_model.plan.library import Library
+    from vc_model.plan.results import Decision
+
+
+def discover(settings: wishes.Discover) -> None:
+    """Answer one question and write the answer.
+
+    Args:
+        settings: The verb and what it was given.
+
+    Raises:
+        AppError: If --out is taken, or something is missing.
+        VcModelError: If the question is refused.
+    """
+    from vc_model.contracts.header import whole
+
+    verb = settings.verb
+    name = type(verb).__name__.lower()
+    check_out(verb.out, name, verb.overwrite)
+    decision = VERBS[type(verb)](verb)
+    with whole(verb.out) as dpath:
+        dpath.mkdir(parents=True)
+        decision.write(dpath)
+    print(decision.answer)
+    for text in decision.doubts:
+        print(f"doubt: {text}")
+    print(f"{verb.out / 'page.html'}")
+
+
+def check_out(out: Path, verb: str, overwrite: bool) -> None:
+    """Refuse to replace anything but an earlier answer to the same question, and that only when asked to.
+
+    Raises:
+        AppError: If something else stands there.
+    """
+    if not out.exists():
+        return
+    record = out / "answer.json"
+    same = record.is_file() and json.loads(record.read_text()).get("verb") == verb
+    if not same:
+        raise AppError(f"--out {out}: exists and is no answer of `vc discover {verb}`. Give another folder.")
+    if not overwrite:
+        raise AppError(f"--out {out}: exists. Give another folder, or --overwrite to replace that answer.")
+
+
+def _next(verb: wishes.Next) -> "Decision":
+    from vc_model.plan.next import Goal
+    from vc_model.plan.propose import propose
+    from vc_model.plan.query import Scores, make_scores, read_scores
+    from vc_model.plan.rounds import Plan
+
+    measured = Scores((), np.zeros(0))
+    names: list[str] = []
+    features = list(verb.features)
+    if verb.run is not None:
+        import pandas as pd
+
+        table = sources.read_run(verb.run)
+        size = pd.Series(np.linalg.norm(table.delta_pg, axis=1), index=table.conditions.perturbation)
+        size = size[[len(action.targets) == 1 for action in table.conditions.actions]].groupby(level=0).mean()
+        measured = make_scores(pd.Series(size.index), pd.Series(size.to_numpy()), None, str(verb.run))
+        names = [action.label for action in sources.run_actions(verb.run)]
+        features = features or [verb.run / "features.zarr"]
+    if verb.scores is not None:
+        measured = read_scores(verb.scores, verb.name_column, verb.score_column)
+    if verb.library is not None:
+        names = sources.read_names(verb.library)
+    elif verb.run is None:
+        names = sorted({*measured.names, *(name for fpath in features for name in _entities(fpath))})
+    library = _library(names, features)
+    listed = tuple(sources.read_names(verb.essentials)) if verb.essentials else ()
+    if verb.strategy == "essentials" and not listed:
+        raise AppError("--strategy essentials needs --essentials, a text file of names.")
+    plan = Plan(
+        goal=Goal(verb.direction, verb.hit_share),
+        strategy=verb.strategy,
+        batch=verb.batch,
+        budget=verb.budget,
+        seed=verb.seed,
+        essentials=listed,
+    )
+    return propose(library, measured, plan, verb.state)
+
+
+def _entities(fpath: Path) -> list[str]:
+    from vc_model.plan.library import read_source
+
+    return [str(name) for name in read_source(fpath)[0]]
+
+
+def _library(names: list[str], features: list[Path]) -> "Library":
+    from vc_model.plan.library import make_library, read_source
+
+    return make_library(names, {fpath.name: read_source(fpath) for fpath in features})
+
+
+def _bank(verb: wishes.Target | wishes.Network) -> "EffectBank":
+    from vc_model.plan.bank import extend, model_bank, read_bank
+
+    if verb.effects is not None:
+        bank = read_bank(verb.effects, verb.context)
+        features = list(getattr(verb, "features", ()))
+        if features and verb.library is not None:
+            names = sorted({*bank.names, *sources.read_names(verb.library)})
+            bank = extend(bank, _library(names, features), seed=verb.seed)
+        return bank
+    fitted = sources.read_model(verb)
+    return model_bank(fitted, sources.context_of(verb, fitted), sources.read_actions(verb))
+
+
+def _target(verb: wishes.Target) -> "Decision":
+    from vc_model.plan.target import target
+
+    genes, value_g = sources.wanted(verb.signature, verb.start, verb.goal, verb.like, verb.run, verb.context)
+    bank = _bank(verb)
+    return target(genes, value_g, bank, max_size=verb.max_size, seed=verb.seed)
+
+
+def _moa(verb: wishes.Moa) -> "Decision":
+    from vc_model.plan.library import read_frame
+    from vc_model.plan.moa import moa
+
+    genes, value_g = sources.wanted(verb.signature, verb.start, verb.goal, verb.like, verb.run, verb.context)
+    known = None
+    if verb.mechanisms is not None:
+        table = read_frame(verb.mechanisms)
+        known = dict(zip(table.iloc[:, 0].astype(str), table.iloc[:, 1].astype(str), strict=True))
+    return moa(genes, value_g, _bank(verb), mechanism=known, seed=verb.seed)
+
+
+def _combo(verb: wishes.Combo) -> "Decision":
+    from vc_model.plan.ask_model import goal_on
+    from vc_model.plan.combo import combo
+    from vc_model.plan.library import check_known
+    from vc_model.plan.query import read_profile
+
+    fitted, actions = sources.read_model(verb), sources.read_actions(verb)
+    by_name = {action.label: action for action in actions}
+    if verb.fixed is not None:
+        check_known([verb.fixed], by_name, "--fixed", "the library")
+    goal = None if verb.signature is None else goal_on(fitted, *read_profile(verb.signature))
+    fixed = None if verb.fixed is None else by_name[verb.fixed]
+    return combo(fitted, sources.context_of(verb, fitted), actions[: verb.most], fixed=fixed, goal_g=goal)
+
+
+def _lethal(verb: wishes.Lethal) -> "Decision":
+    from vc_model.plan.lethal import lethal, read_pairs
+
+    table = read_pairs(verb.pairs, verb.score_column)
+    library = None
+    if verb.features:
+        more = sources.read_names(verb.library) if verb.library else []
+        library = _library(sorted({*table["gene_a"], *table["gene_b"], *more}), list(verb.features))
+    elif verb.library:
+        raise AppError("--library needs --features: genes without measured pairs are known by nothing else.")
+    return lethal(table, library, query=verb.query, below=verb.below, seed=verb.seed)
+
+
+def _biomarker(verb: wishes.Biomarker) -> "Decision":
+    from vc_model.plan.biomarker import biomarker
+    from vc_model.plan.library import check_known, check_unique, read_frame
+    from vc_model.plan.query import read_scores
+
+    response, table = read_scores(verb.response), read_frame(verb.baseline)
+    table = table.set_index(table.columns[0])
+    check_unique(table.index.astype(str), str(verb.baseline))
+    check_known(verb.adjust, set(table.columns), "--adjust", str(verb.baseline))
+    shared = [name for name in response.names if name in set(table.index.astype(str))]
+    if not shared:
+        raise AppError(f"{verb.baseline}: shares no cell line with {verb.response}; first are {list(table.index[:3])}.")
+    values = table.loc[shared]
+    features = [name for name in values.select_dtypes("number").columns if name not in verb.adjust]
+    score = dict(zip(response.names, response.score_n, strict=True))
+    adjust = values[list(verb.adjust)].to_numpy(float) if verb.adjust else None
+    return biomarker(
+        tuple(shared), np.array([score[name] for name in shared]), tuple(features), values[features].to_numpy(float),
+        adjust_nk=adjust, seed=verb.seed,
+    )  # fmt: skip
+
+
+def _safety(verb: wishes.Safety) -> "Decision":
+    from vc_model.plan.ask_model import goal_on
+    from vc_model.plan.library import read_gmt
+    from vc_model.plan.query import read_profile
+    from vc_model.plan.safety import safety
+
+    fitted = sources.read_model(verb)
+    named = [line.split("\t")[0] for line in verb.panels.read_text().splitlines() if line.strip()]
+    panels = dict(zip(named, read_gmt(verb.panels), strict=True))
+    goal = None if verb.signature is None else goal_on(fitted, *read_profile(verb.signature))
+    contexts = None if verb.context is None else [verb.context]
+    return safety(fitted, sources.read_actions(verb), panels, contexts=contexts, goal_g=goal)
+
+
+def _escape(verb: wishes.Escape) -> "Decision":
+    from vc_model.plan.escape import escape
+    from vc_model.plan.library import check_known
+
+    fitted, actions = sources.read_model(verb), sources.read_actions(verb)
+    by_name = {action.label: action for action in actions}
+    check_known([verb.given], by_name, "--given", "the library")
+    return escape(fitted, sources.context_of(verb, fitted), by_name[verb.given], actions)
+
+
+def _steer(verb: wishes.Steer) -> "Decision":
+    from vc_model.plan.ask_model import goal_on
+    from vc_model.plan.steer import steer
+
+    fitted = sources.read_model(verb)
+    goal = goal_on(fitted, *sources.wanted(verb.signature, None, None, verb.like, verb.run, verb.context))
+    return steer(fitted, sources.context_of(verb, fitted), goal, sources.read_actions(verb), steps=verb.steps)
+
+
+def _network(verb: wishes.Network) -> "Decision":
+    from vc_model.plan.network import network
+
+    return network(_bank(verb))
+
+
+def _mechanism(verb: wishes.Mechanism) -> "Decision":
+    from vc_model.plan.bank import make_bank, read_bank
+    from vc_model.plan.mechanism import mechanism
+
+    banks = [read_bank(fpath) for fpath in verb.effects]
+    if verb.run is not None:
+        table = sources.read_run(verb.run)
+        names = list(table.conditions.labels)
+        banks.append(make_bank(names, table.genes, table.delta_pg, str(verb.run.name)))
+    if not banks:
+        raise AppError("no data: give --effects, one .h5ad for each data set, or --run.")
+    return mechanism(verb.gene, banks, seed=verb.seed)
+
+
+VERBS: dict[type, Callable[..., "Decision"]] = {
+    wishes.Next: _next,
+    wishes.Target: _target,
+    wishes.Moa: _moa,
+    wishes.Combo: _combo,
+    wishes.Lethal: _lethal,
+    wishes.Biomarker: _biomarker,
+    wishes.Safety: _safety,
+    wishes.Escape: _escape,
+    wishes.Steer: _steer,
+    wishes.Network: _network,
+    wishes.Mechanism: _mechanism,
+}
+"""Settings class -> what carries it out."""

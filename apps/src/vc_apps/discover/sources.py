@@ -1,0 +1,167 @@
+"""What verbs read: a model, its library, a wanted change."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vc_apps.discover.settings import Asked
+from vc_apps.outputs import AppError
+
+if TYPE_CHECKING:
+    from vc_model.predictor import Fitted
+    from vc_model.table.effects import Action, EffectTable
+
+
+def read_run(run: Path) -> "EffectTable":
+    """The measured effects of a quickstart run.
+
+    Raises:
+        AppError: If the folder is not such a run.
+    """
+    from vc_model.table.pseudobulk import load_tables
+
+    for part in ("screen.zarr", "splits/split-0.json"):
+        if not (run / part).exists():
+            raise AppError(f"--run {run}: no {part} in it. Give the folder that `vc quickstart` wrote.")
+    return load_tables(run / "screen.zarr", run / "splits/split-0.json")[0]
+
+
+def read_model(asked: Asked) -> "Fitted":
+    """The model that is asked.
+
+    Raises:
+        AppError: If none is given.
+        CheckpointError: If it is damaged.
+    """
+    from vc_model.checkpoint import load_checkpoint
+
+    if asked.model is None and asked.run is None:
+        raise AppError("no model: give --run, the folder of a `vc quickstart` run, or --model, a checkpoint.")
+    fpath = asked.model or asked.run / "checkpoint"
+    if not fpath.exists():
+        raise AppError(f"{fpath}: no checkpoint there. Give --run, a quickstart run, or --model, a checkpoint folder.")
+    return load_checkpoint(fpath)
+
+
+def context_of(asked: Asked, fitted: "Fitted") -> str:
+    """The cell line that is asked about."""
+    return asked.context or fitted.contexts.cell_lines[0]
+
+
+def read_names(fpath: Path) -> list[str]:
+    """Names of a text file, one a line.
+
+    Raises:
+        AppError: If there are none.
+    """
+    if not fpath.is_file():
+        raise AppError(f"{fpath}: no such file. Give a text file of names, one a line.")
+    names = [line.strip() for line in fpath.read_text().splitlines() if line.strip()]
+    if not names:
+        raise AppError(f"{fpath}: no names in it. Give one name a line.")
+    return names
+
+
+def read_actions(asked: Asked) -> "list[Action]":
+    """The single actions to choose from.
+
+    Raises:
+        AppError: If neither a library nor a run is given.
+    """
+    from vc_model.plan.library import check_unique
+    from vc_model.table.effects import MODES, Action
+
+    if asked.library is not None:
+        names = read_names(asked.library)
+        check_unique(names, str(asked.library))
+        return [Action((name,), MODES.index(asked.mode)) for name in names]
+    if asked.run is None:
+        raise AppError("no library: give --library, a text file of targets, or --run, whose targets are used.")
+    return run_actions(asked.run)
+
+
+def run_actions(run: Path) -> "list[Action]":
+    """Every single target of a run's screen, trained on or held out, as the screen acts on it."""
+    from vc_model.table.effects import Action
+    from vc_model.table.pseudobulk import load_tables
+
+    train, val, test = load_tables(run / "screen.zarr", run / "splits/split-0.json")
+    singles = {}
+    for action in (*train.conditions.actions, *val.actions, *test.actions):
+        for target in action.targets:
+            singles.setdefault(target, Action((target,), action.mode, action.dose))
+    return [singles[name] for name in sorted(singles)]
+
+
+def wanted(
+    signature: Path | None,
+    start: Path | None,
+    goal: Path | None,
+    like: str | None,
+    run: Path | None,
+    context: str | None,
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Genes and values of the wanted change, from whichever source is given.
+
+    Raises:
+        AppError: If not exactly one source is given.
+        PlanError: If the source is refused.
+    """
+    if sum((signature is not None, start is not None or goal is not None, like is not None)) != 1:
+        raise AppError("expected one of --signature, --like, or --start with --goal.")
+    if signature is not None:
+        from vc_model.plan.query import read_profile
+
+        return read_profile(signature)
+    if like is not None:
+        if run is None:
+            raise AppError("--like needs --run, the quickstart run whose screen measured it.")
+        return measured_effect(run, like, context)
+    if start is None or goal is None:
+        raise AppError("--start needs --goal, and --goal needs --start.")
+    return difference(start, goal)
+
+
+def measured_effect(run: Path, like: str, context: str | None) -> tuple[tuple[str, ...], np.ndarray]:
+    """The effect that a run's screen measured for a trained perturbation; its own gene is left out."""
+    from vc_model.plan.library import check_known
+
+    table = read_run(run)
+    labels = list(table.conditions.perturbation)
+    check_known([like], set(labels), "--like", "the trained perturbations of the run")
+    rows = [
+        row
+        for row, name in enumerate(labels)
+        if name == like and (context is None or table.conditions.cell_line[row] == context)
+    ]
+    if not rows:
+        raise AppError(f"--like {like}: not measured in context {context}.")
+    targets = set(table.conditions.actions[rows[0]].targets)
+    keep = np.array([gene not in targets for gene in table.genes])
+    genes = tuple(gene for gene, kept in zip(table.genes, keep, strict=True) if kept)
+    return genes, table.delta_pg[rows[0]][keep].astype(np.float64)
+
+
+def difference(start: Path, goal: Path) -> tuple[tuple[str, ...], np.ndarray]:
+    """Mean log1p CP10k of the goal's cells less that of the start's, over the genes of both."""
+    import anndata
+    import scipy.sparse as sp
+
+    means = []
+    for fpath in (start, goal):
+        if not fpath.exists():
+            raise AppError(f"{fpath}: no such file. Give an .h5ad of raw counts.")
+        adata = anndata.read_h5ad(fpath)
+        x = sp.csr_array(adata.X).astype(np.float64)
+        depth = np.maximum(np.asarray(x.sum(axis=1)).ravel(), 1)
+        x = sp.csr_array(sp.diags_array(1e4 / depth) @ x)
+        x.data = np.log1p(x.data)
+        means.append(dict(zip(adata.var_names.astype(str), np.asarray(x.mean(axis=0)).ravel(), strict=True)))
+    genes = tuple(sorted(set(means[0]) & set(means[1])))
+    value = np.array([means[1][gene] - means[0][gene] for gene in genes])
+    if len(genes) == 0 or not value.any():
+        raise AppError(
+            f"{start}, {goal}: the goal equals the start on {len(genes)} shared genes. Give two different populations."
+        )
+    return genes, value
