@@ -36,7 +36,7 @@ def test_neighbours_of_a_network_get_alike_vectors(two_cliques):
 
 @pytest.mark.filterwarnings("ignore")
 def test_node2vec_tells_cliques_apart_and_repeats(two_cliques):
-    pytest.importorskip("node2vec")
+    pytest.importorskip("fastnode2vec")
     first, second = (node2vec_features(two_cliques, dim=8, seed=3) for _ in range(2))
     assert cliques_apart(first)
     assert np.array_equal(first.vectors_ef, second.vectors_ef)

@@ -51,21 +51,22 @@ def node2vec_features(
     revision: str = "",
     licence: str = "unstated",
 ) -> FeatureBank:
-    """Skip-gram over biased random walks, by the library node2vec on one thread (so that a seed fixes the result).
+    """Skip-gram over biased random walks, by fastnode2vec on one thread (so that a seed fixes the result).
 
     Raises:
         InputError: If the extra is not installed.
     """
     try:
-        import networkx
-        from node2vec import Node2Vec
+        from fastnode2vec import Graph, Node2Vec
     except ImportError as error:
-        raise InputError("node2vec needs its library: install `vc-featurize[graph]`.") from error
+        raise InputError("node2vec needs fastnode2vec: install `vc-featurize[graph]`.") from error
     nodes, adjacency = edges.adjacency()
-    graph = networkx.relabel_nodes(networkx.from_scipy_sparse_array(adjacency), dict(enumerate(nodes)))
-    walks = Node2Vec(graph, dimensions=dim, walk_length=40, num_walks=10, p=p, q=q, workers=1, seed=seed, quiet=True)
-    words = walks.fit(window=10, min_count=1, seed=seed, workers=1).wv
-    vectors = np.stack([words[node] for node in nodes])
+    half = sparse.coo_array(sparse.triu(adjacency))
+    listed = [(nodes[i], nodes[j], float(w)) for i, j, w in zip(*half.coords, half.data, strict=True)]
+    graph = Graph(listed, directed=False, weighted=True, verbose=False)
+    walks = Node2Vec(graph, dim=dim, walk_length=40, window=5, p=p, q=q, workers=1, seed=seed)
+    walks.train(epochs=100, verbose=False)
+    vectors = np.stack([walks.wv[node] for node in nodes])
     return bank_of_nodes(nodes, vectors, entities, f"node2vec-p{p}-q{q}-seed{seed}", revision, licence)
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
-from vc_featurize.errors import InputError
+from vc_featurize.cli.output import check_out, summary, write_bank
+from vc_featurize.cli.sequences import guide, protein
+from vc_featurize.cli.sources import compare, graph, list_encoders, table
 
 DESCRIPTION = """Turn perturbed genes and compounds into a checked bank of vectors (features-v1).
 
@@ -14,6 +16,7 @@ Examples:
   vc-featurize geneset hallmark.gmt --out genes.zarr
   vc-featurize geneset hallmark.gmt --genes targets.txt --out genes.zarr
   vc-featurize compound drugs.tsv --id-col name --smiles-col smiles --out drugs.zarr
+  vc-featurize protein human.fasta.gz --genes targets.txt --out proteins.zarr
   vc-featurize inspect genes.zarr
 """
 
@@ -39,14 +42,14 @@ def geneset(
         licence: Licence of the gene sets, recorded in the bank.
         overwrite: Replace an earlier bank at `out`.
     """
-    _check_out(out, overwrite, [path for path in (gmt, genes) if path is not None])
+    check_out(out, overwrite, [path for path in (gmt, genes) if path is not None])
     from vc_featurize.geneset import geneset_features
-    from vc_featurize.text import read_names, sha256_file
+    from vc_featurize.text import read_names
 
     names = None if genes is None else read_names(genes)
     bank = geneset_features(gmt, names, dim, licence=licence)
-    parents = {path.name: sha256_file(path) for path in (gmt, genes) if path is not None}
-    _write(out, bank, parents, {"encoder": "geneset", "dim": dim})
+    inputs = [path for path in (gmt, genes) if path is not None]
+    write_bank(out, bank, inputs, {"encoder": "geneset", "dim": dim})
 
 
 def compound(
@@ -78,14 +81,13 @@ def compound(
         licence: Licence of the structures, recorded in the bank.
         overwrite: Replace an earlier bank at `out`.
     """
-    _check_out(out, overwrite, [table])
+    check_out(out, overwrite, [table])
     from vc_featurize.compound import compound_features, read_compound_table
-    from vc_featurize.text import sha256_file
 
     ids, smiles = read_compound_table(table, id_col, smiles_col)
     options = {"radius": radius, "n_bits": n_bits, "counts": not bits, "standardize": standardize}
     bank = compound_features(ids, smiles, **options, licence=licence)
-    _write(out, bank, {table.name: sha256_file(table)}, {"encoder": "compound", **options})
+    write_bank(out, bank, [table], {"encoder": "compound", **options})
 
 
 def inspect(bank: Positional[Path], /) -> None:
@@ -97,7 +99,7 @@ def inspect(bank: Positional[Path], /) -> None:
     from vc_featurize.bank import read_features
 
     found = read_features(bank)
-    print(f"{bank}: {_summary(found)}")
+    print(f"{bank}: {summary(found)}")
     for key, value in {**found.encoder, "parents": found.header.get("parents", {})}.items():
         print(f"  {key}: {value}")
 
@@ -108,37 +110,23 @@ def main(argv: list[str] | None = None) -> int:
 
     def command() -> None:
         tyro.extras.subcommand_cli_from_dict(
-            {"geneset": geneset, "compound": compound, "inspect": inspect},
+            {
+                "list": list_encoders,
+                "protein": protein,
+                "guide": guide,
+                "compound": compound,
+                "geneset": geneset,
+                "graph": graph,
+                "table": table,
+                "inspect": inspect,
+                "compare": compare,
+            },
             prog="vc-featurize",
             description=DESCRIPTION,
             args=argv,
         )
 
     return run_command("error", command)
-
-
-def _check_out(out: Path, overwrite: bool, inputs: list[Path]) -> None:
-    from vc_contracts.whole import check_target
-
-    if out.suffix not in (".zarr", ".h5ad"):
-        raise InputError(f"--out {out}: expected a name that ends in .zarr or .h5ad.")
-    check_target(out, kind="features", overwrite=overwrite, inputs=inputs, make_parent=True)
-
-
-def _write(out: Path, bank, parents: dict[str, str], config: dict) -> None:
-    from vc_featurize.bank import write_features
-
-    write_features(out, bank, parents=parents, config=config)
-    for entity, note in [(e, n) for e, n, gone in zip(bank.entities, bank.notes, bank.missing, strict=True) if gone][
-        :5
-    ]:
-        print(f"missing: {entity}: {note}")
-    print(f"wrote {out}: {_summary(bank)}. Next: vc-featurize inspect {out}, or give it to a model as features.")
-
-
-def _summary(bank) -> str:
-    n_missing = int(bank.missing.sum())
-    return f"{len(bank.entities)} entities ({n_missing} missing) x {len(bank.dims)} dimensions, {bank.encoder['id']}"
 
 
 if __name__ == "__main__":
