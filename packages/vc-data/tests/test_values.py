@@ -126,6 +126,9 @@ def test_labels_that_may_be_pairs_or_guides_are_asked_about():
     for labels in (["TP53_XYZ1"], ["TP53|XYZ1"], ["TP53-MYC", "TP53-XYZ1"]):
         with pytest.raises(ColumnError, match="--combo-separator"):
             read_labels([*labels, "c"], ["c"], known=index())
+    for label in ("TP53~MYC", "TP53 and MYC", "(TP53,MYC)", "TP53_1_2", "TP53.MYC"):
+        with pytest.raises(ColumnError, match="--combo-separator"):
+            read_labels([label, "c"], ["c"], known=index())
     with pytest.raises(ColumnError, match="--guide-labels"):
         read_labels(["AB_1", "AB_2", "CD_1", "CD_2", "c"], ["c"], known=index())
     kept = read_labels(["AB_1", "AB_2", "CD_1", "CD_2", "c"], ["c"], known=index(), guides="collapse")

@@ -10,9 +10,10 @@ and often the kind of perturbation differ; batches take the data set's name in f
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,8 +75,6 @@ def merge_screens(
         GeneError: No common genes, or a panel that nothing reaches.
         OutputError: The target exists or its name does not end in `.zarr`.
     """
-    import scipy.sparse as sp
-
     from vc_data.screen.file import write_screen
     from vc_data.split.leakage import check_cells, check_studies
 
@@ -103,24 +102,9 @@ def merge_screens(
         obs = join_cells(members, options, statements)
         parents = {path.name: sha256_tree(path) for path in paths}
         with open_part(out_path, {"parents": parents, "config": _config(options)}) as part:
-            spools, targets = [], []
-            for i, (member, alignment) in enumerate(zip(members, alignments, strict=True)):
-                spool = Spool(part / f"spool{i}", *member.matrix.shape)
-                spool.fill(member.matrix, obs_names=member.obs.index, var_names=member.var.index)
-                spools.append(spool)
-                targets.append(alignment.target)
-            which = np.repeat(np.arange(len(members)), [len(member.obs) for member in members])
-            place = np.concatenate([np.arange(len(member.obs)) for member in members])
-
-            def rows(order: np.ndarray):
-                blocks, back = [], []
-                for i, spool in enumerate(spools):
-                    mine = np.flatnonzero(which[order] == i)
-                    if len(mine):
-                        blocks.append(merge_columns(spool.rows(place[order[mine]]), targets[i], len(var)))
-                        back.append(mine)
-                return sp.csr_matrix(sp.vstack(blocks, format="csr")[np.argsort(np.concatenate(back))])
-
+            spools = _spool(members, part)
+            targets = [alignment.target for alignment in alignments]
+            rows = _gather(members, spools, targets, len(var))
             write_screen(
                 obs,
                 var,
@@ -141,6 +125,37 @@ def merge_screens(
                 target_genes=_join_records(members),
             )
     return MergeReport(out_path, len(obs), len(var), {k: int(v.sum()) for k, v in measured.items()}, statements)
+
+
+def _spool(members: Sequence[Member], part: Path) -> list[Spool]:
+    """Counts of every screen in the work folder."""
+    spools = []
+    for i, member in enumerate(members):
+        spool = Spool(part / f"spool{i}", *member.matrix.shape)
+        spool.fill(member.matrix, obs_names=member.obs.index, var_names=member.var.index)
+        spools.append(spool)
+    return spools
+
+
+def _gather(
+    members: Sequence[Member], spools: Sequence[Spool], targets: Sequence[np.ndarray], n_genes: int
+) -> Callable[[np.ndarray], Any]:
+    """A function that gives rows of all screens, one screen after the other, on the panel."""
+    import scipy.sparse as sp
+
+    which = np.repeat(np.arange(len(members)), [len(member.obs) for member in members])
+    place = np.concatenate([np.arange(len(member.obs)) for member in members])
+
+    def rows(order: np.ndarray) -> Any:
+        blocks, back = [], []
+        for i, spool in enumerate(spools):
+            mine = np.flatnonzero(which[order] == i)
+            if len(mine):
+                blocks.append(merge_columns(spool.rows(place[order[mine]]), targets[i], n_genes))
+                back.append(mine)
+        return sp.csr_matrix(sp.vstack(blocks, format="csr")[np.argsort(np.concatenate(back))])
+
+    return rows
 
 
 @contextlib.contextmanager

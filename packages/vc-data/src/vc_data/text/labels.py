@@ -1,5 +1,6 @@
 """What the labels of a foreign file mean: no label, controls, guides, combinations, names."""
 
+import re
 from collections import Counter
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
@@ -119,6 +120,7 @@ class _Reader:
             self._collapse_by_style(rest)
             self._refuse_half_known(rest)
             self._refuse_sisters(rest)
+            self._refuse_genes_inside(rest)
         target_of = dict.fromkeys(self.controls & set(self.labels), CONTROL) | dict.fromkeys(nothing, "")
         target_of |= {label: self._target(label) for label in rest}
         self._refuse_collisions(rest, target_of)
@@ -253,6 +255,23 @@ class _Reader:
             found = f"{len(groups)} groups that differ only by a number, e.g. {few(members, 3)}"
             do = f"Pass --guide-labels collapse if they are guides of one target ({gene}), or --guide-labels keep."
             raise ColumnError(self.where, "labels", "targets, not guides", found, do)
+
+    def _refuse_genes_inside(self, rest: list[str]) -> None:
+        """A gene's name beside other words in a label that no rule reads: a pair, a guide, or something else?"""
+        if self.guides == "keep":
+            return
+        near = [
+            label for label in rest
+            if len(self.parts[label]) == 1 and label not in self.style and not self._gene(label) and self._gene_inside(label)
+        ]  # fmt: skip
+        if near:
+            found = f"{len(near)} that hold one beside other words ({few(near, 3)})"
+            do = "Pass --combo-separator SEP if it joins genes there, --combo-separator + to leave them whole, or --mode-name drug."
+            raise ColumnError(self.where, "labels", "names of genes alone or joined", found, do)
+
+    def _gene_inside(self, label: str) -> bool:
+        words = [word for word in re.split(r"[^A-Za-z0-9-]+", label) if word]
+        return words != [label] and any(len(word) > 2 and word[0].isupper() and word in self.genes for word in words)
 
     def _refuse_collisions(self, rest: list[str], target_of: dict[str, str]) -> None:
         named: dict[str, set[str]] = {}

@@ -23,6 +23,16 @@ NO_CALL = frozenset(
             "multiplets",
             "multi",
         ),
+        *(
+            "multiple",
+            "multipleguides",
+            "multiguide",
+            "notdetected",
+            "undetected",
+            "lowquality",
+            "debris",
+            "noidentity",
+        ),
         *("ambiguous", "undetermined", "unknown", "unlabeled", "unlabelled", "unmapped", "unclassified", "nocall"),
         *("noguide", "noguides", "nosgrna", "nogrna", "nosgrnadetected", "nonedetected", "noassignment", "nolabel"),
     ]
