@@ -123,5 +123,5 @@ def test_page_draws_in_a_browser_without_errors(page_path, tmp_path):
     assert page.tags.count("circle") > 200  # 120 genes and the intervals
     assert page.tags.count("polyline") == 5
     for model in ("truth", "oracle", "mean_effect", "no_change", "random", "cell_eval_mean", "split_half"):
-        assert f"<td>{model}</td>" in done.stdout
+        assert f'<th scope="row">{model}</th>' in done.stdout
     assert "NaN" not in done.stdout.split("<script", 1)[0] and "undefined," not in done.stdout.split("<script", 1)[0]

@@ -81,7 +81,7 @@ def compare_controls(
     to_real = _rms(control_p - real_lg[:-1])
     nearest = int(np.argmin(to_real)) if to_real.size else 0
     swapped = to_real.size > 0 and to_real[nearest] < SWAPPED * to_control
-    expected = control_r * n_p[-1] if n_p[-1] > 1 else control_r * LOST_VALUES * 10
+    expected = control_r * n_p[-1] if n_p[-1] > 1 else control_r * LOST_VALUES * 2
     lost = (expected > LOST_VALUES) & (predicted_lg == 0).all(axis=0)
     return ControlState(
         gap=float(to_control),

@@ -123,6 +123,7 @@ def report_content(summary: pd.DataFrame, splits_scores: "list[SplitScores]", me
         "levels": list(LEVELS),
         "coverage": _coverage(scores[groups[0]], order),
         "scatter": _scatter(splits_scores, model),
+        "conditions": _conditions(summary, splits_scores, model, metrics),
     }
     names = list(dict.fromkeys(table["metric"]))
     names.sort(key=lambda name: (name not in metrics, name.startswith(BEATS), name))
@@ -262,6 +263,30 @@ def _scatter(splits_scores: "list[SplitScores]", model: str) -> dict:
                 "r": {name: _round(r[name, perturbation]) for name in line.predicted},
             })  # fmt: skip
     return {"genes": genes.tolist(), "n_genes": n_genes, "scale": DELTA_SCALE, "conditions": conditions}
+
+
+def _conditions(summary: pd.DataFrame, splits_scores: "list[SplitScores]", model: str, metrics: list[str]) -> dict:
+    """Metric -> rows [condition, model, best baseline, half the data, noise of measuring] of every condition."""
+    own = summary[(summary["model"] == model) & summary["group"].str.startswith("condition:")]
+    noise: dict[str, list[float]] = {}
+    for scores in splits_scores:
+        for line in scores.deltas:
+            for name, sd_g in zip(line.perturbations, line.noise_sd_pg, strict=True):
+                key = f"{line.cell_line}|{name}"
+                noise.setdefault(key, []).append(float(np.sqrt(np.mean(sd_g.astype(np.float64) ** 2))))
+    many = own["dataset"].nunique() > 1
+    rows: dict[str, list] = {}
+    for metric in metrics:
+        part = own[own["metric"] == metric]
+        columns = (part[c].tolist() for c in ("dataset", "group", "value", "baseline", "ceiling"))
+        rows[metric] = [
+            [
+                (f"{dataset} / " if many else "") + group.removeprefix("condition:").replace("|", " | ", 1),
+                *(_round(x) for x in numbers), _round(float(np.mean(noise.get(group.removeprefix("condition:"), [np.nan])))),
+            ]
+            for dataset, group, *numbers in zip(*columns, strict=True)
+        ]  # fmt: skip
+    return rows
 
 
 def _pack_delta(values: np.ndarray) -> str:
