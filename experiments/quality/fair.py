@@ -55,7 +55,7 @@ def fit_all(train, names: list[str]):
             yield name, effect.delta, time.perf_counter() - start
     variants = {
         "anchored": AnchoredConfig(),
-        "stack": AnchoredConfig(residual=None, members=0),
+        "anchored with blup": AnchoredConfig(measured=(*AnchoredConfig().measured, "blup")),
     }
     for name, config in variants.items():
         if name in (names or ["anchored"]):

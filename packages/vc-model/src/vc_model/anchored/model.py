@@ -235,8 +235,9 @@ class Anchored:
         """
         config = self.config
         train = train if contexts is None else train.described_by(contexts)
-        key = f"anchors_{config.anchors}_{config.gp}_{config.n_folds}_{config.seed}_{config.denoise}_{config.measured}_{config.members}"
-        oof, anchors, members = train.once(key, lambda: _fit_anchors(train, config))
+        # What is fitted after the anchors does not change them, so models that differ there share them.
+        shared = replace(config, prior_conditions=0, fallback=True, doubt=0, residual=None, direct=False, dose=False)
+        oof, anchors, members = train.once(shared, lambda: _fit_anchors(train, config))
         # What is fitted further is judged on `input` controls, so it must not have seen them.
         table = denoise(train.half).table if config.denoise else train.half
         final = denoise(train) if config.denoise else Denoised(train, np.zeros_like(train.contexts.base_cg))

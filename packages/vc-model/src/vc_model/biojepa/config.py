@@ -155,12 +155,6 @@ class StageConfig:
     """Largest global norm of the gradient, or None."""
     ema: float | None = None
     """Momentum of the teacher, or None without one."""
-    warmup: float = 0.05
-    """Share of steps in which the rate rises from peak / 25."""
-    final_div: float = 25e4
-    """Peak over final rate."""
-    beta1: tuple[float, float] = (0.95, 0.85)
-    """First moment's decay at the ends and at the peak of the one-cycle schedule; it moves opposite to the rate."""
     beta2: float = 0.999
     """Second moment's decay."""
     seed: int = 1337

@@ -6,7 +6,7 @@ pseudobulks, because the effective sample size is the number of conditions, not 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -251,7 +251,7 @@ class EffectTable:
     more_banks: tuple[FeatureBank, ...] = ()
     notes: dict[str, int] = field(default_factory=dict)
     # Not an argument: `replace` gives every changed table an empty one.
-    _memo: dict[str, Any] = field(default_factory=dict, repr=False, init=False)
+    _memo: dict[Hashable, Any] = field(default_factory=dict, repr=False, init=False)
 
     def __len__(self) -> int:
         return len(self.conditions)
@@ -338,12 +338,12 @@ class EffectTable:
         contexts = self.contexts.described_by(vectors)
         return replace(self, contexts=contexts, conditions=replace(self.conditions, contexts=contexts))
 
-    def once(self, key: str, make: Callable[[], Any]) -> Any:
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """Return what `make` gives, made at most once per table; for quantities several models derive from it."""
         if key not in self._memo:
             self._memo[key] = make()
         return self._memo[key]
 
-    def recall(self, key: str) -> Any:
+    def recall(self, key: Hashable) -> Any:
         """What `once` made under this key, or None where it made nothing."""
         return self._memo.get(key)
