@@ -37,7 +37,8 @@ SETS = {
 
 def rank_weight(ranks: np.ndarray) -> np.ndarray:
     """Effects that fall with rank: exp(-rank / 200), 0 outside of the list."""
-    return np.where(ranks > 0, np.exp(-np.maximum(ranks, 0) / DECAY), 0.0)
+    ranks = ranks.astype(np.float64)  # they come unsigned: a minus sign would wrap
+    return np.where(ranks > 0, np.exp(-ranks / DECAY), 0.0)
 
 
 def membership(sets: dict[str, Sequence[str]], targets: Sequence[str]) -> np.ndarray:

@@ -18,7 +18,7 @@ from vc_featurize.protein.unirep import UniRepEncoder  # noqa: E402
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 ALBERT = SHARED / "models" / "rxn-albert"
-ASPIRIN = "CC(=O)OC1=CC=CC=C1C(=O)O"
+ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
 pytestmark = pytest.mark.filterwarnings("ignore")
 needs_shared = pytest.mark.skipif(not ALBERT.is_dir(), reason="the shared data are not here")
 

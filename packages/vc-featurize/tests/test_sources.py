@@ -153,3 +153,8 @@ def test_a_bank_agrees_with_its_rotation_and_not_with_noise(tmp_path):
     same, noise = compare_banks(banks[0], banks[1]), compare_banks(banks[0], banks[2])
     assert same.cka > 0.999 and same.neighbours > 0.99
     assert noise.cka < 0.5 and abs(noise.neighbours - noise.chance) < 0.15
+
+
+def test_effects_that_are_not_finite_are_refused():
+    with pytest.raises(InputError, match="finite"):
+        effect_features(np.array([[1.0, np.inf], [0, 1]]), ["a", "b"], ["x", "y"], line="L", revision="")

@@ -51,6 +51,8 @@ def effect_features(
             f"effects: expected {len(targets)} distinct targets x {len(genes)} genes, found shape {effects_pg.shape} "
             f"and {len(set(targets))} distinct targets."
         )
+    if not np.isfinite(effects_pg.astype(np.float32)).all():
+        raise InputError(f"effects of {line}: expected finite float32 values, found others. Fill or drop them.")
     known = sorted(set(held_out) & set(targets))
     forbidden = set(known) if held_out_lines is None or line in held_out_lines else set()
     if forbidden and not drop_held_out:
