@@ -5,9 +5,10 @@ block what its files hold, so that a killed conversion goes on where it was.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -45,8 +46,8 @@ class Spool:
         self,
         matrix: Matrix,
         *,
-        obs_names: Sequence[str],
-        var_names: Sequence[str],
+        obs_names: Any,
+        var_names: Any,
         whole: bool = False,
         hint: Callable[[], str] = lambda: "",
         keep: np.ndarray | None = None,
@@ -293,7 +294,9 @@ def refuse_rescaled(spool: Spool, columns: np.ndarray, matrix: Matrix) -> None:
     n = spool.shape[0]
     if n < 20:
         return
-    sample = spool.rows(np.unique(np.linspace(0, n - 1, min(n, 2000)).astype(np.int64))).astype(np.float64)[:, columns]
+    sample: Any = spool.rows(np.unique(np.linspace(0, n - 1, min(n, 2000)).astype(np.int64))).astype(np.float64)[
+        :, columns
+    ]
     totals = np.asarray(sample.sum(axis=1)).ravel()
     totals = totals[totals > 0]
     do = "Get the raw counts, or pass --trust-counts if they are."

@@ -51,8 +51,8 @@ class Member:
     """One screen, its tables in memory and its counts on disk."""
 
     path: Path
-    obs: object
-    var: object
+    obs: Any
+    var: Any
     matrix: Matrix
     measured: dict[str, np.ndarray]
     """Data set -> [g] bool."""
@@ -165,12 +165,14 @@ def open_member(path: Path) -> Iterator[Member]:
     Raises:
         ContractError: It breaks screen-v1.
     """
-    from anndata.io import read_elem
+    import anndata
 
     from vc_data.screen.file import check_tables
 
+    read_elem: Callable[[Any], Any] = anndata.io.read_elem
     with contextlib.ExitStack() as stack:
         try:
+            file: Any
             if path.is_dir():
                 import zarr
 

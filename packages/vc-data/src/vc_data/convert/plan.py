@@ -99,7 +99,7 @@ def make_plan(source: Source, options: ConvertOptions) -> Plan:
 
 def use_registry(options: ConvertOptions) -> tuple[ConvertOptions, Dataset | None]:
     """Options completed by what is known of the data set, and the data set; None where its key is not registered."""
-    dataset = DATASETS.get(options.dataset)
+    dataset = DATASETS.get(options.dataset or "")
     if dataset is None:
         return options, None
     columns = fill_columns(options.columns, dataclasses.replace(dataset.columns, guide=dataset.guide))
