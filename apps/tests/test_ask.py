@@ -191,3 +191,11 @@ def test_the_version_names_every_part(capsys):
     assert main(["--version"]) == 0
     text = capsys.readouterr().out
     assert all(name in text for name in ("vc-apps", "vc-model", "vc-eval"))
+
+
+def test_an_answer_becomes_a_figure(model, tmp_path):
+    name = trained(model)[0]
+    assert main(["-q", "predict", str(model), "--genes", name, "--force", "-o", str(tmp_path / "a")]) == 0
+    figure = ["plot", "volcano", str(tmp_path / "a" / "predictions.h5ad"), "--condition", f"LineA | {name}"]
+    assert main([*figure, "-o", str(tmp_path / "v.svg")]) == 0
+    assert (tmp_path / "v.svg").stat().st_size > 500

@@ -20,6 +20,7 @@ COMMANDS: dict[str, Command] = {
     "fit": Command("vc_apps.ask.settings:Fit", "vc_apps.ask.fit:fit"),
     "predict": Command("vc_apps.ask.settings:Predict", "vc_apps.ask.predict:predict"),
     "support": Command("vc_apps.ask.settings:Support", "vc_apps.ask.support:support"),
+    "plot": Command("vc_apps.ask.plot:Plot", "vc_apps.ask.plot:plot"),
     "submit": Command("vc_apps.submit.settings:Submit", "vc_apps.submit.run:submit"),
     "rehearse": Command("vc_apps.submit.settings:Rehearse", "vc_apps.rehearse.run:rehearse"),
     "rerun": Command("vc_apps.rerun:Rerun", "vc_apps.rerun:rerun"),
