@@ -12,18 +12,22 @@ import sys
 import zipfile
 from pathlib import Path
 
-from corpus import features, latents, predictions, scores, screen, splits
+from corpus import effects, features, latents, predictions, scores, screen, splits
 from corpus.base import Example, write
+from corpus.generated import generated_examples
 
 EXAMPLES: list[Example] = [
-    example for module in (screen, splits, features, predictions, latents, scores) for example in module.EXAMPLES
+    example for module in (screen, splits, features, predictions, effects, latents, scores) for example in module.EXAMPLES
 ]
 ANNDATA_BASES = {
     "screen": screen.screen,
     "features": features.features,
     "predictions": predictions.predictions,
+    "effects": effects.effects,
     "latents": latents.latents,
 }
+
+EXAMPLES += [example for name, base in ANNDATA_BASES.items() for example in generated_examples(name, base)]
 
 
 def make_corpus(out_dir: str | Path) -> Path:

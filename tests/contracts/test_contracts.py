@@ -21,6 +21,7 @@ READERS = {
     "splits": ["vc_data.split:read_splits", "vc_model.contracts:read_splits", "vc_eval.contracts:read_splits"],
     "features": ["vc_featurize.bank:read_features", "vc_model.contracts:read_features"],
     "predictions": ["vc_model.contracts:read_predictions", "vc_eval.contracts:read_predictions"],
+    "effects": ["vc_contracts.reading:read_effects"],
     "checkpoint": ["vc_model.checkpoint:load_checkpoint"],  # exercised in test_checkpoint.py
     "latents": ["vc_interp.latents:read_latents"],
     "scores": ["vc_eval.contracts:read_scores"],

@@ -17,7 +17,9 @@ def predictions(sparse: bool = False) -> anndata.AnnData:
     x = np.random.default_rng(0).gamma(1, 1, (4, 300)).astype(np.float32)
     x[x < 1] = 0
     label = ["control", "G1", "G2", "G3"]
-    obs = pd.DataFrame({"perturbation": label, "cell_line": "A", "is_control": [True, False, False, False]}, index=label)
+    obs = pd.DataFrame(
+        {"perturbation": label, "cell_line": "A", "is_control": [True, False, False, False]}, index=label
+    )
     var = pd.DataFrame(index=[f"g{i}" for i in range(300)])
     adata = anndata.AnnData(X=sp.csr_matrix(x) if sparse else x, obs=obs, var=var)
     adata.uns |= {"space": "counts", "unit": "profile", "model": "toy"}

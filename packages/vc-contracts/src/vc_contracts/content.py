@@ -136,7 +136,8 @@ def _hashes(tables: Any) -> Iterator[tuple[str, str]]:
         yield from _of_table(axis, getattr(tables, axis))
     for name in ("layers", "obsm", "varm"):
         for key, value in getattr(tables, name).items():
-            yield from _of_matrix(f"{name}/{key}", value)
+            if key is not None:  # newer releases of anndata list X among the layers, under None
+                yield from _of_matrix(f"{name}/{key}", value)
     for key, value in tables.uns.items():
         if key != "contract":
             yield from _of_value(f"uns/{key}", value)

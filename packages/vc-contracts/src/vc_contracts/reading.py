@@ -74,6 +74,15 @@ def open_checked(path: str | Path, name: str) -> Iterator[tuple[Tables, dict[str
         yield tables, header
 
 
+def read_effects(path: str | Path) -> Any:
+    """Read and check an effects-v1 file, as an `anndata.AnnData`.
+
+    Raises:
+        ContractError: It is no such file or breaks the contract.
+    """
+    return read(path, "effects")
+
+
 def read_json(path: str | Path) -> Any:
     """Parse a JSON file of a stranger.
 

@@ -121,20 +121,35 @@ def check_links(file: Any, path: object) -> None:
         raise _unreadable(path, error) from error
 
 
-def check_size(store: Any, path: object) -> None:
+def check_size(store: Any, path: object, *, but: str = "") -> int:
     """Refuse arrays whose declared size is more than this machine's memory, before any is allocated.
+
+    Args:
+        store: From `open_store`.
+        path: Where it lies.
+        but: A group that is read by slices, e.g. `X`.
+
+    Returns:
+        Bytes declared.
 
     Raises:
         ContractError: More is declared than fits.
     """
     limit = memory_limit()
     total = 0
-    for name, shape, itemsize in _arrays(store):
+    try:
+        arrays = list(_arrays(store))
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    for name, shape, itemsize in arrays:
+        if but and name.startswith(f"{but}/") and name != f"{but}/indptr":
+            continue
         total += int(np.prod([int(n) for n in shape], dtype=object)) * max(itemsize, 1)
         if total > limit:
             found = f"{total / 2**30:.1f} GiB declared up to {name!r}"
             do = "The file is damaged, or this machine is too small for it."
             raise ContractError(path, "file", f"at most {limit / 2**30:.1f} GiB, the memory there is", found, do)
+    return total
 
 
 def memory_limit() -> int:
@@ -162,13 +177,13 @@ def read_anndata(path: str | Path) -> Any:
 
     path = Path(path)
     with open_store(path) as store:
-        check_size(store, path)
+        declared = check_size(store, path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # repeated names are refused later, with the names in the text
             return anndata.read_zarr(path) if path.is_dir() else anndata.read_h5ad(path)
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise _too_much(path, declared, error) from error
     except Exception as error:  # anndata, zarr and h5py raise nearly every type for damaged files
         raise _unreadable(path, error) from error
 
@@ -184,14 +199,17 @@ def open_tables(path: str | Path, *, checked: bool = False) -> Iterator[Tables]:
 
     path = Path(path)
     with open_store(path, checked=checked) as store:
+        declared = check_size(store, path, but="X")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 keys = ("obs", "var", "uns", "layers", "obsm", "varm")
                 parts = {key: read_elem(store[key]) if key in store else {} for key in keys}
                 matrix = _matrix(store["X"]) if "X" in store else None
-        except (Refusal, MemoryError):
+        except Refusal:
             raise
+        except MemoryError as error:
+            raise _too_much(path, declared, error) from error
         except Exception as error:
             raise _unreadable(path, error) from error
         yield Tables(X=matrix, **parts)
@@ -231,6 +249,13 @@ def _arrays(store: Any) -> Iterator[tuple[str, tuple[int, ...], int]]:
     for name, item in store.members(max_depth=None):
         if hasattr(item, "shape"):
             yield name, item.shape, getattr(item.dtype, "itemsize", 8)
+
+
+def _too_much(path: object, declared: int, error: MemoryError) -> Exception:
+    """A file that asks for far more memory than it declares is damaged; else the machine is too small for it."""
+    if 4 * declared > memory_limit():
+        return MemoryError(f"{path}: {declared / 2**30:.1f} GiB: {error}")
+    return _unreadable(path, error)
 
 
 def _unreadable(path: object, error: Exception) -> ContractError:

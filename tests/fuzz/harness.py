@@ -1,0 +1,180 @@
+"""Damages valid files and asks every reader, each in a process with limits; counts what became of it.
+
+    python tests/fuzz/harness.py --mutations 5000 --seed 1
+
+A mutation is one of: bytes (flips, cuts, zeros), content (another value), hdf5 (external and soft links, loops, external
+storage, virtual data sets), zarr (a lost chunk, links, pipes, declared sizes), json (nesting, endless numbers, NaN), text
+(NUL, markup, formulas, paths). What may come of it: refused with one message, or harmless (the content as it was).
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import queue
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "contracts"))
+SECRET = "the-secret-of-another-file"
+READERS = {
+    "screen": ("vc_data.screen.file:read_screen", "vc_model.contracts:read_screen", "vc_eval.contracts:read_screen"),
+    "splits": ("vc_data.split:read_splits", "vc_eval.contracts:read_splits"),
+    "features": ("vc_featurize.bank:read_features", "vc_model.contracts:read_features"),
+    "predictions": ("vc_model.contracts:read_predictions", "vc_eval.contracts:read_predictions"),
+    "effects": ("vc_contracts.reading:read_effects",),
+    "latents": ("vc_interp.latents:read_latents",),
+    "scores": ("vc_eval.contracts:read_scores",),
+}
+LIMIT_S, LIMIT_BYTES = 20, 6 << 30
+
+
+def make_valid(folder: Path) -> dict[str, list[Path]]:
+    """A valid file of every contract and form, with hashes of its content."""
+    import vc_contracts
+    from corpus.scores import scores
+    from corpus.splits import splits
+    from make_corpus import ANNDATA_BASES
+    from vc_contracts.content import stamp_json
+    from vc_eval.contracts import write_scores
+
+    paths: dict[str, list[Path]] = {}
+    for contract, base in ANNDATA_BASES.items():
+        paths[contract] = [
+            vc_contracts.write(folder / f"{contract}{suffix}", base(), contract) for suffix in (".zarr", ".h5ad")
+        ]
+    (folder / "splits.json").write_text(json.dumps(stamp_json(splits())))
+    write_scores(folder / "scores", scores()[0], parents={}, config={}, summary={"best": "x"})
+    return paths | {"splits": [folder / "splits.json"], "scores": [folder / "scores"]}
+
+
+def damage(path: Path, rng: np.random.Generator, secret: Path) -> str:
+    """Change one thing of a copy; what was done."""
+    from mutations import KINDS
+
+    fitting = [kind for kind in KINDS if kind.fits(path)]
+    chosen = fitting[int(rng.integers(len(fitting)))]
+    return f"{chosen.name}: {chosen.apply(path, rng, secret)}"
+
+
+def ask(reader: str, path: str, answers: "multiprocessing.Queue") -> None:
+    """Read in a process of its own; the outcome in one word and a line."""
+    import importlib
+    import resource
+    import warnings
+
+    warnings.simplefilter("ignore")
+    resource.setrlimit(resource.RLIMIT_AS, (LIMIT_BYTES, LIMIT_BYTES))
+    module, _, name = reader.partition(":")
+    read = getattr(importlib.import_module(module), name)
+    try:
+        content = read(path)
+    except ValueError as error:
+        ours = any(kind.__name__ in ("Refusal", "ContractError") for kind in type(error).__mro__)
+        answers.put(("refused" if ours else "traceback", f"{type(error).__name__}: {str(error)[:150]}"))
+    except BaseException as error:
+        answers.put(("traceback", f"{type(error).__name__}: {str(error)[:150]}"))
+    else:
+        answers.put(("read", repr_of(content)))
+
+
+def repr_of(content: object) -> str:
+    """A hash of what a reader gives back, and whether a secret is in it."""
+    import hashlib
+    import pickle
+
+    if hasattr(content, "rows") and hasattr(content, "indptr_n"):  # a screen whose counts are on disk
+        content = (content.obs, content.var, content.rows(0, len(content.obs)).toarray())
+    elif hasattr(content, "X"):
+        x = content.X.toarray() if hasattr(content.X, "toarray") else content.X
+        content = (content.obs, content.var, x, sorted(map(str, content.uns)))
+    blob = pickle.dumps(content)
+    leak = "LEAK " if SECRET.encode() in blob else ""
+    return leak + hashlib.sha256(repr(content).encode()).hexdigest()[:16]
+
+
+def run_one(reader: str, path: Path) -> tuple[str, str]:
+    """The outcome of one reader on one file."""
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    process = context.Process(target=ask, args=(reader, str(path), answers), daemon=True)
+    process.start()
+    try:
+        outcome = answers.get(timeout=LIMIT_S)
+    except queue.Empty:
+        alive = process.is_alive()
+        process.kill()
+        process.join()
+        return ("hang", "") if alive else ("crash", f"exit code {process.exitcode}")
+    process.join(5)
+    process.kill()
+    return outcome
+
+
+def fuzz(n: int, seed: int, say: bool = False) -> tuple[Counter, list[str]]:
+    """Damage `n` files and ask a reader each.
+
+    Returns:
+        Counts of outcomes, and a line for everything that may not be.
+    """
+    for modules in READERS.values():  # imported once; each process is a copy of this one
+        for reader in modules:
+            __import__(reader.partition(":")[0])
+    rng, counts, bad = np.random.default_rng(seed), Counter(), []
+    with tempfile.TemporaryDirectory() as folder_name:
+        folder = Path(folder_name)
+        valid = make_valid(folder)
+        secret = folder / "secret.h5ad"
+        _write_secret(secret)
+        sound = {reader: {p: run_one(reader, p) for p in valid[c]} for c, rs in READERS.items() for reader in rs}
+        begin = time.monotonic()
+        for number in range(n):
+            contract = sorted(valid)[int(rng.integers(len(valid)))]
+            source = valid[contract][int(rng.integers(len(valid[contract])))]
+            reader = READERS[contract][int(rng.integers(len(READERS[contract])))]
+            copy = folder / f"copy{source.suffix}"
+            shutil.copytree(source, copy) if source.is_dir() else shutil.copyfile(source, copy)
+            what = damage(copy, rng, secret)
+            outcome, detail = run_one(reader, copy)
+            if outcome == "read":
+                same = detail == sound[reader][source][1]
+                outcome = "foreign read" if detail.startswith("LEAK") else "harmless" if same else "accepted damage"
+            counts[outcome] += 1
+            if outcome not in ("refused", "harmless"):
+                bad.append(f"{number} {outcome}: {reader} on {source.name}: {what}: {detail}")
+            shutil.rmtree(copy) if copy.is_dir() else copy.unlink(missing_ok=True)
+            if say and number % 100 == 99:
+                print(f"{number + 1} of {n}, {time.monotonic() - begin:.0f} s: {dict(counts)}", file=sys.stderr)
+    return counts, bad
+
+
+def _write_secret(path: Path) -> None:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file["text"] = [SECRET] * 48
+        file["numbers"] = np.full(48, 7.0)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mutations", type=int, default=5000)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    found, lines = fuzz(given.mutations, given.seed, say=True)
+    print("\n".join(lines))
+    print(
+        {
+            name: found[name]
+            for name in ("refused", "harmless", "traceback", "crash", "hang", "foreign read", "accepted damage")
+        }
+    )
+    sys.exit(1 if lines else 0)

@@ -1,0 +1,167 @@
+"""The kinds of damage that the harness does."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+HOSTILE = ("a\0b", "[bold]x[/bold]", "[/]", "=cmd()", "<!--<script>", "../../x", "/etc/passwd", "\u00b2", "x" * 100_000)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of damage."""
+
+    name: str
+    fits: Callable[[Path], bool]
+    apply: Callable[[Path, np.random.Generator, Path], str]
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(p for p in path.rglob("*") if p.is_file() and p.stat().st_size) if path.is_dir() else [path]
+
+
+def _flip(path: Path, rng: np.random.Generator, _: Path) -> str:
+    part = _files(path)[int(rng.integers(len(_files(path))))]
+    blob = bytearray(part.read_bytes())
+    for _n in range(int(rng.integers(1, 4))):
+        blob[int(rng.integers(len(blob)))] ^= 1 << int(rng.integers(8))
+    part.write_bytes(blob)
+    return part.name
+
+
+def _cut(path: Path, rng: np.random.Generator, _: Path) -> str:
+    part = _files(path)[int(rng.integers(len(_files(path))))]
+    os.truncate(part, int(part.stat().st_size * rng.random()))
+    return part.name
+
+
+def _zeros(path: Path, rng: np.random.Generator, _: Path) -> str:
+    part = _files(path)[int(rng.integers(len(_files(path))))]
+    blob = bytearray(part.read_bytes())
+    start = int(rng.integers(len(blob)))
+    stop = min(len(blob), start + int(rng.integers(1, 64)))
+    blob[start:stop] = bytes(stop - start)
+    part.write_bytes(blob)
+    return part.name
+
+
+def _lose(path: Path, rng: np.random.Generator, _: Path) -> str:
+    part = _files(path)[int(rng.integers(len(_files(path))))]
+    part.unlink()
+    return str(part.relative_to(path))
+
+
+def _replace(path: Path, rng: np.random.Generator, secret: Path) -> str:
+    part = _files(path)[int(rng.integers(len(_files(path))))]
+    part.unlink()
+    what = int(rng.integers(3))
+    if what == 0:
+        part.symlink_to(secret)
+    elif what == 1:
+        os.mkfifo(part)
+    else:
+        part.symlink_to(part)
+    return f"{part.name} is now {('a link out', 'a pipe', 'a loop')[what]}"
+
+
+def _declare(path: Path, rng: np.random.Generator, _: Path) -> str:
+    """A zarr array that claims another size, in both places where it is noted."""
+    metas = [p for p in _files(path) if p.name == "zarr.json" and json.loads(p.read_text())["node_type"] == "array"]
+    meta = metas[int(rng.integers(len(metas)))]
+    factor = int(rng.choice([2, 1000, 10**12]))
+    place = meta.parent.relative_to(path).as_posix()
+    for file in (meta, path / "zarr.json"):
+        content = json.loads(file.read_text())
+        node = content if file == meta else content["consolidated_metadata"]["metadata"][place]
+        node["shape"] = [int(size) * factor for size in node["shape"]] or [factor]
+        file.write_text(json.dumps(content))
+    return f"{place} x {factor}"
+
+
+def _json(path: Path, rng: np.random.Generator, _: Path) -> str:
+    file = path if path.is_file() else path / "scores.json"
+    content = json.loads(file.read_text())
+    keys = list(content)
+    key = keys[int(rng.integers(len(keys)))]
+    hostile = ["[" * 100_000 + "]" * 100_000, "9" * 5000, "NaN", "1e999", "{}", "[]", "null", '"x"', "true", "-1"]
+    value = hostile[int(rng.integers(len(hostile)))]
+    rest = json.dumps({k: v for k, v in content.items() if k != key})[:-1]
+    file.write_text(f"{rest}, {json.dumps(key)}: {value}}}")
+    return f"{key} = {value[:20]}"
+
+
+def _link(path: Path, rng: np.random.Generator, secret: Path) -> str:
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        places: list[str] = []
+        file.visit(places.append)
+        place = places[int(rng.integers(len(places)))]
+        what = str(rng.choice(["external", "soft", "loop", "storage", "virtual"]))
+        shape = getattr(file[place], "shape", (48,)) or (48,)
+        del file[place]
+        if what == "external":
+            file[place] = h5py.ExternalLink(str(secret), "/text")
+        elif what == "soft":
+            file[place] = h5py.SoftLink("/obs")
+        elif what == "loop":
+            file[place] = h5py.SoftLink(f"/{place}")
+        elif what == "storage":
+            file.create_dataset(place, shape, np.float32, external=[(str(secret), 0, h5py.h5f.UNLIMITED)])
+        else:
+            layout = h5py.VirtualLayout((48,), np.float64)
+            layout[:] = h5py.VirtualSource(str(secret), "numbers", (48,))
+            file.create_virtual_dataset(place, layout)
+    return f"{what} at {place}"
+
+
+def _value(path: Path, rng: np.random.Generator, _: Path) -> str:
+    """Another number or text in an HDF5 array, as an editor would leave it."""
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        sets: list[str] = []
+        file.visititems(lambda name, item: sets.append(name) if isinstance(item, h5py.Dataset) else None)
+        place = sets[int(rng.integers(len(sets)))]
+        item = file[place]
+        if h5py.check_string_dtype(item.dtype):
+            value = HOSTILE[int(rng.integers(len(HOSTILE)))].replace("\0", "\u2400")
+        else:
+            value = item.dtype.type(rng.choice([1, 100])) if item.dtype.kind != "b" else True
+            value = item.dtype.type(-1) if item.dtype.kind in "if" and rng.random() < 0.5 else value
+        if item.shape == ():
+            item[()] = value
+        elif item.size:
+            flat = item[()].reshape(-1)
+            flat[int(rng.integers(flat.size))] = value
+            item[...] = flat.reshape(item.shape)
+    return f"{place} = {str(value)[:20]!r}"
+
+
+def _always(path: Path) -> bool:
+    return True
+
+
+def _is_h5(path: Path) -> bool:
+    return path.suffix == ".h5ad"
+
+
+def _is_zarr(path: Path) -> bool:
+    return path.suffix == ".zarr"
+
+
+KINDS = (
+    Kind("flip", _always, _flip),
+    Kind("cut", _always, _cut),
+    Kind("zeros", _always, _zeros),
+    Kind("lost file", Path.is_dir, _lose),
+    Kind("link or pipe", Path.is_dir, _replace),
+    Kind("declared size", _is_zarr, _declare),
+    Kind("json", lambda path: path.suffix in (".json", ""), _json),
+    Kind("hdf5 reference", _is_h5, _link),
+    Kind("hdf5 value", _is_h5, _value),
+)
