@@ -13,6 +13,10 @@ import numpy as np
 from vc_contracts.errors import ContractError, Refusal, short
 from vc_contracts.tables import StoredCsr, Tables
 
+MOST_SCANNED = 1 << 28
+"""Bytes of an HDF5 file up to which its heaps are looked through."""
+MOST_CHUNKS = 200_000
+"""Files that one array may be declared to have; each is looked for."""
 _DAMAGED = "The file is damaged, half-copied or of another format: make or copy it again."
 _UNSAFE = "Copy what it points to into the file itself."
 
@@ -70,6 +74,8 @@ def open_store(path: str | Path, *, checked: bool = False) -> Iterator[Any]:
         return
     import h5py
 
+    if not checked and path.stat().st_size < MOST_SCANNED:
+        check_heaps(path)
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -78,6 +84,26 @@ def open_store(path: str | Path, *, checked: bool = False) -> Iterator[Any]:
         if not checked:
             check_links(file, path)
         yield file
+
+
+def check_heaps(path: Path) -> None:
+    """Refuse an HDF5 file whose heaps of strings do not add up: HDF5 itself never comes back from some of them.
+
+    Raises:
+        ContractError: An entry of a heap reaches over its end, or a gap has no size.
+    """
+    blob = path.read_bytes()
+    at = blob.find(b"GCOL")
+    while at >= 0:
+        end = at + int.from_bytes(blob[at + 8 : at + 16], "little")
+        entry = at + 16
+        while blob[at + 4 : at + 5] == b"\1" and entry + 16 <= min(end, len(blob)):
+            size = int.from_bytes(blob[entry + 8 : entry + 16], "little")
+            gap = blob[entry : entry + 2] == b"\0\0"
+            if (gap and size < 16) or entry + size > end:
+                raise ContractError(path, "file", "an HDF5 file whose heaps add up", "a damaged heap", _DAMAGED)
+            entry += size if gap else 16 + (size + 7) // 8 * 8
+        at = blob.find(b"GCOL", at + 4)
 
 
 def check_links(file: Any, path: object) -> None:
@@ -248,7 +274,16 @@ def _arrays(store: Any) -> Iterator[tuple[str, tuple[int, ...], int]]:
         return
     for name, item in store.members(max_depth=None):
         if hasattr(item, "shape"):
+            n_chunks = int(np.prod([-(-size // chunk) for size, chunk in _grid(item)], dtype=object))
+            if n_chunks > MOST_CHUNKS:
+                raise ValueError(f"{name} is declared to have {n_chunks:,} chunks")
             yield name, item.shape, getattr(item.dtype, "itemsize", 8)
+
+
+def _grid(array: Any) -> list[tuple[int, int]]:
+    """Size and size of a stored piece along every axis of a zarr array."""
+    pieces = array.shards or array.chunks
+    return [(int(size), max(int(piece), 1)) for size, piece in zip(array.shape, pieces, strict=True)]
 
 
 def _too_much(path: object, declared: int, error: MemoryError) -> Exception:
