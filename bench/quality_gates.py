@@ -1,6 +1,6 @@
 """The gates that `bench/quality.py` holds a model to, and the tables of all screens.
 
-    uv run python bench/quality_gates.py docs/log    # the table of docs/log/quality.md, and that of the README
+uv run python bench/quality_gates.py docs/log    # the table of docs/log/quality.md, and that of the README
 """
 
 import re

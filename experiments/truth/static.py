@@ -108,14 +108,22 @@ def profiles() -> pd.DataFrame:
             first = bool(table["q"].iloc[0] <= 0.1)
             for method, found in (("ours", rank), ("plain overlap of 100", plain)):
                 rows.append(
-                    {"test": f"{query} -> {library}", "method": method, "rank": found, "called": first, "n": len(bank.names)}
+                    {
+                        "test": f"{query} -> {library}",
+                        "method": method,
+                        "rank": found,
+                        "called": first,
+                        "n": len(bank.names),
+                    }
                 )
     return pd.DataFrame(rows)
 
 
 def breadth() -> pd.DataFrame:
     """Genes changed by an unseen knock-down in CD4 T cells, from features; five folds."""
-    table = pd.read_csv(SCREENS / "marson2025_cd4_gwps_n_de_per_knockdown.tsv.gz", sep="\t").drop_duplicates("perturbation")
+    table = pd.read_csv(SCREENS / "marson2025_cd4_gwps_n_de_per_knockdown.tsv.gz", sep="\t").drop_duplicates(
+        "perturbation"
+    )
     library = features.library(table["perturbation"].astype(str).tolist())
     fold_n = np.random.default_rng(0).integers(0, 5, len(table))
     rows = []
@@ -129,7 +137,10 @@ def breadth() -> pd.DataFrame:
             for method, said in (
                 ("ours", fit_posterior(library.parts(train), y_n[train]).mean(library.features_ed[test])),
                 ("mean dependency in DepMap", -dependency),
-                ("ours, shuffled labels", fit_posterior(library.parts(train), shuffled).mean(library.features_ed[test])),
+                (
+                    "ours, shuffled labels",
+                    fit_posterior(library.parts(train), shuffled).mean(library.features_ed[test]),
+                ),
             ):
                 rho = spearmanr(said, y_n[test]).statistic
                 rows.append({"test": condition, "method": method, "seed": fold, "spearman": rho, "n": len(test)})
@@ -145,7 +156,9 @@ def null() -> pd.DataFrame:
     names = file.obs["perturbation"].astype(str).to_numpy()[lines == lines[0]]
     genes = tuple(f"g{column}" for column in range(x.shape[1]))
     bank = make_bank(names.tolist(), genes, -x.astype(np.float32), "OP3")
-    gdsc = pd.read_parquet(SCREENS / "gdsc2_lnic50_auc.parquet").pivot_table(index="MODEL", columns="DRUG", values="AUC")
+    gdsc = pd.read_parquet(SCREENS / "gdsc2_lnic50_auc.parquet").pivot_table(
+        index="MODEL", columns="DRUG", values="AUC"
+    )
     gdsc = gdsc.loc[:, gdsc.notna().mean() > 0.9].dropna()
     rows = []
     for trial in range(40):
@@ -153,7 +166,9 @@ def null() -> pd.DataFrame:
         rows.append({"verb": "target, moa", "called": said.called})
         drug = gdsc.columns[trial % gdsc.shape[1]]
         others = gdsc.drop(columns=drug)
-        told = biomarker(tuple(gdsc.index), rng.permutation(gdsc[drug].to_numpy()), tuple(others.columns), others.to_numpy())
+        told = biomarker(
+            tuple(gdsc.index), rng.permutation(gdsc[drug].to_numpy()), tuple(others.columns), others.to_numpy()
+        )
         rows.append({"verb": "biomarker", "called": told.called})
     return pd.DataFrame(rows)
 

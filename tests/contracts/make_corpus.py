@@ -17,7 +17,9 @@ from corpus.base import Example, write
 from corpus.generated import generated_examples
 
 EXAMPLES: list[Example] = [
-    example for module in (screen, splits, features, predictions, effects, latents, scores) for example in module.EXAMPLES
+    example
+    for module in (screen, splits, features, predictions, effects, latents, scores)
+    for example in module.EXAMPLES
 ]
 ANNDATA_BASES = {
     "screen": screen.screen,

@@ -128,7 +128,10 @@ def test_a_fresh_one_holds_the_items_of_the_page(checkpoint):
 
 
 def test_a_greater_minor_version_with_unknown_keys_is_read(copy):
-    edit("meta.json", lambda c: (set_header(c, {"version": "1.9", "unknown": 1, "content": None}), c.update(unknown=[None])))(copy)
+    edit(
+        "meta.json",
+        lambda c: (set_header(c, {"version": "1.9", "unknown": 1, "content": None}), c.update(unknown=[None])),
+    )(copy)
     edit("config.json", lambda c: c.update(unknown=1))(copy)
     (copy / "unknown.txt").write_text("x")
     assert load_checkpoint(copy) is not None

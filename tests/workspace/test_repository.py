@@ -145,7 +145,19 @@ def test_links_between_pages_lead_somewhere(tracked):
 
 @pytest.mark.parametrize(
     "module",
-    ["cell_eval", "cell_eval2", "dask", "distributed", "grain", "igraph", "pdex", "polars", "rdkit", "sklearn", "torch"],
+    [
+        "cell_eval",
+        "cell_eval2",
+        "dask",
+        "distributed",
+        "grain",
+        "igraph",
+        "pdex",
+        "polars",
+        "rdkit",
+        "sklearn",
+        "torch",
+    ],
 )
 def test_what_tests_compare_with_is_installed(module):
     """A package's own tests skip where a reference or an extra is absent; the workspace's development group has them all."""

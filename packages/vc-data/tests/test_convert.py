@@ -226,7 +226,9 @@ def test_memory_is_bounded_by_the_block_not_by_the_matrix(tmp_path, monkeypatch)
     adata = make_foreign(cells_per_group=10)
     seen = []
     monkeypatch.setattr(vc_data.convert.source, "BLOCK_ELEMENTS", 120)
-    monkeypatch.setattr("vc_data.convert.counts.iter_rows", lambda m, **how: _watch(vc_data.convert.source.iter_rows(m, **how), seen))
+    monkeypatch.setattr(
+        "vc_data.convert.counts.iter_rows", lambda m, **how: _watch(vc_data.convert.source.iter_rows(m, **how), seen)
+    )
     run(adata, tmp_path, layout={"matrix": "dense"})
     assert max(seen) == 10 and sum(seen) == adata.n_obs
 

@@ -79,7 +79,11 @@ def test_challenge_panel_with_tables(shared, tmp_path):
 
 
 def test_tables_that_are_no_counts_are_refused(shared, tmp_path):
-    for name in ("l1000_ht115_350compounds_level3", "mcfarland2020_navitoclax_logfc", "l1000_drugbank_consensus_zscores"):
+    for name in (
+        "l1000_ht115_350compounds_level3",
+        "mcfarland2020_navitoclax_logfc",
+        "l1000_drugbank_consensus_zscores",
+    ):
         with pytest.raises(CountsError, match="raw counts") as caught:
             convert(shared / "bulk_and_de" / f"{name}.h5ad", tmp_path / "s.zarr")
         assert name in str(caught.value)

@@ -91,7 +91,9 @@ def test_residuals_of_equal_shapes_are_compiled_once_and_keep_their_seeds():
 
     def train(seed):
         config = ResidualConfig(hidden=8, rank=4, directions=8, steps=20, seed=seed)
-        found = train_residuals(table, table.conditions, np.ones(n, int), rows, table.delta_pg, np.ones(n), held, config)
+        found = train_residuals(
+            table, table.conditions, np.ones(n, int), rows, table.delta_pg, np.ones(n), held, config
+        )
         return found[0].weights
 
     first, compiled = train(seed=0), _fit._cache_size()

@@ -98,9 +98,7 @@ def sources(world, *, noise_dims=8, missing=0.0):
 
 
 def fit(table, *banks):
-    return fit_gp(
-        replace(table, bank=banks[0] if banks else None, more_banks=banks[1:]), GPConfig()
-    )
+    return fit_gp(replace(table, bank=banks[0] if banks else None, more_banks=banks[1:]), GPConfig())
 
 
 @pytest.fixture(scope="module")

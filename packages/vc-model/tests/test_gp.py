@@ -134,9 +134,7 @@ def test_lines_that_look_alike_respond_alike():
     conditions = Conditions(table.conditions.cell_line, table.conditions.actions, contexts)
     table = replace(table, contexts=contexts, conditions=conditions, delta_pg=delta, check_pg=delta)
     asked = Conditions(np.array(["F"]), (table.conditions.actions[0],), contexts)
-    error = {
-        use: mse(fit_gp(table, GPConfig(context=use)).delta(asked)[0], effect[5]) for use in (False, True)
-    }
+    error = {use: mse(fit_gp(table, GPConfig(context=use)).delta(asked)[0], effect[5]) for use in (False, True)}
     assert error[True] < 0.5 * error[False]
 
 

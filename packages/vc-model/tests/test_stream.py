@@ -76,7 +76,8 @@ def test_knobs_move_what_they_name(source):
         made = log(*draw_cells(source, profile, 400, rng(), Knobs(amplitude=amplitude))).mean(axis=0)
         np.testing.assert_allclose(made, source.mean_g + amplitude * (profile - source.mean_g), atol=0.02)
     spread = [
-        log(*draw_cells(source, source.mean_g, 400, rng(), Knobs(dispersion=d))).var(axis=0).sum() for d in (0, 0.5, 1, 2)
+        log(*draw_cells(source, source.mean_g, 400, rng(), Knobs(dispersion=d))).var(axis=0).sum()
+        for d in (0, 0.5, 1, 2)
     ]
     assert spread == sorted(spread)
     with pytest.raises(TableError, match="amplitude: expected"):

@@ -51,7 +51,10 @@ def _splits_examples() -> list[Example]:
         "plain": lambda c: None,
         "newer_minor_version": newer_minor,
         "without_val": lambda c: all_parts(c, "val", "train"),
-        **{f"recipe_{r}": lambda c, r=r: c.update(recipe=r) for r in ("by_cell_line", "few_shot", "gears", "of_next_year")},
+        **{
+            f"recipe_{r}": lambda c, r=r: c.update(recipe=r)
+            for r in ("by_cell_line", "few_shot", "gears", "of_next_year")
+        },
         "with_groups": lambda c: [row.update(group="seen elsewhere") for row in c["conditions"]],
     }
     broken = {

@@ -38,7 +38,9 @@ def read_model(asked: Asked) -> "Fitted":
 
     if asked.model is None and asked.run is None:
         raise AppError("no model: give --run, the folder of a `vc quickstart` run, or --model, a checkpoint.")
-    fpath = asked.model or next((asked.run / name for name in ("model", "checkpoint") if (asked.run / name).exists()), asked.run)
+    fpath = asked.model or next(
+        (asked.run / name for name in ("model", "checkpoint") if (asked.run / name).exists()), asked.run
+    )
     if not fpath.exists() or fpath == asked.run:
         raise AppError(f"{fpath}: no model there. Give --run, a quickstart run, or --model, a checkpoint folder.")
     return load_checkpoint(fpath)

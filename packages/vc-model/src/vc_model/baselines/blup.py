@@ -161,9 +161,7 @@ def _kernels(a: Conditions, b: Conditions, features: FeatureMap, width_b: np.nda
             yield sum_by_owner(sum_by_owner(whole_rs, owner_r, len(a)).T, owner_s, len(b)).T
 
 
-def _of_both(
-    value: Callable[[Action], Any], kind: type, x: Conditions, y: Conditions
-) -> tuple[np.ndarray, np.ndarray]:
+def _of_both(value: Callable[[Action], Any], kind: type, x: Conditions, y: Conditions) -> tuple[np.ndarray, np.ndarray]:
     first, second = (np.array([value(action) for action in part.actions], dtype=kind) for part in (x, y))
     return first, second
 

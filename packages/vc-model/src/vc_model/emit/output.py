@@ -150,7 +150,14 @@ def predict_checkpoint(
         if out.suffix == ".h5ad":
             # However many there are: memory of one condition, and a start that was cut off goes on.
             stream_cells(
-                out, file, lambda line: source_of(controls, line), cells, seed, knobs=knobs, parents=parents, config=config
+                out,
+                file,
+                lambda line: source_of(controls, line),
+                cells,
+                seed,
+                knobs=knobs,
+                parents=parents,
+                config=config,
             )
             return fitted.name, len(conditions)
         file = make_cell_file(file, controls, cells, seed, knobs)

@@ -57,7 +57,9 @@ def make_optimiser(
         weight_decay=config.weight_decay,
         mask=decay,
     )
-    parts: list[optax.GradientTransformation] = [] if config.clip_norm is None else [optax.clip_by_global_norm(config.clip_norm)]
+    parts: list[optax.GradientTransformation] = (
+        [] if config.clip_norm is None else [optax.clip_by_global_norm(config.clip_norm)]
+    )
     parts.append(adamw)
     if config.rate_scale:
         parts.append(optax.stateless(lambda updates, _: jax.tree.map(lambda u, s: u * s, updates, scale)))

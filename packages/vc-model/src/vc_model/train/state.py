@@ -80,7 +80,11 @@ def make_state(params: Tree, frozen: Tree, optimiser: optax.GradientTransformati
 
     shape = jax.eval_shape(start, params, frozen)
     opt_shards = optax.tree_utils.tree_map_params(
-        cast("Any", optimiser), lambda _, shard: shard, shape.opt_state, shards["p"], transform_non_params=lambda _: whole
+        cast("Any", optimiser),
+        lambda _, shard: shard,
+        shape.opt_state,
+        shards["p"],
+        transform_non_params=lambda _: whole,
     )
     shardings = TrainState(shards["p"], shards["f"], opt_shards, cast("Any", whole))
     # Through jit, so that no two arrays of the state share a buffer: the step gives its buffers away.
