@@ -165,7 +165,8 @@ def _threshold(value_n: np.ndarray, hit_n: np.ndarray | None, goal: Goal) -> flo
     usual = float(norm.isf(goal.share / (2 if goal.direction == "both" else 1)))
     if hit_n is None or not hit_n.any() or hit_n.all():
         return max(usual, float(np.quantile(size_n, 1 - goal.share)))
-    return float((size_n[hit_n].min() + max(size_n[~hit_n].max(), size_n[hit_n].min() - 1)) / 2)
+    # Scores are clipped, so a threshold beyond the clip would leave every entity without a chance, and all alike.
+    return min(_CLIP, float((size_n[hit_n].min() + max(size_n[~hit_n].max(), size_n[hit_n].min() - 1)) / 2))
 
 
 def unlearned(library: Library) -> Beliefs:
