@@ -7,7 +7,6 @@ import anndata
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
-
 from truth import features
 from vc_model.plan.bank import make_bank
 from vc_model.plan.biomarker import biomarker
