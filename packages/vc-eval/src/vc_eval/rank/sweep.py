@@ -31,8 +31,7 @@ def scan(indptr, indices, data, rows, counts, totals, state, fractions_b, fracti
         counts: `[g]` gains the number of non-zero values of each column.
         totals: `[b]` receives the sum of each row.
         state: `[4]` minimum, maximum, largest fractional part and number of values that are not finite, updated.
-        fractions_b: `[b]` bool, receives whether the row holds a fraction.
-        fractions_g: `[g]` bool, set where the column holds one.
+        fractions_b: `[b]` bool, receives whether the row holds a fraction; fractions_g: `[g]` the same of columns.
     """
     for row in range(indptr.size - 1):
         total = 0.0
