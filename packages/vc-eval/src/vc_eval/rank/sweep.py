@@ -15,8 +15,7 @@ import numpy as np
 
 from vc_eval.rank import kernels
 
-FRACTION = 1e-3  # a fractional part beyond it is no rounding (docs/metrics.md#scale)
-SMALL = 48  # shorter lists are sorted by insertion
+FRACTION, SMALL = 1e-3, 48  # fractions beyond it are no rounding (docs/metrics.md#scale); shorter lists: insertion sort
 
 
 @numba.njit(nogil=True, cache=True)
@@ -31,7 +30,8 @@ def scan(indptr, indices, data, rows, counts, totals, state, fractions_b, fracti
         counts: `[g]` gains the number of non-zero values of each column.
         totals: `[b]` receives the sum of each row.
         state: `[4]` minimum, maximum, largest fractional part and number of values that are not finite, updated.
-        fractions_b: `[b]` bool, receives whether the row holds a fraction; fractions_g: `[g]` the same of columns.
+        fractions_b: `[b]` bool, receives whether the row holds a fraction.
+        fractions_g: `[g]` bool, set where the column holds one.
     """
     for row in range(indptr.size - 1):
         total = 0.0
