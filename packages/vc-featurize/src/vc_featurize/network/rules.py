@@ -101,13 +101,28 @@ def remote_class(folder: Path, config: dict[str, Any], weights: Weights) -> str 
     auto_map = config.get("auto_map") or {}
     if not auto_map:
         return None
-    allowed = ALLOWED_CODE.get(weights.path)
-    pinned = COMMIT.fullmatch(weights.code) if not Path(weights.path).is_dir() else weights.code == weights_hash(folder)
-    if not pinned or (allowed is not None and allowed != (weights.revision, weights.code)):
+    elsewhere = sorted(str(place) for place in auto_map.values() if "--" in str(place))
+    if elsewhere:
+        raise InputError(
+            f"{folder}: config.json auto_map: expected code that lies beside the weights, found code of another place "
+            f"({elsewhere}), which no hash of this folder covers. Put it into the folder and name it there."
+        )
+    local = Path(weights.path).is_dir()
+    allowed = (
+        weights.code == weights_hash(folder)
+        if local
+        else ALLOWED_CODE.get(weights.path) == (weights.revision, weights.code)
+    )
+    if not allowed and not local:
+        raise InputError(
+            f"{weights.path}: this checkpoint runs Python code of its own ({sorted(auto_map)}), and this revision of it is not "
+            "on the list of code that was read (vc_featurize.network.rules.ALLOWED_CODE). Download it, read the code, and give "
+            "the folder."
+        )
+    if not allowed:
         raise InputError(
             f"{folder}: this checkpoint runs Python code of its own ({sorted(auto_map)}). Read that code; then allow "
-            "exactly it with --code COMMIT (for a local folder: its weights hash, "
-            f"{weights_hash(folder)})."
+            f"exactly it with --code and the hash of the folder, {weights_hash(folder)}."
         )
     return "AutoModel" if "AutoModel" in auto_map else sorted(auto_map)[0]
 
