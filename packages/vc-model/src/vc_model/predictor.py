@@ -121,7 +121,15 @@ class Prediction:
 class Fitted(Protocol):
     """A fitted model."""
 
-    contexts: Contexts
+    @property
+    def name(self) -> str:
+        """The model's name, which its prediction files carry."""
+        ...
+
+    @property
+    def contexts(self) -> Contexts:
+        """Contexts it was fitted with; their genes are the model's."""
+        ...
 
     def predict(self, conditions: Conditions) -> Prediction:
         """Predict conditions; an action without targets changes nothing."""
@@ -131,7 +139,10 @@ class Fitted(Protocol):
 class Model(Protocol):
     """A model before fitting."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        ...
 
     def fit(self, train: EffectTable) -> Fitted:
         """Fit on training effects alone."""

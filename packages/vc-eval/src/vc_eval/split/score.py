@@ -4,7 +4,7 @@
 scores-v1. Cell lines are scored one after the other: ranks and emission never mix them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def score_split(
     screen: "str | Path | anndata.AnnData",
     splits: str | Path | dict | Splits,
-    predictions: "dict[str, str | Path | anndata.AnnData]",
+    predictions: "Mapping[str, str | Path | anndata.AnnData]",
     *,
     seed: int,
     dataset: str | None = None,
@@ -113,7 +113,7 @@ class _ScoredLine:
     """Model -> its control state beside the input controls."""
 
 
-def _read_models(predictions: "dict[str, str | Path | anndata.AnnData]") -> "dict[str, anndata.AnnData]":
+def _read_models(predictions: "Mapping[str, str | Path | anndata.AnnData]") -> "dict[str, anndata.AnnData]":
     reserved = sorted(set(predictions) & set(RESERVED))
     if reserved or not predictions:
         raise VcEvalError(

@@ -1,9 +1,9 @@
 """A saved model that answers: `vc_model.load("model").effects(["TP53"], cell_line="K562")`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -117,7 +117,7 @@ class AskModel:
         rules: Rules,
         *,
         parents: dict[str, str] | None = None,
-        config: dict[str, object] | None = None,
+        config: Mapping[str, Any] | None = None,
     ) -> Answers:
         """Answer checked questions, profiles to a predictions-v1 .h5ad, block by block.
 

@@ -17,7 +17,7 @@ from vc_model.train.sharding import shard_parameters
 
 Tree = dict[str, Any]
 Metrics = dict[str, jax.Array]
-LossFn = Callable[[Tree, Tree, Mapping[str, Any], jax.Array, jax.Array], tuple[jax.Array, Metrics]]
+LossFn = Callable[[Tree, Tree, dict[str, Any], jax.Array, jax.Array], tuple[jax.Array, Metrics]]
 
 
 def keep_frozen(params: Tree, frozen: Tree) -> Tree:
