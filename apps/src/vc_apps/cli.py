@@ -45,12 +45,8 @@ def parse(args: list[str]) -> tuple[str, Any]:
         kind = settings_of(args[0])
         return args[0], tyro.cli(kind, args=args[1:], prog=f"vc {args[0]}", description=inspect.getdoc(kind))
     kinds = {name: settings_of(name) for name in COMMANDS}
-    parsed = tyro.extras.subcommand_cli_from_dict(
-        {name: Annotated[kind, tyro.conf.arg(name="")] for name, kind in kinds.items()},
-        args=args,
-        prog="vc",
-        description=__doc__,
-    )
+    commands: dict[str, Any] = {name: Annotated[kind, tyro.conf.arg(name="")] for name, kind in kinds.items()}
+    parsed = tyro.extras.subcommand_cli_from_dict(commands, args=args, prog="vc", description=__doc__)
     return next(name for name, kind in kinds.items() if type(parsed) is kind), parsed
 
 

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import anndata as ad
+    import pandas as pd
     from vc_model.contracts import FeatureBank, Screen
 
 MODEL = "anchored"
@@ -54,13 +55,14 @@ def open_inputs(screen_fpath: Path, adata: "ad.AnnData", features_fpath: Path | 
     from vc_model.contracts import Screen, hash_path, read_features
 
     header = adata.uns["contract"]
+    counts: Any = adata.X
     screen = Screen(
         screen_fpath,
         json.loads(header) if isinstance(header, str) else dict(header),
-        adata.obs,
-        adata.var,
+        cast("pd.DataFrame", adata.obs),
+        cast("pd.DataFrame", adata.var),
         adata.uns["groups"],
-        np.asarray(adata.X.indptr, dtype=np.int64),
+        np.asarray(counts.indptr, dtype=np.int64),
     )
     hashes = {path.name: hash_path(path) for path in (screen_fpath, features_fpath) if path is not None}
     bank = None if features_fpath is None else read_features(features_fpath)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from rich.console import Console
@@ -155,7 +155,8 @@ def _split(run: Run, inputs: Inputs) -> list[Path]:
     from vc_model.contracts import hash_path
 
     settings, screen = run.settings, inputs.adata
-    perturbed = screen.obs.loc[~screen.obs["is_control"]]
+    obs = cast("pd.DataFrame", screen.obs)
+    perturbed = obs.loc[~obs["is_control"]]
     n_perturbations = perturbed["perturbation"].astype(str).nunique()
     lines = np.unique(perturbed["cell_line"].astype(str))
     recipe = settings.split
@@ -175,7 +176,8 @@ def _split(run: Run, inputs: Inputs) -> list[Path]:
                 # Every line is held out once, so no line's number depends on a draw.
                 made = splitting.by_cell_line(screen, test_lines=[str(lines[repeat])], seed=seed, **common)
             elif recipe == "few_shot":
-                made = splitting.few_shot(screen, settings.few_shot_line, seed=seed, **common)
+                line = cast("str", settings.few_shot_line)  # checked with the settings
+                made = splitting.few_shot(screen, line, seed=seed, **common)
             else:
                 made = splitting.by_perturbation(screen, seed=seed, test=settings.test, **common)
             fpath = run.dpath / "splits" / f"split-{repeat}.json"

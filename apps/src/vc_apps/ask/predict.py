@@ -156,7 +156,7 @@ def check_smiles(path: Path, names: list[str], smiles: list[str]) -> None:
     except ImportError:
         say("note: rdkit is not installed, so SMILES are not checked; install vc-featurize[chem]")
         return
-    RDLogger.DisableLog("rdApp.*")
+    RDLogger.DisableLog("rdApp.*")  # pyrefly: ignore[missing-attribute] rdkit's stubs leave it out
     bad = [
         (name, text) for name, text in zip(names, smiles, strict=True) if not text or Chem.MolFromSmiles(text) is None
     ]

@@ -36,12 +36,12 @@ def read_model(asked: Asked) -> "Fitted":
     """
     from vc_model.checkpoint import load_checkpoint
 
-    if asked.model is None and asked.run is None:
-        raise AppError("no model: give --run, the folder of a `vc quickstart` run, or --model, a checkpoint.")
-    fpath = asked.model or next(
-        (asked.run / name for name in ("model", "checkpoint") if (asked.run / name).exists()), asked.run
-    )
-    if not fpath.exists() or fpath == asked.run:
+    fpath, run = asked.model, asked.run
+    if fpath is None:
+        if run is None:
+            raise AppError("no model: give --run, the folder of a `vc quickstart` run, or --model, a checkpoint.")
+        fpath = next((path for path in (run / "model", run / "checkpoint") if path.exists()), run)
+    if not fpath.exists() or fpath == run:
         raise AppError(f"{fpath}: no model there. Give --run, a quickstart run, or --model, a checkpoint folder.")
     return load_checkpoint(fpath)
 

@@ -2,11 +2,12 @@
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from vc_apps.submit.settings import Rule, Submit
 
 if TYPE_CHECKING:
+    import anndata as ad
     from vc_model.contracts import PredictionFile
 
     from vc_apps.submit.score import LocalScore
@@ -48,7 +49,8 @@ class Stage:
             score=False,
         )
         self.challenge = challenge_of(self.command)
-        self.real = real_cells(screen, splits, self.challenge)
+        # Never absent: the challenge asks for the split's own test conditions.
+        self.real = cast("ad.AnnData", real_cells(screen, splits, self.challenge))
         self.train = training_cells(screen, splits, self.challenge)
         self.n_boot = n_boot
 

@@ -1,7 +1,7 @@
 """Predicted profiles as the cells that a rule wants, by the one emitter of vc-model, streamed to disk."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vc_apps.outputs import AppError
 from vc_apps.submit.challenge import CONTROL_LABEL, PERT_COLUMN, Challenge
@@ -81,7 +81,7 @@ def write_cells(
         knobs=knobs, wanted=challenge.genes, with_controls=challenge.controls,
     )  # fmt: skip
     with h5py.File(out, "r+") as store:
-        obs = anndata.io.read_elem(store["obs"])
+        obs: Any = anndata.io.read_elem(store["obs"])
         label_n = obs["perturbation"].astype(str).to_numpy()
         labels = np.where(obs["is_control"].to_numpy(), CONTROL_LABEL, label_n)
         columns = {

@@ -3,7 +3,7 @@
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from vc_apps.outputs import AppError
 
@@ -47,7 +47,7 @@ class Challenge:
         return self.rule == "vcc2026"
 
 
-LIMITS = {
+LIMITS: dict[str, dict[str, Any]] = {
     "vcc2025": {"expected_genes": 18_080, "max_cells": 200_000, "max_stored": 2**62, "max_total": float("inf"),
                 "stated_cells": 100_000},
     "vcc2026": {"expected_genes": 18_533, "max_cells": 400_000, "max_stored": 4_750_000_000, "max_total": 1e6},

@@ -7,7 +7,7 @@ All are checked, and all that are broken are said at once. Order and limits are 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from vc_apps.outputs import AppError
 from vc_apps.submit.challenge import CONTROL_LABEL, PERT_COLUMN, Challenge
@@ -15,6 +15,7 @@ from vc_apps.submit.challenge import CONTROL_LABEL, PERT_COLUMN, Challenge
 if TYPE_CHECKING:
     import anndata
     import numpy as np
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,10 @@ def _labels(cells: "anndata.AnnData", challenge: Challenge) -> Iterator[Broken]:
             )
     if absent:
         return
-    if cells.obs[[PERT_COLUMN, context_column]].isna().any(axis=None):
+    obs = cast("pd.DataFrame", cells.obs)
+    if obs[[PERT_COLUMN, context_column]].isna().any(axis=None):
         yield Broken("missing_label", "obs", "a label for every cell", "empty ones", "Label these cells, or drop them.")
-    labels, contexts = cells.obs[PERT_COLUMN].astype(str), cells.obs[context_column].astype(str)
+    labels, contexts = obs[PERT_COLUMN].astype(str), obs[context_column].astype(str)
     n_control = int((labels == CONTROL_LABEL).sum())
     if challenge.controls and not n_control:
         yield Broken("controls_absent", f"obs[{PERT_COLUMN!r}]", f"control cells labelled {CONTROL_LABEL!r}", "none",
@@ -145,7 +147,8 @@ def _size(cells: "anndata.AnnData", challenge: Challenge) -> Iterator[Broken]:
     if cells.n_obs > challenge.max_cells:
         yield Broken("too_many_cells", "obs", f"at most {challenge.max_cells:,} cells", f"{cells.n_obs:,}",
                      "Emit fewer cells of each perturbation.")  # fmt: skip
-    stored = int(cells.X.nnz) if hasattr(cells.X, "nnz") else int(cells.X.size)
+    matrix: Any = cells.X
+    stored = int(matrix.nnz) if hasattr(matrix, "nnz") else int(matrix.size)
     if stored > challenge.max_stored:
         yield Broken("too_many_stored", "X", f"at most {challenge.max_stored:,} stored values (explicit zeros count)",
                      f"{stored:,}", "Write whole counts as a sparse matrix and drop stored zeros.")  # fmt: skip
@@ -155,7 +158,7 @@ def _values(cells: "anndata.AnnData", challenge: Challenge) -> Iterator[Broken]:
     import numpy as np
     import scipy.sparse as sp
 
-    matrix = cells.X
+    matrix: Any = cells.X
     values = np.asarray(matrix.data if sp.issparse(matrix) else matrix).ravel()
     if values.dtype.kind not in "fiu":
         yield Broken("dtype", "X", "numbers (float32)", str(values.dtype), "Write float32.")
@@ -183,7 +186,8 @@ def _values(cells: "anndata.AnnData", challenge: Challenge) -> Iterator[Broken]:
 def _totals(cells: "anndata.AnnData", challenge: Challenge) -> Iterator[Broken]:
     import numpy as np
 
-    total_n = np.asarray(cells.X.sum(axis=1, dtype=np.float64)).ravel()
+    matrix: Any = cells.X
+    total_n = np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel()
     if (total_n > challenge.max_total).any():
         yield Broken("cell_total", "X", f"at most {challenge.max_total:,.0f} counts in a cell", f"{total_n.max():,.0f}",
                      "Scale the depth down to the controls'.")  # fmt: skip

@@ -6,13 +6,14 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vc_apps.outputs import AppError
 from vc_apps.submit.challenge import Challenge
 
 if TYPE_CHECKING:
     import anndata
+    import pandas as pd
 
 TOOLS = {"vcc2025": "cell-eval", "vcc2026": "vcc"}
 
@@ -89,11 +90,14 @@ def ask_official(cells_path: Path, ours: "anndata.AnnData", challenge: Challenge
                 f"{cells_path}: {TOOLS[challenge.rule]} prep: expected it to accept the cells, found: {said}"
             )
         other = reopen(theirs)
+    theirs_x: Any = other.X
+    ours_x: Any = ours.X
+    theirs_obs, ours_obs = cast("pd.DataFrame", other.obs), cast("pd.DataFrame", ours.obs)
     same = list(other.var_names) == list(ours.var_names) and other.shape == ours.shape
     if (
         not same
-        or abs(other.X - ours.X).max() > 1e-5
-        or not np.array_equal(other.obs.to_numpy(str), ours.obs.to_numpy(str))
+        or abs(theirs_x - ours_x).max() > 1e-5
+        or not np.array_equal(theirs_obs.to_numpy(str), ours_obs.to_numpy(str))
     ):
         raise AppError(f"{cells_path}: {TOOLS[challenge.rule]} prep: expected the cells that we packed, found others. "
                        "Please report this with the receipt.")  # fmt: skip

@@ -3,11 +3,11 @@
 import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vc_apps.outputs import AppError, write_json
 from vc_apps.submit.challenge import DEFAULT_CELLS, Challenge, make_challenge, read_gene_names, read_wanted
-from vc_apps.submit.settings import Submit
+from vc_apps.submit.settings import Baseline, Submit
 
 if TYPE_CHECKING:
     from vc_model.contracts import PredictionFile
@@ -28,7 +28,8 @@ def submit(command: Submit) -> None:
     else:
         from vc_apps.submit.baselines import predict_baseline
 
-        file = predict_baseline(command.baseline, command.screen, command.splits, seed=command.seed)
+        baseline = cast("Baseline", command.baseline)  # one of the two is given, `_check_command` saw to it
+        file = predict_baseline(baseline, command.screen, command.splits, seed=command.seed)
     from vc_apps.submit.cells import select
 
     chosen = select(command.predictions or Path(f"--baseline {command.baseline}"), file, challenge)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vc_apps.submit.challenge import CONTROL_LABEL, PERT_COLUMN, Challenge
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import anndata
     import numpy as np
     import pandas as pd
+    from vc_eval.vcc2026.anchors import Anchors
 
 
 @dataclass(frozen=True)
@@ -163,13 +164,14 @@ def _score_2026(cells, real, challenge, n_boot, seed, notes) -> LocalScore:
             there_p = np.isfinite(value_p)
             with np.errstate(invalid="ignore", divide="ignore"):
                 means[name] = (weight_bp[:, there_p] @ value_p[there_p]) / weight_bp[:, there_p].sum(axis=1)
-        draws.append([scaled_scores({n: float(means[n][b]) for n in MEMBERS}, known.anchors)["vcc2026/overall"][0]
+        anchors = cast("Anchors", known.anchors)  # asked for above
+        draws.append([scaled_scores({n: float(means[n][b]) for n in MEMBERS}, anchors)["vcc2026/overall"][0]
                       for b in range(n_boot)])  # fmt: skip
     notes = (*notes, "the expression member is a ratio of sums: the interval holds it fixed")
     return _result(value, np.mean(draws, axis=0), members, len(real.obs[PERT_COLUMN].cat.categories) - 1, notes)
 
 
-def _weights(index: "pd.MultiIndex", n_boot: int, seed: int) -> "np.ndarray":
+def _weights(index: "pd.Index", n_boot: int, seed: int) -> "np.ndarray":
     """[b, p] weights of conditions that sum to 1; perturbations are drawn, with all their contexts."""
     import numpy as np
     from vc_eval.stats.bootstrap import cluster_weights
@@ -202,12 +204,13 @@ def mean_baseline(real: "anndata.AnnData", train: "anndata.AnnData", challenge: 
         own = train[(train.obs[column].astype(str) == context).to_numpy()].copy()
         profile_g, _ = baseline_profile(own, settings=settings)
         here = real[(real.obs[column].astype(str) == context).to_numpy()]
-        control = here[(here.obs[PERT_COLUMN].astype(str) == CONTROL_LABEL).to_numpy()].X
+        control: Any = here[(here.obs[PERT_COLUMN].astype(str) == CONTROL_LABEL).to_numpy()].X
         total_n = np.asarray(control.sum(axis=1)).ravel()
         scale = sp.diags_array(np.median(total_n) / np.maximum(total_n, 1))
         blocks += [sp.csr_matrix(np.repeat(profile_g[None], n, axis=0)) for n in asked.values()]
         labels += [name for name, n in asked.items() for _ in range(n)]
-        blocks.append(sp.csr_matrix(scale @ control).log1p())
+        control_log: Any = sp.csr_matrix(scale @ control)
+        blocks.append(control_log.log1p())
         labels += [CONTROL_LABEL] * control.shape[0]
         lines += [context] * (sum(asked.values()) + control.shape[0])
     obs = pd.DataFrame({PERT_COLUMN: labels, column: lines}, index=[str(at) for at in range(len(labels))])
@@ -256,7 +259,7 @@ def _linear(values: Any) -> Any:
     import numpy as np
     import scipy.sparse as sp
 
-    matrix = sp.csr_matrix(values)
+    matrix: Any = sp.csr_matrix(values)
     return matrix if not (matrix.data % 1 > 1e-3).any() else sp.csr_matrix(matrix.astype(np.float64).expm1())
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from vc_apps.outputs import AppError, check_space
 from vc_apps.submit.challenge import Challenge
@@ -11,6 +11,7 @@ from vc_apps.submit.settings import Submit
 if TYPE_CHECKING:
     import anndata as ad
     import numpy as np
+    import pandas as pd
     import scipy.sparse as sp
     from vc_model.contracts import PredictionFile
 
@@ -98,7 +99,8 @@ def write_challenge_file(
             x_ng = sp.csr_matrix(cells_ng, dtype=np.float32)
             check_space(out_fpath.parent, x_ng.data.nbytes + x_ng.indices.nbytes)
             if "X" in file:
-                ad.io.sparse_dataset(file["X"]).append(x_ng)
+                stored: Any = ad.io.sparse_dataset(file["X"])
+                stored.append(x_ng)
             else:
                 x_ng.indptr = x_ng.indptr.astype(np.int64)  # all cells together may pass 2^31 values
                 ad.io.write_elem(file, "X", x_ng, dataset_kwargs={"compression": "gzip"})
@@ -119,9 +121,10 @@ def write_challenge_file(
 
 def _blocks(
     screen_fpath: "Path | ad.AnnData", splits_fpath: Path, prediction_fpath: Path, *, seed: int, cells: int
-) -> "tuple[np.ndarray, Iterator[Block]]":
+) -> "tuple[pd.Index, Iterator[Block]]":
     """Gene names, and per cell line the input controls, then the cells of every predicted condition."""
     import numpy as np
+    import pandas as pd
     from vc_eval.cells import emission
     from vc_eval.contracts import read_predictions, read_screen, read_splits
     from vc_eval.split.truth import log1p_cp10k
@@ -133,21 +136,23 @@ def _blocks(
     if found != ("profile", "log1p_cp10k"):
         raise AppError(f"{prediction_fpath}: expected profiles in log1p_cp10k, found {' in '.join(found)}.")
     genes = predicted.var_names
-    controls = screen[np.sort(screen.obs_names.get_indexer(splits.controls["input"])), genes]
+    controls = screen[np.sort(screen.obs_names.get_indexer(pd.Index(splits.controls["input"]))), genes]
     totals = controls.obs["total_counts"].to_numpy()
-    control_ng = log1p_cp10k(controls.X, totals)
+    counts: Any = controls.X
+    control_ng = log1p_cp10k(counts, totals)
     control_line = controls.obs["cell_line"].astype(str).to_numpy()
     predicted_line = predicted.obs["cell_line"].astype(str)
 
     def blocks() -> Iterator[Block]:
+        mean_ng = cast("Any", predicted.X)
         for line in sorted(set(predicted_line)):
             own = control_line == line
-            own_ng, own_totals = control_ng[own], totals[own]
+            own_ng, own_totals = cast("sp.csr_array", control_ng[own]), totals[own]
             yield Block(CONTROL_LABEL, line, own_ng, own_totals)
             for row in np.flatnonzero((predicted_line == line) & ~predicted.obs["is_control"]):
                 name = str(predicted.obs["perturbation"].iloc[row])
-                drawn = emission.draw_cells(own_ng.shape[0], cells, seed=seed, condition=f"{line}|{name}")
-                profile_g = np.asarray(predicted.X[row]).ravel()
+                drawn = emission.draw_cells(len(own_totals), cells, seed=seed, condition=f"{line}|{name}")
+                profile_g = np.asarray(mean_ng[row]).ravel()
                 yield Block(name, line, emission.emit_cells(own_ng, drawn, profile_g), own_totals[drawn])
 
     return genes, blocks()

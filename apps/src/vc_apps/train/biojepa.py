@@ -7,14 +7,17 @@ with it. The same command goes on from the last save, whatever stopped it.
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from vc_apps.outputs import AppError
 from vc_apps.train.settings import ActionConditioned, Align, BioJepa, Decode, Pretrain, Stage
 
-STAGES_OF = {
+if TYPE_CHECKING:
+    from vc_model.biojepa.config import Stage as StageName
+
+STAGES_OF: "dict[type[BioJepa], tuple[StageName, ...]]" = {
     BioJepa: ("pretrain", "align", "ac", "decode"),
     Pretrain: ("pretrain",),
     Align: ("align",),
@@ -156,7 +159,7 @@ def _start(settings: BioJepa, table, val, test):
     return recipe, FittedBioJepa(model, {}, (), table.contexts, cells, bank)
 
 
-def _run_stage(stage: str, settings: BioJepa, recipe, fitted, table, folder: Path, should_stop):
+def _run_stage(stage: "StageName", settings: BioJepa, recipe, fitted, table, folder: Path, should_stop):
     """Train one stage; returns the model with the stage's parts, and the last line of its metrics."""
     import jax
     from vc_model.biojepa.stages import decay_mask, ema_update, init_stage, make_loss
@@ -166,6 +169,8 @@ def _run_stage(stage: str, settings: BioJepa, recipe, fitted, table, folder: Pat
     from vc_model.train.sharding import MeshConfig, fetch
     from vc_model.train.state import Stage as TrainStage
     from vc_model.train.state import keep_frozen
+
+    from vc_apps.train.feed import ActionBatches
 
     config, cfg = recipe.stages[stage], fitted.config
     if settings.batch is not None:
@@ -178,7 +183,7 @@ def _run_stage(stage: str, settings: BioJepa, recipe, fitted, table, folder: Pat
         raise AppError(f"--start: {error.args[0]} Train the earlier stage first.") from error
 
     # Choosing tokens crosses genes, so it is left out where these are spread over devices.
-    computed = cfg if stage == "align" or settings.gene > 1 else cfg.for_cells(batches.most_expressed)
+    computed = cfg if isinstance(batches, ActionBatches) or settings.gene > 1 else cfg.for_cells(batches.most_expressed)
 
     def follow(params: dict, frozen: dict) -> dict:
         return {"teacher": ema_update(frozen["teacher"], params["encoder"], config.ema)}
