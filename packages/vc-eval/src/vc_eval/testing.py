@@ -1,13 +1,14 @@
 """Tiny synthetic screens, splits and predictions with known effects, for tests here and downstream."""
 
 import json
+from typing import cast
 
 import anndata
 import numpy as np
 import pandas as pd
 import scipy.sparse
 
-from vc_eval.contracts import CONTROL
+from vc_eval.contracts import CONTROL, Splits
 from vc_eval.split.truth import log1p_cp10k
 
 
@@ -105,7 +106,7 @@ def make_splits(screen: anndata.AnnData, *, n_test: int = 4, seed: int = 0, shar
         shared_controls: Fault for tests: the evaluation list repeats the input list. Readers refuse such a file.
     """
     rng = np.random.default_rng(seed)
-    obs = screen.obs
+    obs = cast("pd.DataFrame", screen.obs)
     perturbations = sorted(set(obs["perturbation"]) - {CONTROL})
     shuffled = list(rng.permutation(perturbations))
     part = dict.fromkeys(shuffled[:n_test], "test") | dict.fromkeys(shuffled[n_test:], "train")
@@ -182,27 +183,33 @@ def make_predictions(
     adata = anndata.AnnData(np.vstack(rows).astype(np.float32), obs=frame, var=pd.DataFrame(index=genes))
     if sd is not None:
         adata.layers["sd"] = np.full(adata.shape, sd, np.float32)
-    adata.uns |= {
-        "space": "log1p_cp10k",
-        "unit": "profile",
-        "model": name or kind,
-        "role": "baseline" if kind in ("mean_effect", "no_change", "random") else "model",
-        "contract": json.dumps(_header("predictions")),
-    }
+    adata.uns.update(
+        {
+            "space": "log1p_cp10k",
+            "unit": "profile",
+            "model": name or kind,
+            "role": "baseline" if kind in ("mean_effect", "no_change", "random") else "model",
+            "contract": json.dumps(_header("predictions")),
+        }
+    )
     return adata
 
 
-def _n_train(splits: object, line: str) -> int:
+def _n_train(splits: Splits, line: str) -> int:
     rows = splits.conditions
     return int(((rows["part"] == "train") & (rows["cell_line"] == line)).sum())
 
 
-def _training_deltas(screen: anndata.AnnData, splits: object, line: str, genes: np.ndarray) -> np.ndarray:
+def _training_deltas(screen: anndata.AnnData, splits: Splits, line: str, genes: np.ndarray) -> np.ndarray:
     """`[p, g]` training effects of a line against its reference controls."""
     obs = screen.obs
-    values = log1p_cp10k(screen[:, genes].X, obs["total_counts"].to_numpy())
+    values = log1p_cp10k(cast("scipy.sparse.csr_array", screen[:, genes].X), obs["total_counts"].to_numpy())
     here = (obs["cell_line"] == line).to_numpy()
     train = splits.conditions.query("part == 'train' and cell_line == @line")["perturbation"]
-    control_g = np.asarray(values[np.isin(obs.index, splits.controls["reference"]) & here].mean(axis=0)).ravel()
-    means = [np.asarray(values[(obs["perturbation"] == p).to_numpy() & here].mean(axis=0)).ravel() for p in train]
+    control_g = _mean(values, np.isin(obs.index, splits.controls["reference"]) & here)
+    means = [_mean(values, (obs["perturbation"] == p).to_numpy() & here) for p in train]
     return np.vstack(means) - control_g
+
+
+def _mean(values: scipy.sparse.csr_array, rows: np.ndarray) -> np.ndarray:
+    return np.asarray(cast("scipy.sparse.csr_array", values[rows]).mean(axis=0)).ravel()

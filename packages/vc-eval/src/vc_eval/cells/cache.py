@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse
@@ -101,7 +101,7 @@ def content_hash(adata: "anndata.AnnData") -> str:
     if path is not None:
         return sha256_tree(path)
     total = hashlib.sha256()
-    x = adata.X
+    x: Any = adata.X
     arrays = (x.data, x.indices, x.indptr) if scipy.sparse.issparse(x) else (np.asarray(x),)
     total.update(json.dumps([type(x).__name__, x.shape, *(str(a.dtype) for a in arrays)]).encode())
     for array in arrays:

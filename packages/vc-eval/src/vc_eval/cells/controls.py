@@ -10,7 +10,7 @@ All come from the real side alone (docs/metrics.md#controls), most of them in cl
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -53,7 +53,7 @@ def control_pairs(real: "RankedSide", seed: int) -> "dict[str, tuple[RankedSide,
     """
     n, n_control = real.sizes[:-1], float(real.sizes[-1])
     means = {name: getattr(real, name) for name in ("mean_lg", "mean_log_lg")}
-    flat = {name: np.repeat(mean[-1:], len(mean), axis=0) for name, mean in means.items()}
+    flat: dict[str, Any] = {name: np.repeat(mean[-1:], len(mean), axis=0) for name, mean in means.items()}
     no_ties = np.zeros_like(real.ties)  # of no consequence: the statistic is at its mean, so p is 1
     pairs = {
         NO_CHANGE: (
@@ -68,7 +68,7 @@ def control_pairs(real: "RankedSide", seed: int) -> "dict[str, tuple[RankedSide,
         truth, prediction = real.halves
         pairs[SPLIT_HALF] = (prediction, truth)
         q_value_pg = prediction.table().q_value_pg
-        drawn = {}
+        drawn: dict[str, Any] = {}
         for name in means:
             mean_lg = getattr(prediction, name)
             profile_pg = interpolated_duplicate(mean_lg[:-1], mean_lg[:-1].mean(axis=0), q_value_pg)

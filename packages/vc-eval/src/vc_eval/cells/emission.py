@@ -8,7 +8,7 @@ read as an infinite fold change that outranks all others. What is missed is retu
 """
 
 import hashlib
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import scipy.sparse
@@ -48,7 +48,7 @@ def draw_cells(n_input: int, n_cells: int, *, seed: int, condition: str) -> np.n
 
 
 def emit_cells(
-    controls: object, drawn: np.ndarray, profile_g: np.ndarray, *, cap: float = FACTOR_CAP
+    controls: de.Matrix, drawn: np.ndarray, profile_g: np.ndarray, *, cap: float = FACTOR_CAP
 ) -> scipy.sparse.csr_array:
     """Cells of one condition as a matrix; `emit_table` tests the same cells without storing them.
 
@@ -61,8 +61,9 @@ def emit_cells(
     Returns:
         `[m, g]` float32 log1p values.
     """
-    cells = de.as_csr(controls, "input controls")[drawn].tocsc()
+    cells = cast("scipy.sparse.csr_array", de.as_csr(controls, "input controls")[drawn]).tocsc()
     values = np.expm1(cells.data.astype(np.float64))
+    # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
     for gene in range(cells.shape[1]):
         column = slice(cells.indptr[gene], cells.indptr[gene + 1])
         ordered = np.sort(values[column])
@@ -83,9 +84,10 @@ class InputCells(NamedTuple):
     n_cells: int
 
 
-def prepare_input(controls: object) -> InputCells:
+def prepare_input(controls: de.Matrix) -> InputCells:
     """Prepare `[n, g]` log1p_cp10k input control cells for `emit_table`."""
     columns = de.as_csr(controls, "input controls").tocsc()
+    # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
     return InputCells(columns.indptr, columns.indices, np.expm1(columns.data.astype(np.float64)), columns.shape[0])
 
 

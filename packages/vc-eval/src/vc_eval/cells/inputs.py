@@ -8,7 +8,7 @@ import contextlib
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import scipy.sparse
@@ -19,6 +19,7 @@ from vc_eval.errors import ContractError, VcEvalError
 
 if TYPE_CHECKING:
     import anndata
+    from numpy.typing import ArrayLike
 
 SOURCE = "vc_eval_source"  # key of uns that holds the path of what `open_cells` opened
 
@@ -49,7 +50,9 @@ def open_cells(path: "str | Path | anndata.AnnData") -> "anndata.AnnData":
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*names are not unique")  # refused by name where it matters
             adata = anndata.AnnData(
-                matrix, obs=anndata.io.read_elem(group["obs"]), var=anndata.io.read_elem(group["var"])
+                matrix,
+                obs=cast("Any", anndata.io.read_elem(group["obs"])),
+                var=cast("Any", anndata.io.read_elem(group["var"])),
             )
         for key in ("contract", "space", "unit", "model", "role"):
             if "uns" in group and key in group["uns"]:
@@ -74,15 +77,17 @@ def load_cells(source: "str | Path | anndata.AnnData") -> "anndata.AnnData":
     import anndata
 
     adata = open_cells(source)
-    x = adata.X
+    x: Any = adata.X
     if scipy.sparse.issparse(x) or isinstance(x, np.ndarray):
         return adata
-    whole = anndata.AnnData(x.to_memory() if hasattr(x, "to_memory") else x[:], obs=adata.obs, var=adata.var)
+    whole = anndata.AnnData(
+        x.to_memory() if hasattr(x, "to_memory") else x[:], obs=cast("Any", adata.obs), var=cast("Any", adata.var)
+    )
     whole.uns.update(adata.uns)
     return whole
 
 
-def _open_group(path: Path) -> object:
+def _open_group(path: Path) -> Any:  # an h5py or a zarr group
     if path.is_dir():
         import zarr
 
@@ -92,7 +97,9 @@ def _open_group(path: Path) -> object:
     return h5py.File(path, "r")
 
 
-def make_cells(values: object, labels: object, genes: object, *, contexts: object = None) -> "anndata.AnnData":
+def make_cells(
+    values: Any, labels: "ArrayLike", genes: "ArrayLike", *, contexts: "ArrayLike | None" = None
+) -> "anndata.AnnData":
     """Cells from plain arrays, for `score_pair` with default settings.
 
     Args:
@@ -215,7 +222,7 @@ def source_name(adata: "anndata.AnnData") -> str:
 def source_path(adata: "anndata.AnnData") -> Path | None:
     """File or folder that X is read from; None for X in memory."""
     if adata.isbacked:
-        return Path(adata.filename)
+        return Path(cast("Path", adata.filename))
     with contextlib.suppress(KeyError):
         return Path(adata.uns[SOURCE])
     return None

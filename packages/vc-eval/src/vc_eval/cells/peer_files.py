@@ -5,7 +5,7 @@ The columns, their order and the statistics are those of cell-eval 0.8.2 (docs/m
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -34,13 +34,13 @@ def peer_results(per_perturbation: "pd.DataFrame") -> "dict[str, pd.DataFrame]":
     Args:
         per_perturbation: Of a `RuleResult` of `vcc2025`, `vcc2025-leaderboard` or the profile `full`.
     """
-    tables = {}
+    tables: dict[str, pd.DataFrame] = {}
     for context, part in per_perturbation.groupby("context", sort=True):
         names = part["metric"].str.rsplit("/", n=1).str[-1]
         part = part.assign(metric=names.map(VCC_COLUMNS).fillna(names))
         order = list(dict.fromkeys(part["metric"]))
         wide = part.pivot(index="perturbation", columns="metric", values="value").sort_index()
-        tables[context] = wide[order].reset_index().rename_axis(columns=None)
+        tables[cast("str", context)] = wide[order].reset_index().rename_axis(columns=None)
     return tables
 
 
@@ -126,7 +126,7 @@ def score_against_baseline(user: dict[str, float], baseline: dict[str, float]) -
             f"score: both tables need the same metrics in the same order; found {differ}. Run both alike."
         )
     scored = [
-        (name, float(scaled_score(np.float64(user[name]), np.float64(baseline[name]), best)))
+        (name, float(scaled_score(np.asarray(user[name], np.float64), np.asarray(baseline[name], np.float64), best)))
         for best, names in ((0, BEST_IS_ZERO), (1, BEST_IS_ONE))
         for name in user
         if name in names

@@ -5,7 +5,7 @@ Both rank each side against its own controls as `vcc2025` does and hand the tabl
 
 from collections.abc import Iterator
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse
@@ -152,6 +152,7 @@ def _energy(adata: "anndata.AnnData", labels_n: np.ndarray, side: RankedSide, se
     from vc_eval.metrics import population
 
     control = _cells_of(adata, labels_n, labels_n == settings.control, settings)
+    # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
     cell_bytes = 12 * control.nnz / max(control.shape[0], 1)  # about as many values as in a control cell
     room = max(settings.memory_mb * 2**20 - 12 * control.nnz, settings.memory_mb * 2**18)
     ends = np.cumsum(side.sizes[:-1] * cell_bytes)
@@ -179,7 +180,7 @@ def _cells_of(
 
 def _result(
     rule: str, rule_version: str, results: list, settings: Settings, *, others: dict | None = None,
-    effects: list | None = None, **notes: object,
+    effects: list | None = None, **notes: Any,
 ) -> RuleResult:  # fmt: skip
     import pandas as pd
 

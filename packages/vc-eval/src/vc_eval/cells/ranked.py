@@ -7,7 +7,7 @@ What a matrix holds (counts or log1p) is found as cell-eval 0.8.2 finds it (docs
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import scipy.sparse
@@ -22,6 +22,9 @@ from vc_eval.rank import de, sweep
 
 if TYPE_CHECKING:
     import anndata
+
+type Block = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Row pointers, column indices, log1p values and group codes of some rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +92,7 @@ def read_side(
     codes = {label: code for code, label in enumerate([*names, settings.control])}
     code_n = np.array([codes.get(label, -1) for label in labels_n], np.int64)
     n_genes, n_groups = len(genes), len(names) + 1
+    # pyrefly: ignore[bad-argument-type] pandas takes any list of names here
     column_g = adata.var_names.get_indexer(genes)
     seen = scan(matrix, code_n, settings.progress)
     scale = check_scale(matrix, code_n, seen, name, adata, settings)
@@ -106,9 +110,9 @@ def read_side(
     outputs = (twice_u, ties, sums)
     for start, stop in sweep.windows(counts, dtype.itemsize + 2, settings.memory_mb):
         values, owners, offsets = _columns(matrix, owner_n, factor_n, counts, start, stop, settings)
-        into = [array[:, start:stop] for array in outputs]
+        twice_w, ties_w, sums_w = (array[:, start:stop] for array in outputs)
         logs = sums_log[:, start:stop] if log_sums else None
-        sweep.rank(values, owners, offsets, sizes, *into, logs, n_threads=settings.n_threads)
+        sweep.rank(values, owners, offsets, sizes, twice_w, ties_w, sums_w, logs, n_threads=settings.n_threads)
         profile_w = vcc.mean_baseline(np.ascontiguousarray(sums[0, start:stop].T) / sizes[0][:, None]).astype(
             np.float32
         )
@@ -156,7 +160,8 @@ def log1p_blocks(
     factor_n = factors(check_scale(matrix, code_n, seen, name, adata, settings), seen.totals, matrix.dtype)
     for start, block in matrix.blocks():
         values = scipy.sparse.csr_array((log1p(block, factor_n, start), block.indices, block.indptr), shape=block.shape)
-        values = values[wanted[start : start + block.shape[0]]]
+        # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
+        values = cast("scipy.sparse.csr_array", values[wanted[start : start + block.shape[0]]])
         values.eliminate_zeros()
         yield values
 
@@ -171,10 +176,11 @@ def _columns(
     owners = np.empty(offsets[-1], np.uint16 if code_n.max() < 2**16 else np.uint32)
     position = offsets[:-1].copy()
     for row, block in with_bar(matrix, "ranking", settings.progress):
+        # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
         last = row + block.shape[0]
         arrays = (block.indptr, block.indices, log1p(block, factor_n, row), code_n[row:last])
 
-        def task(first: int, end: int, arrays: tuple = arrays) -> None:  # columns of its own, so nothing is shared
+        def task(first: int, end: int, arrays: Block = arrays) -> None:  # columns of its own, so nothing is shared
             sweep.fill(*arrays, start + first, start + end, True, position[first:end], values, owners)
 
         sweep.share(task, stop - start, settings.n_threads)

@@ -6,7 +6,7 @@ compressed file is kept once it was decompressed, and so is a small column store
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import scipy.sparse
@@ -59,8 +59,16 @@ class RowMatrix:
         VcEvalError: If X is missing or does not hold numbers.
     """
 
+    n_rows: int
+    n_columns: int
+    dtype: np.dtype
+    dense: Any
+    """X as an array, in memory or in a file; None for a sparse matrix."""
+    arrays: Any
+    """(values, indices, pointers) of a sparse matrix, in memory or in a file; None for an array."""
+
     def __init__(self, adata: "anndata.AnnData", memory_mb: int) -> None:
-        x = adata.X
+        x: Any = adata.X
         if x is None:
             raise VcEvalError(f"{source_name(adata)}: X is missing; expected expression values.")
         in_memory = scipy.sparse.issparse(x) or isinstance(x, np.ndarray)

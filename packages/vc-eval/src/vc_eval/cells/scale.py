@@ -5,7 +5,7 @@ Found as cell-eval 0.8.2 finds it (docs/metrics.md#scale); bad values are refuse
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import scipy.sparse
@@ -73,11 +73,13 @@ def scan(matrix: RowMatrix, code_n: np.ndarray, progress: bool) -> Scan:
     depths: list[np.ndarray] = []
     step = max(1, matrix.n_rows // LOOKED_AT)
     for start, block in with_bar(matrix, "looking", progress):
+        # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
         stop = start + block.shape[0]
         sweep.scan(
             block.indptr, block.indices, block.data, code_n[start:stop] >= 0, counts, totals[start:stop], state,
             fractions_n[start:stop], fractions_g,
         )  # fmt: skip
+        # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
         kept = np.arange(-start % step, block.shape[0], step)
         depths.append(_linear_totals(block, kept[code_n[start + kept] >= 0]))
     used = (code_n >= 0) & (totals > 0)
@@ -92,7 +94,7 @@ def scan(matrix: RowMatrix, code_n: np.ndarray, progress: bool) -> Scan:
 
 def _linear_totals(block: scipy.sparse.csr_array, rows: np.ndarray) -> np.ndarray:
     """Total of some rows after undoing log1p."""
-    part = block[rows]
+    part = cast("scipy.sparse.csr_array", block[rows])
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(
             scipy.sparse.csr_array(
@@ -172,6 +174,7 @@ def log1p(block: scipy.sparse.csr_array, factor_n: np.ndarray | None, row: int) 
     if factor_n is None:
         return block.data
     with np.errstate(divide="ignore", invalid="ignore"):
+        # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
         return np.log1p(block.data / np.repeat(factor_n[row : row + block.shape[0]], np.diff(block.indptr)))
 
 
@@ -180,6 +183,7 @@ def _first(
 ) -> tuple[str, str, float]:
     """Cell, gene and value of the first offending entry."""
     for start, block in matrix.blocks():
+        # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
         rows = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
         found = np.flatnonzero(wrong(block.data) & (code_n[start + rows] >= 0))
         if found.size:

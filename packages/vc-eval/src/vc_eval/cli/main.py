@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
         _refuse_run(given[1:])
     union = None
     for name, (kind, _) in _COMMANDS.items():
+        # pyrefly: ignore[invalid-annotation] a type that tyro reads when the program runs
         option = Annotated[_with_positionals(getattr(options, kind)), tyro.conf.subcommand(name)]
         union = option if union is None else union | option
     command = tyro.cli(

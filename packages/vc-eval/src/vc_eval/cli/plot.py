@@ -1,13 +1,14 @@
 """`vc-eval plot`: one figure from a contract."""
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from vc_eval.cli import options
 from vc_eval.errors import VcEvalError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SUFFIXES = (".svg", ".png", ".pdf")
 
@@ -31,7 +32,7 @@ def plot(command: options.Plot) -> None:
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        axes.figure.savefig(temporary, format=command.out.suffix[1:], dpi=160, metadata=dated)
+        cast("Figure", axes.figure).savefig(temporary, format=command.out.suffix[1:], dpi=160, metadata=dated)
     print(f"wrote {command.out}.")
 
 

@@ -51,7 +51,7 @@ def family(prefix: str = "", **shared: Any) -> Callable[..., Metric]:
     """
 
     def metric(name: str, title: str, definition: str, chance: str, source: str = "", **fields: Any) -> Metric:
-        given = shared | ({"reference": _reference(source)} if source else {}) | fields
+        given: dict[str, Any] = shared | ({"reference": _reference(source)} if source else {}) | fields
         return Metric(name=prefix + name, title=title, definition=definition, chance=chance, **given)
 
     return metric

@@ -210,7 +210,9 @@ def _cluster(values: np.ndarray) -> np.ndarray:
 def _name(
     axes: "Axes", x_g: np.ndarray, y_g: np.ndarray, size_g: np.ndarray, genes: Sequence[str] | None, label: int
 ) -> None:
-    for g in np.argsort(-size_g, kind="stable")[:label] if genes is not None else ():
+    if genes is None:
+        return
+    for g in np.argsort(-size_g, kind="stable")[:label]:
         axes.annotate(str(genes[g]), (x_g[g], y_g[g]), xytext=(3, 2), textcoords="offset points", fontsize=7)
 
 

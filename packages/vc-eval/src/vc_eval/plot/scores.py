@@ -1,6 +1,6 @@
 """Figures of scores-v1 and predictions-v1."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -89,6 +89,6 @@ def predicted_changes(
     label = predictions.obs["perturbation"].astype(str).to_numpy(str)
     many = len(start) > 1
     names = [f"{line[r]} | {label[r]}" if many else str(label[r]) for r in rows]
-    sd = predictions.layers["sd"][rows] if "sd" in predictions.layers else None
+    sd: Any = predictions.layers["sd"][rows] if "sd" in predictions.layers else None
     sd_pg = None if sd is None else np.asarray(sd.toarray() if hasattr(sd, "toarray") else sd, np.float64)
     return names, predictions.var_names.to_numpy(str), np.stack([x[r] - start[line[r]] for r in rows]), sd_pg

@@ -12,6 +12,9 @@ import scipy.sparse
 from vc_eval.errors import VcEvalError
 from vc_eval.rank import kernels, sweep
 
+type Matrix = np.ndarray | scipy.sparse.sparray | scipy.sparse.spmatrix
+"""Dense, or any scipy sparse format."""
+
 SIGNIFICANT = (
     0.05  # strict bound on the adjusted p value, compared in float32 (docs/metrics.md#differential-expression)
 )
@@ -51,7 +54,7 @@ class SortedControl:
     n_genes: int
 
 
-def sort_control(control: object, *, n_threads: int | None = None) -> SortedControl:
+def sort_control(control: Matrix, *, n_threads: int | None = None) -> SortedControl:
     """Sort every gene of the control cells.
 
     Args:
@@ -62,6 +65,7 @@ def sort_control(control: object, *, n_threads: int | None = None) -> SortedCont
         VcEvalError: If there is no cell or a value is not finite.
     """
     control = as_csr(control, "control cells")
+    # pyrefly: ignore[not-iterable] scipy's code, which has no stubs, starts shape at None
     n_cells, n_genes = control.shape
     if n_cells == 0:
         raise VcEvalError("differential expression: the control group holds no cell; expected at least one.")
@@ -81,7 +85,7 @@ def sort_control(control: object, *, n_threads: int | None = None) -> SortedCont
 
 
 def test_groups(
-    cells: object, group_n: np.ndarray, n_groups: int, control: SortedControl, *, n_threads: int | None = None
+    cells: Matrix, group_n: np.ndarray, n_groups: int, control: SortedControl, *, n_threads: int | None = None
 ) -> DeTable:
     """Test each group of cells against the sorted controls.
 
@@ -96,6 +100,7 @@ def test_groups(
         VcEvalError: If gene numbers differ, a group is empty or a value is not finite.
     """
     cells = as_csr(cells, "perturbed cells")
+    # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
     if cells.shape[1] != control.n_genes:
         raise VcEvalError(
             f"differential expression: perturbed cells have {cells.shape[1]} genes, control cells {control.n_genes}; "
@@ -116,6 +121,7 @@ def test_groups(
     return make_table(twice_u, ties, sums / sizes[:, None], sizes, control)
 
 
+# pyrefly: ignore[missing-attribute] a function may carry attributes; pytest reads this one
 test_groups.__test__ = False  # a statistical test, not one for pytest
 
 
@@ -185,7 +191,7 @@ def log_fold_change(mean_pg: np.ndarray, control_mean_g: np.ndarray, epsilon: fl
     return lfc_pg
 
 
-def group_moments(cells: object, group_n: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def group_moments(cells: Matrix, group_n: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean and variance of each group of cells, float64, one pass over the stored values.
 
     Args:
@@ -198,6 +204,7 @@ def group_moments(cells: object, group_n: np.ndarray, n_groups: int) -> tuple[np
     """
     cells = as_csr(cells, "cells")
     group_n = np.asarray(group_n, np.int64)
+    # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
     sums, squares = (np.zeros((n_groups, cells.shape[1])) for _ in range(2))
     kernels.add_groups(cells.indptr, cells.indices, cells.data, group_n, sums, squares)
     sizes = np.bincount(group_n[group_n >= 0], minlength=n_groups)
@@ -206,7 +213,7 @@ def group_moments(cells: object, group_n: np.ndarray, n_groups: int) -> tuple[np
     return means, np.maximum(squares - sums * means, 0.0), sizes
 
 
-def as_csr(matrix: object, name: str) -> scipy.sparse.csr_array:
+def as_csr(matrix: Matrix, name: str) -> scipy.sparse.csr_array:
     """CSR with sorted, summed indices and floating values; the input is left as it is.
 
     Raises:

@@ -178,7 +178,9 @@ def _best(scores: dict, metric: str, baselines: list[str], model: str) -> str | 
     """The baseline with the best value of a metric; None if none has one."""
     values = {b: scores.get(metric, {}).get(b, [None])[0] for b in baselines if b != model}
     values = {b: v for b, v in values.items() if v is not None}
-    return max(values, key=lambda b: float(get_metric(metric).gain(np.float64(values[b])))) if values else None
+    return (
+        max(values, key=lambda b: float(get_metric(metric).gain(np.asarray(values[b], np.float64)))) if values else None
+    )
 
 
 def _describe(name: str) -> dict:

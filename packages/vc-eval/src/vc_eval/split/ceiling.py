@@ -6,8 +6,10 @@ prediction, the other the truth. Values are raw: a half predicts a half, each no
 """
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
+import scipy.sparse
 
 from vc_eval.metrics import beat, expression, weighted
 from vc_eval.metrics import challenge2025 as vcc
@@ -44,6 +46,7 @@ def halves_and_duplicate(
         n_des: How many of them also for DES and for the duplicate.
     """
     usable = truth.sizes >= MIN_CELLS
+    # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
     if not usable.any() or truth.evaluation.shape[0] < 2:
         return {}, {}
     part = truth if usable.all() else _only(truth, usable)
@@ -63,7 +66,7 @@ def halves_and_duplicate(
         for name, values in lists.items():
             result[name] = np.full(usable.size, np.nan)
             result[name][usable] = np.mean(values, axis=0)
-    return means
+    return means[0], means[1]
 
 
 def spearman_brown(r: np.ndarray) -> np.ndarray:
@@ -110,7 +113,7 @@ def _compare(
             de.test_groups(truth.cells, group[h], n, de.sort_control(truth.evaluation[half_control == h]))
             for h in (1, 0)
         ]
-        values |= dict(zip(DES, vcc.differential_expression_score(*tables), strict=True))
+        values |= dict(zip(DES, vcc.differential_expression_score(tables[0], tables[1]), strict=True))
         own = tables[1]
         profile_pg, mean_pg = (
             interpolated_duplicate(x_pg, x_pg.mean(axis=0), own.q_value_pg) for x_pg in (first.profile_pg, own.mean_pg)
@@ -152,7 +155,7 @@ def _only(truth: LineTruth, usable: np.ndarray) -> LineTruth:
         noise_var_pg=truth.noise_var_pg[usable],
         excluded_pg=truth.excluded_pg[usable],
         target_p=truth.target_p[usable],
-        cells=truth.cells[rows],
+        cells=cast("scipy.sparse.csr_array", truth.cells[rows]),
         group_n=code[rows],
         batch_n=truth.batch_n[rows],
     )

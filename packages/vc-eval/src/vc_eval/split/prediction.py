@@ -5,7 +5,7 @@ measured delta subtracts other cells (`evaluation`), so no sampling noise is sha
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import scipy.sparse
@@ -54,7 +54,7 @@ def predicted_profiles(
     line = adata.obs["cell_line"].astype(str).to_numpy()
     label = adata.obs["perturbation"].astype(str).to_numpy()
     wanted = [CONTROL, *perturbations]
-    codes = {key: code for code, key in enumerate(wanted)}
+    codes: dict[Any, int] = {key: code for code, key in enumerate(wanted)}
     group = np.array([codes.get(p, -1) if c == cell_line else -1 for c, p in zip(line, label, strict=True)])
     missing = [p for code, p in enumerate(wanted) if not (group == code).any()]
     if missing:
@@ -63,8 +63,9 @@ def predicted_profiles(
             f"missing, e.g. {missing[:5]!r}; every model is scored on the same conditions. Predict all of them."
         )
     rows = np.flatnonzero(group >= 0)
+    # pyrefly: ignore[bad-argument-type] pandas takes any list of names here
     columns = adata.var_names.get_indexer(genes)
-    matrix = scipy.sparse.csr_array(adata.X[rows])
+    matrix = scipy.sparse.csr_array(cast("Any", adata.X)[rows])
     if str(adata.uns["space"]) == "counts":
         matrix = _to_log1p_cp10k(matrix, adata, rows)
     means, _, _ = de.group_moments(matrix[:, columns], group[rows], len(wanted))

@@ -189,6 +189,7 @@ def _model_frames(
 ) -> list[pd.DataFrame]:
     """Tidy rows of every prediction: profile metrics, DES of cells emitted from it, stated uncertainty."""
     drawn = [
+        # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
         emission.draw_cells(truth.input.shape[0], int(n), seed=ask.seed, condition=f"{truth.cell_line}|{perturbation}")
         for n, perturbation in zip(truth.sizes, truth.perturbations, strict=True)
     ]

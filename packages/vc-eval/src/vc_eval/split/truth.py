@@ -9,7 +9,7 @@ over all genes the source measured (`obs["total_counts"]`).
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import scipy.sparse
@@ -139,6 +139,7 @@ def test_lines(splits: Splits) -> list[str]:
     return sorted(set(splits.conditions["cell_line"][splits.conditions["part"] == "test"]))
 
 
+# pyrefly: ignore[missing-attribute] a function may carry attributes; pytest reads this one
 test_lines.__test__ = False  # about test conditions, not a test
 
 
@@ -158,6 +159,7 @@ def make_truth(screen: "anndata.AnnData", splits: Splits, cell_line: str, genes:
     line = obs["cell_line"].astype(str).to_numpy()
     label = obs["perturbation"].astype(str).to_numpy()
     names = obs.index.to_numpy(str)
+    # pyrefly: ignore[bad-argument-type] pandas takes any list of names here
     columns = screen.var_names.get_indexer(genes)
 
     def rows_of(mask: np.ndarray) -> np.ndarray:
@@ -165,7 +167,9 @@ def make_truth(screen: "anndata.AnnData", splits: Splits, cell_line: str, genes:
         return rows[np.lexsort((names[rows], label[rows]))]
 
     def values_of(rows: np.ndarray) -> scipy.sparse.csr_array:
-        matrix = scipy.sparse.csr_array(screen.X)[rows][:, columns]
+        matrix = cast(
+            "scipy.sparse.csr_array", cast("scipy.sparse.csr_array", scipy.sparse.csr_array(screen.X)[rows])[:, columns]
+        )
         matrix.sort_indices()
         return log1p_cp10k(matrix, obs["total_counts"].to_numpy()[rows])
 
@@ -239,10 +243,12 @@ def _noise(
     _, square_pg, sizes = de.group_moments(cells, group_n, n_groups)
     _, square_bg, control_sizes = de.group_moments(control, control_batch, n_batches)
     used = control_sizes > 0
+    # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
     control_var_g = square_bg[used].sum(axis=0) / max(1, control.shape[0] - int(used.sum()))
     prior = PRIOR_CELLS * control_var_g
     case_var_pg = (square_pg + prior) / (sizes - 1 + PRIOR_CELLS)[:, None]
     weight_pb = _batch_weights(group_n, n_groups, batch_n, n_batches)
+    # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
     per_control = np.where(used, 1 / np.maximum(control_sizes, 1), 1 / control.shape[0])
     return case_var_pg / sizes[:, None] + control_var_g * (weight_pb**2 @ per_control)[:, None]
 
@@ -250,6 +256,7 @@ def _noise(
 def _targets(target: np.ndarray, screen: "anndata.AnnData", genes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Perturbed genes of each condition by name, symbol or Ensembl id: mask `[p, g]` and the single target `[p]`."""
     position: dict[str, int] = {}
+    # pyrefly: ignore[bad-argument-type] pandas takes any list of names here
     columns = screen.var_names.get_indexer(genes)
     for key in ("gene_id", "symbol"):
         for g, name in enumerate(screen.var[key].astype(str).to_numpy()[columns]):

@@ -4,7 +4,7 @@ A rule's result becomes the same table of conditions that a scored split gives, 
 report page and comparisons are made by the same code. The mean baseline, where given, sets the zero of scaled scores.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,8 @@ from vc_eval.roles import MEAN_BASELINE, REFERENCES
 from vc_eval.stats.summary import summarise
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vc_eval.stats.conditions import SplitScores
 
 ONE_CONTEXT = "all"
@@ -77,7 +79,7 @@ def summarise_pair(
     extra = []
     keyed = table.set_index(["model", "group", "metric"], drop=False)
     for model, result in results.items():
-        for row in result.aggregate.itertuples():
+        for row in cast("Iterable[Any]", result.aggregate.itertuples()):
             key = (model, row.context or "all", row.metric)
             if key not in keyed.index:
                 extra.append({

@@ -5,6 +5,7 @@ resampled. Undefined values (NaN) are left out of means and counted through `n`.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,9 @@ from vc_eval.metrics.uncertainty import LEVELS
 from vc_eval.roles import MEAN_BASELINE, SPLIT_HALF, SPLIT_HALF_SB
 from vc_eval.stats.bootstrap import BootstrapMeans, cluster_means, cluster_weights, interval
 from vc_eval.stats.conditions import SplitScores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 TERCILES = ("weak", "medium", "strong")
 MIN_PER_TERCILE = 3
@@ -145,7 +149,10 @@ def undefined_counts(splits: list[SplitScores]) -> list[dict]:
     frame = pd.concat([s.conditions for s in splits], ignore_index=True)
     frame = frame[frame["value"].isna()]
     counts = frame.groupby(["model", "metric", "reason"], sort=True).size()
-    return [{"model": m, "metric": k, "reason": r, "conditions": int(n)} for (m, k, r), n in counts.items()]
+    return [
+        {"model": m, "metric": k, "reason": r, "conditions": int(n)}
+        for (m, k, r), n in cast("Iterable[Any]", counts.items())
+    ]
 
 
 def make_cubes(splits: list[SplitScores], baselines: list[str]) -> list[Cube]:
@@ -336,7 +343,9 @@ def _group_rows(cube: Cube, group: str, mask: np.ndarray, baselines: list[str], 
     for metric, part in rows.groupby("metric"):
         known = part[part["model"].isin(baselines) & part["value"].notna()]
         if len(known):
-            best[metric] = known["value"].to_numpy()[np.argmax(get_metric(metric).gain(known["value"].to_numpy()))]
+            best[metric] = known["value"].to_numpy()[
+                np.argmax(get_metric(cast("str", metric)).gain(known["value"].to_numpy()))
+            ]
         half = part["value"][part["model"] == SPLIT_HALF]
         if len(half):
             ceiling[metric] = half.iloc[0]

@@ -6,7 +6,7 @@ limit, another gene list than the challenge's) is said. The archive of the same 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import scipy.sparse
@@ -110,7 +110,10 @@ def prepare_submission(
     if adata.n_obs > CHALLENGE_CELLS:
         notes.append(f"{adata.n_obs} cells; the challenge's rules name at most {CHALLENGE_CELLS}.")
     dtype = np.dtype(f"float{config.encoding}")
-    matrix = scipy.sparse.csr_matrix(adata.X.astype(dtype))[:, adata.var_names.get_indexer(genes)]
+    # pyrefly: ignore[bad-argument-type] pandas takes any list of names here
+    columns = adata.var_names.get_indexer(genes)
+    whole_x = scipy.sparse.csr_matrix(cast("Any", adata.X).astype(dtype))
+    matrix = cast("scipy.sparse.csr_matrix", whole_x[:, columns])
     whole = anndata.AnnData(matrix, obs=obs, var=pd.DataFrame(index=pd.Index(genes, dtype=object)))
     settings = Settings(pert_col=config.output_pert_col, control=config.control, allow_counts=config.allow_counts)
     counts = not (matrix.data % 1 > 1e-3).any()

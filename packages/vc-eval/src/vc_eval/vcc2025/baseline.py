@@ -6,7 +6,7 @@ calls: the rule's baseline is meant to be so, a model's prediction is not.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import scipy.sparse
@@ -99,7 +99,7 @@ def write_baseline(
             writer = _CsrWriter(file, adata.n_vars)
             tile = scipy.sparse.csr_array(np.repeat(profile_g[None], min(ROWS, max(labels.size, 1)), axis=0))
             for start in range(0, labels.size, ROWS):
-                writer.append(tile[: min(ROWS, labels.size - start)])
+                writer.append(cast("scipy.sparse.csr_array", tile[: min(ROWS, labels.size - start)]))
             for block in cells.log1p_blocks(adata, real, settings=settings, wanted=control_rows):
                 writer.append(block.astype(np.float32))
             writer.close()
@@ -109,7 +109,7 @@ def write_baseline(
 class _CsrWriter:
     """Appends CSR rows to the group `X` of an .h5ad."""
 
-    def __init__(self, file: object, n_columns: int) -> None:
+    def __init__(self, file: Any, n_columns: int) -> None:
         if "X" in file:
             del file["X"]
         self.group = file.create_group("X")

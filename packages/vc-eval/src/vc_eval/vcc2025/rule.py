@@ -138,11 +138,13 @@ def score_sides(
     """
     tables = [side_table(side, rule) for side in (real, pred)]
     single = pred.stored_bytes == 4 or real.stored_bytes == 4
-    des = vcc.differential_expression_score(*tables, rounding_p=_fold_change_rounding(pred))
+    des = vcc.differential_expression_score(tables[0], tables[1], rounding_p=_fold_change_rounding(pred))
     position = {gene: g for g, gene in enumerate(real.genes)}
     target_p = np.array([position.get(label, -1) for label in real.labels])
-    deltas = [side.mean_lg[:-1] - side.mean_lg[-1] for side in (pred, real)]
-    pds = vcc.perturbation_discrimination_score(*deltas, target_p, rounding=1e-6 if single else 1e-12)
+    pred_delta_pg, real_delta_pg = (side.mean_lg[:-1] - side.mean_lg[-1] for side in (pred, real))
+    pds = vcc.perturbation_discrimination_score(
+        pred_delta_pg, real_delta_pg, target_p, rounding=1e-6 if single else 1e-12
+    )
     mae = vcc.mean_absolute_error(pred.mean_lg[:-1], real.mean_lg[:-1])
     return {
         f"{rule}/des": tuple(des),

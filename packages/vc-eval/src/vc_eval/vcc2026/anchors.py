@@ -174,9 +174,11 @@ def emit_baseline(
     wanted = label_n == control
     parts = [block[wanted[start : start + block.shape[0]]] for start, block in counts.blocks("controls")]
     controls = scipy.sparse.csr_array(scipy.sparse.vstack(parts, format="csr"))
+    # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
     control_mean_g = np.asarray(controls.astype(np.float64).sum(axis=0)).ravel() / controls.shape[0]
     scale_g = np.divide(profile_g, control_mean_g, out=np.zeros_like(profile_g), where=control_mean_g > 0)
     rng = np.random.default_rng(seed)
+    # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
     drawn = np.concatenate([rng.integers(0, controls.shape[0], size=int(size)) for size in sizes])
     return np.repeat(names, sizes), EmittedRows(controls, drawn, scale_g)
 
@@ -188,7 +190,9 @@ class EmittedRows:
 
     def __init__(self, source: scipy.sparse.csr_array, drawn: np.ndarray, scale_g: np.ndarray) -> None:
         self.source, self.drawn, self.scale_g = source, drawn, scale_g
+        # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
         self.n_rows, self.n_columns = drawn.size, source.shape[1]
+        # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
         row_bytes = 8 * max(1.0, source.nnz / max(source.shape[0], 1))
         self.rows_per_block = int(max(1, BLOCK_BYTES // row_bytes))
         self.n_blocks = -(-self.n_rows // self.rows_per_block)

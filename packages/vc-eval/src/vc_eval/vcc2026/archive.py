@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 import scipy.sparse
@@ -109,10 +109,10 @@ def write_archive(
     import pandas as pd
 
     require_submission(adata, rules)
-    matrix = scipy.sparse.csr_matrix(adata.X).astype(np.float32)
+    matrix = cast("scipy.sparse.csr_matrix", scipy.sparse.csr_matrix(adata.X).astype(np.float32))
     matrix.sum_duplicates()
     if list(adata.var_names) != list(rules.genes):
-        matrix = matrix[:, adata.var_names.get_indexer(pd.Index(rules.genes))]
+        matrix = cast("scipy.sparse.csr_matrix", matrix[:, adata.var_names.get_indexer(pd.Index(rules.genes))])
     columns = [rules.pert_col, rules.context_col, *([rules.celltype_col] if rules.celltype_col else [])]
     obs = pd.DataFrame(
         {name: adata.obs[name].astype(str).to_numpy() for name in columns}, index=np.arange(adata.n_obs).astype(str)

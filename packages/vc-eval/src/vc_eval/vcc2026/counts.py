@@ -7,6 +7,7 @@ are read in further passes.
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
@@ -111,6 +112,7 @@ def sum_groups(counts: Counts, code_n: np.ndarray, n_groups: int) -> Sums:
     with CountPool(counts.n_threads) as pool:
         states_k, stored_kg = np.zeros((pool.n, 3)), np.zeros((pool.n, rows.n_columns), np.int64)
         for start, block in counts.blocks("sums"):
+            # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
             code, here = code_n[start : start + block.shape[0]], totals[start : start + block.shape[0]]
             arrays = (block.indptr, block.indices, block.data)
 
@@ -145,6 +147,7 @@ def _refuse(
         if state[0] < 0
         else ("not whole numbers", "raw counts. Undo the normalisation, or round", np.abs(data - np.rint(data)) > limit)
     )
+    # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
     row = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
     at = int(np.flatnonzero(wrong & (code[row] >= 0))[0])
     column = int(block.indices[at])
@@ -179,6 +182,7 @@ class Jackknife:
 
     def add(self, start: int, block: scipy.sparse.csr_array, pool: "CountPool") -> None:
         """Take in the rows of a block that begins at row `start`."""
+        # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
         rows = slice(start, start + block.shape[0])
         arrays = (block.indptr, block.indices, block.data, self.sums.totals[rows], self.code_n[rows])
         own = (self.whole, self.factor, BULK_TARGET_SUM, self.sums.sums_pg, self.share, self.first, self.second, self.moments)  # fmt: skip
@@ -233,6 +237,7 @@ def rank_groups(counts: Counts, code_n: np.ndarray, sums: Sums, tested_g: np.nda
             for start, block in counts.blocks("ranks"):
                 if first == 0:
                     jackknife.add(start, block, pool)
+                # pyrefly: ignore[unsupported-operation] scipy's code, which has no stubs, starts shape at None
                 code = code_n[start : start + block.shape[0]]
                 rows = np.flatnonzero(code >= 0)
                 if rows.size:
@@ -304,7 +309,7 @@ class CountPool:
     def __enter__(self) -> "CountPool":
         return self
 
-    def __exit__(self, *error: BaseException | type | None) -> None:
+    def __exit__(self, *error: BaseException | type[BaseException] | TracebackType | None) -> None:
         self.pool.shutdown()
 
     def share(self, task: Callable[[int, int], None]) -> None:

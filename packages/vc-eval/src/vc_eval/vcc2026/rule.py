@@ -358,7 +358,7 @@ def _options(settings: Settings) -> dict[str, Any]:
     return OPTIONS | settings.options
 
 
-def _given_anchors(given: object, context: str) -> Anchors | None:
+def _given_anchors(given: Any, context: str) -> Anchors | None:
     if isinstance(given, str):
         if given not in ("none", "compute"):
             raise VcEvalError(

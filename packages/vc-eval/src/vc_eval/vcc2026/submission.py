@@ -6,7 +6,7 @@ itself is laxer: it takes any number of cells and ignores predicted controls.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import scipy.sparse
@@ -161,7 +161,11 @@ def _labels(adata: "anndata.AnnData", rules: SubmissionRules) -> Iterator[Violat
     sizes = labels.groupby([contexts, labels], observed=True).size()
     for context in sorted(found & expected):
         wanted = rules.cells(context)
-        here = {label: int(n) for (place, label), n in sizes.items() if place == context and label != rules.control}
+        here = {
+            label: int(n)
+            for (place, label), n in cast("Iterator[Any]", sizes.items())
+            if place == context and label != rules.control
+        }
         missing, extra = set(wanted) - set(here), set(here) - set(wanted)
         if missing:
             yield Violation("missing_perturbation", f"{context}: {len(missing)} not predicted ({_first(missing)}).")
