@@ -1,6 +1,7 @@
 """One check for every contract: header, fields, rules; the first breach is refused."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from vc_contracts.tables import Tables
 def check(
     content: Any,
     name: str,
-    path: object = "in memory",
+    path: str | Path = "in memory",
     *,
     screen: Any = None,
     counts: bool = True,
@@ -41,7 +42,7 @@ def check(
     """
     schema = SCHEMAS[name]
 
-    def refuse(field: str, expected: str, found: object) -> None:
+    def refuse(field: str, expected: str, found: Any) -> NoReturn:
         raise ContractError(path, field, expected, str(found), schema.remedy)
 
     if schema.form == "anndata":
@@ -59,7 +60,7 @@ def check(
 
 
 def _check_anndata(
-    tables: Any, schema: Schema, path: object, refuse: Refuse, counts: bool, taken: dict[str, str]
+    tables: Any, schema: Schema, path: str | Path, refuse: Refuse, counts: bool, taken: dict[str, str]
 ) -> dict[str, Any]:
     if "contract" not in tables.uns:
         refuse("uns['contract']", "a JSON object with name and version", "nothing")

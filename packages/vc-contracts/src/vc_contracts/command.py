@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from vc_contracts.errors import Refusal
 
@@ -14,7 +15,7 @@ INTERRUPTED = 130
 REFUSED = 2
 
 
-def run_command(prog: str, command: Callable[[], object], *, errors: tuple[type[Exception], ...] = ()) -> int:
+def run_command(prog: str, command: Callable[[], Any], *, errors: tuple[type[Exception], ...] = ()) -> int:
     """Run a command and return its exit code.
 
     SIGTERM acts like Ctrl-C. Refusals, a full disk, no memory and anything the system refuses are one line on standard

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def hash_content(tables: Any) -> dict[str, str]:
     return dict(sorted(_hashes(tables)))
 
 
-def verify(tables: Any, header: Mapping[str, Any], path: object, known: Mapping[str, str] | None = None) -> None:
+def verify(tables: Any, header: Mapping[str, Any], path: str | Path, known: Mapping[str, str] | None = None) -> None:
     """Compare content with the hashes in its header, where it has any.
 
     Args:
@@ -82,7 +83,7 @@ def verify(tables: Any, header: Mapping[str, Any], path: object, known: Mapping[
     verify_hashes(hash_content(tables) | dict(known or {}) | {"header": hash_json(bare)}, header, path)
 
 
-def verify_hashes(found: Mapping[str, str], header: Mapping[str, Any], path: object) -> None:
+def verify_hashes(found: Mapping[str, str], header: Mapping[str, Any], path: str | Path) -> None:
     """Compare hashes with those in a header, where it has any.
 
     Raises:
@@ -116,7 +117,7 @@ def stamp_json(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, "contract": {**header, KEY: {"json": _hash_rest(content)}}}
 
 
-def verify_json(content: Mapping[str, Any], path: object) -> None:
+def verify_json(content: Mapping[str, Any], path: str | Path) -> None:
     """Compare a JSON contract with the hash in its header, where it has one.
 
     Raises:

@@ -2,6 +2,8 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
 
 class Refusal(ValueError):
@@ -23,7 +25,7 @@ class FieldRefusal(Refusal):
         a.h5ad: obs: expected a column 'gene', found ['guide']. Pass --perturbation COLUMN.
     """
 
-    def __init__(self, where: object, field: str, expected: str, found: object, do: str) -> None:
+    def __init__(self, where: str | Path, field: str, expected: str, found: Any, do: str) -> None:
         super().__init__(f"{where}: {field}: expected {expected}, found {found}. {do}")
         self.parts = (where, field, expected, found, do)
 
@@ -36,14 +38,14 @@ class OutputError(FieldRefusal):
     """An output that exists, or that cannot be written; choose another name or make room."""
 
 
-def few(items: Iterable[object], limit: int = 5) -> str:
+def few(items: Iterable[Any], limit: int = 5) -> str:
     """List at most `limit` offenders and the total, quoted, for use inside a message."""
     items = list(items)
     head = ", ".join(repr(str(item))[:120] for item in items[:limit])
     return head if len(items) <= limit else f"{head} ... ({len(items)} in all)"
 
 
-def short(value: object, limit: int = 80) -> str:
+def short(value: Any, limit: int = 80) -> str:
     """`repr` of a value, cut; never longer than a message can bear."""
     try:
         text = repr(value)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from vc_contracts.errors import ContractError, short
@@ -52,7 +53,7 @@ def make_header(
     }
 
 
-def check_header(header: object, name: str, path: object) -> dict[str, Any]:
+def check_header(header: Any, name: str, path: str | Path) -> dict[str, Any]:
     """Check a header (a dictionary, or the JSON text of one) against a contract's name and our major version.
 
     Raises:
@@ -80,7 +81,7 @@ def check_header(header: object, name: str, path: object) -> dict[str, Any]:
     return header
 
 
-def parse_json(text: str, path: object, field: str) -> Any:
+def parse_json(text: str, path: str | Path, field: str) -> Any:
     """Parse JSON of a stranger: nested, endless or odd text is refused like any other broken text.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 Kind = Literal[
     "matrix",
@@ -70,7 +70,7 @@ class Field:
         return f"{self.container}[{self.key!r}]" if self.key else self.place
 
 
-Refuse = Callable[[str, str, object], None]
+Refuse = Callable[[str, str, Any], NoReturn]
 """(field, expected, found): raises."""
 
 

@@ -106,7 +106,7 @@ def check_heaps(path: Path) -> None:
         at = blob.find(b"GCOL", at + 4)
 
 
-def check_links(file: Any, path: object) -> None:
+def check_links(file: Any, path: str | Path) -> None:
     """Refuse HDF5 links and data sets that read other files, and links that lead in circles.
 
     Raises:
@@ -147,7 +147,7 @@ def check_links(file: Any, path: object) -> None:
         raise _unreadable(path, error) from error
 
 
-def check_size(store: Any, path: object, *, but: str = "") -> int:
+def check_size(store: Any, path: str | Path, *, but: str = "") -> int:
     """Refuse arrays whose declared size is more than this machine's memory, before any is allocated.
 
     Args:
@@ -230,7 +230,7 @@ def open_tables(path: str | Path, *, checked: bool = False) -> Iterator[Tables]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 keys = ("obs", "var", "uns", "layers", "obsm", "varm")
-                parts = {key: read_elem(store[key]) if key in store else {} for key in keys}
+                parts: dict[str, Any] = {key: read_elem(store[key]) if key in store else {} for key in keys}
                 matrix = _matrix(store["X"]) if "X" in store else None
         except Refusal:
             raise
@@ -286,13 +286,13 @@ def _grid(array: Any) -> list[tuple[int, int]]:
     return [(int(size), max(int(piece), 1)) for size, piece in zip(array.shape, pieces, strict=True)]
 
 
-def _too_much(path: object, declared: int, error: MemoryError) -> Exception:
+def _too_much(path: str | Path, declared: int, error: MemoryError) -> Exception:
     """A file that asks for far more memory than it declares is damaged; else the machine is too small for it."""
     if 4 * declared > memory_limit():
         return MemoryError(f"{path}: {declared / 2**30:.1f} GiB: {error}")
     return _unreadable(path, error)
 
 
-def _unreadable(path: object, error: Exception) -> ContractError:
+def _unreadable(path: str | Path, error: Exception) -> ContractError:
     first = (str(error).splitlines() or [""])[0][:200]
     return ContractError(path, "file", "an AnnData that can be read", f"{type(error).__name__}: {first}", _DAMAGED)

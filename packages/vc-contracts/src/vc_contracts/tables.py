@@ -41,7 +41,7 @@ def blocks(n: int, size: int | None = None) -> Iterator[tuple[int, int]]:
         yield start, min(start + size, n)
 
 
-def layout_of(matrix: object) -> str:
+def layout_of(matrix: Any) -> str:
     """`dense`, the format of a sparse matrix, or the name of a type that is neither."""
     if isinstance(matrix, np.ndarray):
         return "dense"

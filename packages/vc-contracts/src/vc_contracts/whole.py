@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from vc_contracts.errors import OutputError
 from vc_contracts.kinds import MARKER, kind_of, strangers_in, write_marker
@@ -185,7 +186,7 @@ def terminate_like_interrupt() -> Iterator[None]:
         yield
         return
 
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt("terminated")
 
     signal.signal(signal.SIGTERM, interrupt)

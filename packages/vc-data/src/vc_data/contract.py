@@ -1,6 +1,7 @@
 """The contracts as vc-data writes them: header, hashes, and outputs that appear whole. All of it is `vc_contracts`."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import vc_contracts.header
@@ -28,7 +29,7 @@ def make_header(
     )
 
 
-def check_header(header: object, name: str, path: object) -> dict[str, Any]:
+def check_header(header: Any, name: str, path: str | Path) -> dict[str, Any]:
     """Check a header (a dictionary, or the JSON text of one) against a contract's name and our major version.
 
     Raises:

@@ -1,6 +1,7 @@
 """Tiny foreign files in every layout that screens come in, for tests."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -100,7 +101,7 @@ def write_foreign(
     elsewhere = sp.csr_matrix(np.log1p(counts).astype(np.float32))
     written = anndata.AnnData(stored if layer == "X" else elsewhere, obs=adata.obs.copy(), var=var)
     if layer == "raw":
-        written.raw = anndata.AnnData(stored, obs=written.obs, var=var)
+        written.raw = anndata.AnnData(stored, obs=cast("Any", written.obs), var=var)
     elif layer != "X":
         written.layers[layer] = stored
     path = Path(path)

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from vc_contracts.errors import raised_as
@@ -87,10 +87,12 @@ def write_features(
         raise ContractError(path, "bank", expected, found, "Make the lengths agree.")
     obs = {
         "kind": pd.Categorical(bank.kinds),
+        # pyrefly: ignore[no-matching-overload] the stubs of pandas lack dtype=object
         "source": pd.array(bank.sources, dtype=object),
         "missing": np.asarray(bank.missing),
     }
     if bank.notes:
+        # pyrefly: ignore[no-matching-overload] the stubs of pandas lack dtype=object
         obs["note"] = pd.array(bank.notes, dtype=object)
     # Object strings are written as plain string arrays, which every anndata release reads.
     with warnings.catch_warnings():
@@ -132,7 +134,7 @@ def read_features(path: str | Path) -> FeatureBank:
 def _bank_of(adata: "AnnData") -> FeatureBank:
     """The bank in a checked AnnData."""
     return FeatureBank(
-        vectors_ef=adata.X,
+        vectors_ef=cast("np.ndarray", adata.X),
         entities=tuple(adata.obs_names.astype(str)),
         kinds=tuple(adata.obs["kind"].astype(str)),
         sources=tuple(adata.obs["source"].astype(str)),

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from vc_contracts.errors import raised_as
@@ -122,7 +122,7 @@ def read_latents(path: str | Path) -> Latents:
 def _latents_of(adata: "AnnData") -> Latents:
     """The latents in a checked AnnData."""
     return Latents(
-        values_rd=adata.X,
+        values_rd=cast("np.ndarray", adata.X),
         rows=tuple(adata.obs_names.astype(str)),
         kinds=tuple(adata.obs["kind"].astype(str)),
         dims=tuple(adata.var_names.astype(str)),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import tyro
 
@@ -206,9 +206,10 @@ def _read_groups(path: Path) -> dict[str, str]:
     return {row[0]: row[1] for row in rows}
 
 
-def _read_doses(doses: tuple[str, ...]):
+def _read_doses(doses: tuple[str, ...]) -> list[float] | Literal["highest", "lowest", "random"]:
     if len(doses) == 1 and not doses[0].replace(".", "").replace("e-", "").isdigit():
-        return doses[0]
+        # by_dose refuses any other word.
+        return cast("Literal['highest', 'lowest', 'random']", doses[0])
     try:
         return [float(dose) for dose in doses]
     except ValueError:

@@ -4,6 +4,8 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,7 +71,7 @@ def guess_columns(
     var: pd.DataFrame,
     given: Columns | None = None,
     *,
-    path: object = "the file",
+    path: str | Path = "the file",
     control_only: bool = False,
 ) -> tuple[Columns, list[str]]:
     """Complete `given` from the names and values of the columns.
@@ -134,7 +136,7 @@ def guess_columns(
 
 
 def _guess_labels(
-    obs: pd.DataFrame, names: dict[str, str], given: Columns, path: object
+    obs: pd.DataFrame, names: dict[str, str], given: Columns, path: str | Path
 ) -> tuple[str, tuple[str, ...], str | None, list[str]]:
     """Column with labels, labels of controls, column that marks controls (or None), and statements."""
     statements: list[str] = []
@@ -173,7 +175,7 @@ def is_chemical_file(obs: pd.DataFrame, columns: Columns) -> bool:
     return is_chemical(columns.perturbation or "")
 
 
-def _say(what: str, value: object, given: object) -> str:
+def _say(what: str, value: Any, given: Any) -> str:
     return f"{what}{'' if ':' in what else ':'} {value!r} ({'given' if given else 'guessed'})"
 
 
@@ -186,7 +188,7 @@ def fill_columns(given: Columns, known: Columns) -> Columns:
     return Columns(**filled)
 
 
-def check_given(obs: pd.DataFrame, var: pd.DataFrame, given: Columns, path: object) -> None:
+def check_given(obs: pd.DataFrame, var: pd.DataFrame, given: Columns, path: str | Path) -> None:
     """Every column that was named must exist.
 
     Raises:
@@ -273,7 +275,7 @@ def second_columns(obs: pd.DataFrame, perturbation: str) -> list[str]:
     return [column for column in fitting if any(not is_no_label(text) for text in as_text(obs[column]).unique())]
 
 
-def _boolean_column(obs: pd.DataFrame, names: dict[str, str], path: object) -> str | None:
+def _boolean_column(obs: pd.DataFrame, names: dict[str, str], path: str | Path) -> str | None:
     """Name of a column like is_control that holds true and false in any spelling.
 
     Raises:
@@ -291,7 +293,7 @@ def _boolean_column(obs: pd.DataFrame, names: dict[str, str], path: object) -> s
     return None
 
 
-def as_bool(column: pd.Series, path: object = "the file") -> tuple[np.ndarray, np.ndarray]:
+def as_bool(column: pd.Series, path: str | Path = "the file") -> tuple[np.ndarray, np.ndarray]:
     """[n] Which cells a column of true and false marks, in any spelling, and for which it says nothing.
 
     Raises:
@@ -308,7 +310,7 @@ def as_bool(column: pd.Series, path: object = "the file") -> tuple[np.ndarray, n
     return marked, np.array([value is None for value in found_values], bool)
 
 
-def _guess_perturbation(obs: pd.DataFrame, names: dict[str, str], controls_known: bool, path: object) -> str:
+def _guess_perturbation(obs: pd.DataFrame, names: dict[str, str], controls_known: bool, path: str | Path) -> str:
     tiers = [[names[name] for name in tier if name in names] for tier in _PERTURBATION]
     for tier in tiers:
         fitting = [column for column in tier if controls_known or any(map(is_control_name, _labels(obs[column])))]
@@ -333,7 +335,7 @@ def _labels(column: pd.Series) -> list[str]:
     return sorted(set(as_text(column)) - {""})
 
 
-def _find_controls(column: pd.Series, given: Sequence[str], name: str, path: object) -> tuple[str, ...]:
+def _find_controls(column: pd.Series, given: Sequence[str], name: str, path: str | Path) -> tuple[str, ...]:
     labels = _labels(column)
     where = f"obs[{name!r}]"
     given = tuple(clean(label) for label in given)

@@ -12,6 +12,7 @@ The order is: perturbations, cells, batches, then sizes, as in STATE's preproces
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -150,7 +151,8 @@ def on_target(obs: pd.DataFrame, spool: Spool, genes: GeneNames, places: np.ndar
             columns_of.setdefault(name, []).append(column)
     label = obs["cell_line"].astype(str) + "\0" + obs["perturbation"].astype(str)
     first = label[is_crispri].drop_duplicates()
-    targets_of = {key: obs.at[cell, "target"].split("+") for cell, key in first.items()}
+    at: Any = obs.at
+    targets_of = {key: at[cell, "target"].split("+") for cell, key in first.items()}
     wanted = sorted({t for targets in targets_of.values() for t in targets if t in columns_of})
     line, place = obs["cell_line"].astype(str).to_numpy(), obs["place"].to_numpy()
     x_nt = _expression(spool, place, obs["total_counts"].to_numpy(np.float64), [columns_of[t] for t in wanted])
@@ -161,13 +163,14 @@ def on_target(obs: pd.DataFrame, spool: Spool, genes: GeneNames, places: np.ndar
     }
     known, residual, own = ~is_crispri, np.full(len(obs), np.nan), np.full(len(obs), np.nan)
     table = []
-    for key, cells in label[is_crispri].groupby(label[is_crispri]).groups.items():
+    cells_of: dict[Any, Any] = label[is_crispri].groupby(label[is_crispri]).groups
+    for key, cells in cells_of.items():
         rows = obs.index.get_indexer(cells)
         cell_line, perturbation = key.split("\0")
         controls = base.get(cell_line)
-        judged = [
-            number[t] for t in targets_of[key] if t in number and controls is not None and controls[number[t]] > 0
-        ]
+        if controls is None:
+            continue
+        judged = [number[t] for t in targets_of[key] if t in number and controls[number[t]] > 0]
         if not judged:
             continue
         ratio_ct = x_nt[rows][:, judged].toarray() / controls[judged]
@@ -178,7 +181,7 @@ def on_target(obs: pd.DataFrame, spool: Spool, genes: GeneNames, places: np.ndar
     return OnTarget(known, residual, own, table)
 
 
-def _expression(spool: Spool, place: np.ndarray, totals: np.ndarray, columns: list[list[int]]):
+def _expression(spool: Spool, place: np.ndarray, totals: np.ndarray, columns: list[list[int]]) -> Any:
     """[n, targets] CSR: 10,000 x counts / total counts; columns of one target are summed."""
     import scipy.sparse as sp
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,7 +52,8 @@ class Columns:
         at = np.arange(len(genes.keys)) if self.merge is None else self.merge[self.merge >= 0]
         at = at if self.target is None else self.target[at]
         own = unique_names(genes)
-        names = [str(self.var.index[column]) if column >= 0 else name for column, name in zip(at, own, strict=True)]
+        index: Any = self.var.index
+        names = [str(index[column]) if column >= 0 else name for column, name in zip(at, own, strict=True)]
         return GeneIndex(names, genes.gene_ids, genes.symbols, aliases=options.aliases, gene_table=options.gene_table)
 
     def most(self, max_g: np.ndarray) -> int:

@@ -215,7 +215,7 @@ def common_panel(members: Sequence[Member], options: MergeOptions, statements: l
         panel = read_panel(Path(options.panel))
         ids = None
     alignments = [_align(member, panel, ids, tables) for member in members]
-    if options.panel == "intersection":
+    if options.panel == "intersection" and ids is not None:
         shared = np.logical_and.reduce([alignment.measured for alignment in alignments])
         if not shared.any():
             do = "Pass --gene-table and --aliases to join ids and symbols, or --panel union."

@@ -250,8 +250,9 @@ def _read_table(path: Path, file: Any, name: str) -> pd.DataFrame:
         for column in table.columns:
             categories = f"uns/{column}_categories"
             if categories in file:
-                levels = [level.decode() if isinstance(level, bytes) else level for level in file[categories][:]]
-                table[column] = pd.Categorical.from_codes(table[column], levels)
+                codes: Any = table[column]
+                levels: Any = [level.decode() if isinstance(level, bytes) else level for level in file[categories][:]]
+                table[column] = pd.Categorical.from_codes(codes, levels)
     else:
         table = read_elem(node)
     if not isinstance(table, pd.DataFrame):

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Sequence
+from typing import Any
 
 from vc_data.datasets.hosts import huggingface
 from vc_data.datasets.registry import Dataset, RemoteFile
@@ -11,7 +12,7 @@ _SENTINEL = (1, -2)
 """Token and value of the first element of every row, which is no gene."""
 
 
-def read_conc(text: object) -> float | None:
+def read_conc(text: Any) -> float | None:
     """Dose in uM of a literal such as `[('Bortezomib', 0.05, 'uM')]`; None for several compounds or another unit.
 
     Raises:

@@ -11,6 +11,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vc_data.errors import OutputError
 
@@ -71,7 +72,7 @@ class Transfer:
         self.resumed = False
         """Whether bytes of an earlier run are part of the result."""
 
-    def __call__(self, url: str, output_file: str | os.PathLike, pooch: object = None) -> None:
+    def __call__(self, url: str, output_file: str | os.PathLike, pooch: Any = None) -> None:
         """Fetch `url` into `output_file`.
 
         Raises:

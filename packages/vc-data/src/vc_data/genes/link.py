@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vc_data.genes.tables import read_aliases, read_gene_table
 from vc_data.text.ids import is_ensembl, strip_version
@@ -85,7 +86,7 @@ class GeneIndex:
         ]
         self._known: dict[str, Link] = {}
 
-    def __contains__(self, name: object) -> bool:
+    def __contains__(self, name: Any) -> bool:
         return bool(self.find(str(name)).how)
 
     def find(self, name: str) -> Link:

@@ -41,7 +41,7 @@ def identify_genes(
     gene_id: str | None = None,
     symbol: str | None = None,
     gene_table: str | Path | None = None,
-    path: object = "the file",
+    path: str | Path = "the file",
 ) -> GeneNames:
     """Find Ensembl ids and symbols in the index or the columns of var.
 
@@ -99,15 +99,16 @@ def identify_genes(
     return GeneNames(ids, symbols, statements)
 
 
-def _check_species(ids: Sequence[str], path: object) -> None:
-    species = Counter(re.match(r"ENS[A-Z]*?(?=G\d)", name)[0] for name in ids if name)
+def _check_species(ids: Sequence[str], path: str | Path) -> None:
+    prefixes = (re.match(r"ENS[A-Z]*?(?=G\d)", name) for name in ids if name)
+    species = Counter(prefix[0] for prefix in prefixes if prefix)
     if len(species) > 1:
         found = ", ".join(f"{n} {prefix}G..." for prefix, n in species.most_common())
         do = "Keep the genes of one species, or pass --symbol COLUMN to go by symbols."
         raise GeneError(path, "var", "Ensembl ids of one species", found, do)
 
 
-def _check_mixed(ids: list[str], symbols: list[str], gene_table, path: object):
+def _check_mixed(ids: list[str], symbols: list[str], gene_table, path: str | Path):
     """Ids and symbols, completed by the table where a tenth (and five) or more of the genes have only the one or the other."""
     only_id = [i for i, (gene_id, name) in enumerate(zip(ids, symbols, strict=True)) if gene_id and not name]
     only_symbol = [i for i, (gene_id, name) in enumerate(zip(ids, symbols, strict=True)) if name and not gene_id]

@@ -10,6 +10,7 @@ test cells would leak.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ N_BINS = 20
 BLOCK_ROWS = 8192
 
 
-def variable_genes(members: Sequence[tuple[object, object]], n_top: int = 2000) -> list[str]:
+def variable_genes(members: Sequence[tuple[Any, Any]], n_top: int = 2000) -> list[str]:
     """Names of the most variable genes, best first.
 
     Args:
@@ -90,7 +91,7 @@ def dispersion_score(mean: np.ndarray, variance: np.ndarray, n_bins: int = N_BIN
     return score
 
 
-def _measured_by_all(screens: Sequence[object]) -> list[str]:
+def _measured_by_all(screens: Sequence[Any]) -> list[str]:
     shared: set[str] | None = None
     for screen in screens:
         own = set(screen.var_names[screen.var["measured"].to_numpy()])

@@ -6,6 +6,7 @@ packed counts, not the packed labels, not the compiled passes.
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class NaiveLoader:
     def __enter__(self) -> "NaiveLoader":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_: Any) -> None:
         self._files.close()
 
     def read_cell(self, screen: int, row: int) -> np.ndarray:

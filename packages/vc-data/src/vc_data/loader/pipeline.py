@@ -8,7 +8,7 @@ them. `ahead` prepares batches before they are asked for.
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, NoReturn, cast
 
 import numpy as np
 
@@ -285,7 +285,7 @@ class _PaddedSparse:
 
 
 def _check_settings(settings: Settings, screens, splits, output: str, epochs, read_threads: int) -> None:
-    def refuse(field: str, expected: str, found: object):
+    def refuse(field: str, expected: str, found: Any) -> NoReturn:
         raise LoaderError("Loader.open", field, expected, repr(found), "Mend the argument.")
 
     if isinstance(screens, str | Path) or not len(screens):

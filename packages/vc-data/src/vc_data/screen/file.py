@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 from tqdm import tqdm
@@ -54,7 +55,7 @@ def read_screen(path: str | Path):
         return vc_contracts.read(path, "screen")
 
 
-def check_screen(adata, path: object = "screen") -> None:
+def check_screen(adata, path: str | Path = "screen") -> None:
     """Check everything that screen-v1 says readers refuse.
 
     Raises:
@@ -66,7 +67,7 @@ def check_screen(adata, path: object = "screen") -> None:
         vc_contracts.check(adata, "screen", path)
 
 
-def check_tables(obs, var, uns, path: object) -> None:
+def check_tables(obs, var, uns, path: str | Path) -> None:
     """Check header, columns, names and groups (everything but the counts)."""
     import vc_contracts
     from vc_contracts.tables import Tables
@@ -75,12 +76,12 @@ def check_tables(obs, var, uns, path: object) -> None:
         vc_contracts.check(Tables(obs, var, uns, None), "screen", path, counts=False)
 
 
-def check_matrix(counts, path: object) -> None:
+def check_matrix(counts, path: str | Path) -> None:
     """Check that X is CSR with whole, finite, non-negative counts, sorted, without stored zeros."""
     from vc_contracts.formats import SCREEN
     from vc_contracts.matrix import check_matrix as check
 
-    def refuse(field: str, expected: str, found: object) -> None:
+    def refuse(field: str, expected: str, found: Any) -> NoReturn:
         raise ContractError(path, field, expected, str(found), SCREEN.remedy)
 
     check(counts, SCREEN.field("X"), refuse)
@@ -89,7 +90,7 @@ def check_matrix(counts, path: object) -> None:
 def write_screen(
     obs,
     var,
-    rows: Callable[[np.ndarray], object],
+    rows: Callable[[np.ndarray], Any],
     path: str | Path,
     *,
     alignment: dict,
@@ -130,33 +131,12 @@ def write_screen(
         ContractError: The tables break the contract; nothing is written.
         OutputError: The target exists or cannot be written.
     """
-    import anndata
-    import pandas as pd
-
     path = Path(path)
     if path.suffix != ".zarr":
         raise OutputError(path, "output", "a name that ends in .zarr", repr(path.name), "Choose such a name.")
-    kept = [*OBS_COLUMNS, *(column for column in OBS_OPTIONAL if column in obs)]
-    obs = obs[kept].astype({"mode": np.int8, "dose": np.float32, "total_counts": np.float32})
-    order = _row_order(obs, seed)
-    obs = obs.iloc[order]
-    for column in ("perturbation", "target", "cell_line", "batch", "dataset", *kept[len(OBS_COLUMNS) :]):
-        obs[column] = pd.Categorical(obs[column].astype(str))
-    uns = {
-        "contract": json.dumps(make_header("screen", parents=parents, config=config), sort_keys=True),
-        "alignment": json.dumps(alignment),
-        "groups": _plain(_make_groups(obs)),
-    }
-    if filters is not None:
-        uns["filters"] = json.dumps(filters)
-    if target_genes is not None:
-        uns["target_genes"] = json.dumps(target_genes)
-    if controls_only:
-        uns["controls_only"] = True
-    varm = {}
-    if measured is not None:
-        uns["datasets"] = np.array(list(measured), dtype=object)
-        varm["measured"] = np.column_stack(list(measured.values()))
+    obs, order = _in_order(obs, seed)
+    header = make_header("screen", parents=parents, config=config)
+    uns, varm = _make_uns(obs, header, alignment, filters, target_genes, controls_only, measured)
     check_tables(obs, var, uns, path)
 
     def build(folder: Path) -> None:
@@ -165,8 +145,7 @@ def write_screen(
             warnings.simplefilter("ignore")
             note = None if part is None else part / NOTE
             if note is None or read_note(note) is None:
-                tables = anndata.AnnData(obs=_plain(obs), var=_plain(var[list(VAR_COLUMNS)]), uns=uns, varm=varm)
-                tables.write_zarr(folder, convert_strings_to_categoricals=False)
+                _write_tables(folder, obs, var, uns, varm)
             else:
                 # zarr writes a file beside its place and renames it; a kill leaves what it had begun.
                 for begun in list(folder.rglob("*.partial")):
@@ -183,6 +162,19 @@ def write_screen(
         publish(part / "screen", path)
 
 
+def _in_order(obs, seed: int):
+    """The columns of screen-v1 with rows in their order, labels as categories; and that order of rows."""
+    import pandas as pd
+
+    kept = [*OBS_COLUMNS, *(column for column in OBS_OPTIONAL if column in obs)]
+    obs = obs[kept].astype({"mode": np.int8, "dose": np.float32, "total_counts": np.float32})
+    order = _row_order(obs, seed)
+    obs = obs.iloc[order]
+    for column in ("perturbation", "target", "cell_line", "batch", "dataset", *kept[len(OBS_COLUMNS) :]):
+        obs[column] = pd.Categorical(obs[column].astype(str))
+    return obs, order
+
+
 def _row_order(obs, seed: int) -> np.ndarray:
     """[n] Order of rows: cell line, controls first, perturbation, batch; shuffled within."""
     import pandas as pd
@@ -191,6 +183,34 @@ def _row_order(obs, seed: int) -> np.ndarray:
     shuffle = np.random.default_rng(seed).permutation(len(obs))
     perturbed = ~obs["is_control"].to_numpy()
     return np.lexsort((shuffle, keys["batch"], keys["perturbation"], perturbed, keys["cell_line"]))
+
+
+def _make_uns(
+    obs,
+    header: dict,
+    alignment: dict,
+    filters: dict | None,
+    target_genes: dict | None,
+    controls_only: bool,
+    measured: dict[str, np.ndarray] | None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the screen says of itself: `uns`, and `varm` where it joins several data sets."""
+    uns: dict[str, Any] = {
+        "contract": json.dumps(header, sort_keys=True),
+        "alignment": json.dumps(alignment),
+        "groups": _plain(_make_groups(obs)),
+    }
+    if filters is not None:
+        uns["filters"] = json.dumps(filters)
+    if target_genes is not None:
+        uns["target_genes"] = json.dumps(target_genes)
+    if controls_only:
+        uns["controls_only"] = True
+    varm: dict[str, Any] = {}
+    if measured is not None:
+        uns["datasets"] = np.array(list(measured), dtype=object)
+        varm["measured"] = np.column_stack(list(measured.values()))
+    return uns, varm
 
 
 def _make_groups(obs):
@@ -211,6 +231,14 @@ def _plain(table):
     return table.set_index(table.index.astype(object))
 
 
+def _write_tables(folder: Path, obs, var, uns: dict[str, Any], varm: dict[str, Any]) -> None:
+    """Write everything but X."""
+    import anndata
+
+    tables = anndata.AnnData(obs=_plain(obs), var=_plain(var[list(VAR_COLUMNS)]), uns=uns, varm=varm)
+    tables.write_zarr(folder, convert_strings_to_categoricals=False)
+
+
 def _write_matrix(
     folder: Path, rows, order: np.ndarray, n_genes: int, dtype: np.dtype, note: Path | None
 ) -> dict[str, str]:
@@ -218,11 +246,10 @@ def _write_matrix(
     import zarr
     from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
-    root = zarr.open_group(folder, mode="r+", use_consolidated=False)
+    root: Any = zarr.open_group(folder, mode="r+", use_consolidated=False)
     done = read_note(note) if note else None
-    lengths_fpath = note.with_suffix(".i8") if note else None
     lengths, start, skip = np.zeros(len(order), np.int64), 0, 0
-    if done is None:
+    if note is None or done is None:
         group = root.create_group("X", overwrite=True)
         shape = [len(order), n_genes]
         group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": shape})
@@ -232,17 +259,17 @@ def _write_matrix(
         shuffled = BloscCodec(typesize=4, cname="zstd", clevel=3, shuffle="shuffle")
         group.create_array("indices", dtype=np.int32, compressors=[shuffled, Crc32cCodec()], **settings)
         if note:
-            lengths_fpath.write_bytes(b"")
+            _lengths_file(note).write_bytes(b"")
             write_note(note, {"n_values": 0, "n_rows": 0})
     else:
         group = root["X"]
-        ends = np.cumsum(np.fromfile(lengths_fpath, np.int64, count=done["n_rows"]))
+        ends = np.cumsum(np.fromfile(_lengths_file(note), np.int64, count=done["n_rows"]))
         # The first row of which something is missing, and how much of it is there.
         start = int(np.searchsorted(ends, done["n_values"], side="right"))
         before = int(ends[start - 1]) if start else 0
         lengths[:start] = np.diff(ends[:start], prepend=0)
         skip = done["n_values"] - before
-        os.truncate(lengths_fpath, 8 * start)
+        os.truncate(_lengths_file(note), 8 * start)
     n_values = done["n_values"] if done else 0
     columns = {name: _Column(group[name], n_values) for name in ("data", "indices")}
     step, noted = max(1, min(1024, BATCH_ELEMENTS >> 14)), start
@@ -265,7 +292,7 @@ def _write_matrix(
             start, skip = stop, 0
             if note and columns["data"].n_written > n_values:
                 n_values = columns["data"].n_written
-                with lengths_fpath.open("ab") as file:
+                with _lengths_file(note).open("ab") as file:
                     file.write(lengths[noted:stop].tobytes())
                 write_note(note, {"n_values": n_values, "n_rows": stop})
                 noted = stop
@@ -276,6 +303,11 @@ def _write_matrix(
     if done is not None:
         return {f"X/{name}": _digest_of(group[name]) for name in columns}
     return {f"X/{name}": column.digest.hex() for name, column in columns.items()}
+
+
+def _lengths_file(note: Path) -> Path:
+    """Where the numbers of values of the rows that are written stand, beside the note."""
+    return note.with_suffix(".i8")
 
 
 def _digest_of(array) -> str:
@@ -296,7 +328,7 @@ def _stamp(folder: Path, taken: dict[str, str]) -> None:
         header = json.loads(tables.uns["contract"])
         stamped = stamp(tables, header)
     stamped["content"] = dict(sorted((stamped["content"] | taken).items()))
-    root = zarr.open_group(folder, mode="r+", use_consolidated=False)
+    root: Any = zarr.open_group(folder, mode="r+", use_consolidated=False)
     anndata.io.write_elem(root["uns"], "contract", json.dumps(stamped, sort_keys=True))
     zarr.consolidate_metadata(root.store)
 
@@ -381,7 +413,7 @@ def describe_screen(adata, path: str | Path | None = None) -> dict:
     }
 
 
-def _numbers(value: object) -> object:
+def _numbers(value: Any) -> object:
     """The alignment without its lists of genes and its rules: each list as its length."""
     if not isinstance(value, dict):
         return value

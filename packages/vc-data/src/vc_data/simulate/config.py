@@ -4,7 +4,7 @@ Everything here is data; the mechanism is in `network.py` and `effects.py`, the 
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from vc_data.errors import VcDataError
 
@@ -130,7 +130,7 @@ class SimulatorConfig:
         _require(self.difficulty in DIFFICULTIES, "difficulty", f"one of {tuple(DIFFICULTIES)}", self.difficulty)
 
 
-def _require(ok: bool, field: str, expected: str, found: object) -> None:
+def _require(ok: bool, field: str, expected: str, found: Any) -> None:
     if not ok:
         raise SimulatorError("SimulatorConfig", field, expected, repr(found), "Change this setting.")
 

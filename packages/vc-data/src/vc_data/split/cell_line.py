@@ -148,5 +148,5 @@ def _shrink(wanted: dict[str, int], n: int, cell_line: str, min_cells: int, alon
     while sum(sizes.values()) != n:
         step = 1 if sum(sizes.values()) < n else -1
         room = {part: step * (wanted[part] * n / total - size) for part, size in sizes.items() if step > 0 or size > 1}
-        sizes[max((part for part in room if wanted[part]), key=room.get)] += step
+        sizes[max((part for part in room if wanted[part]), key=lambda part: room[part])] += step
     return sizes

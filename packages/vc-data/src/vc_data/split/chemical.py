@@ -170,6 +170,7 @@ def murcko(smiles: str, name: str = "") -> str:
     except ImportError:
         do = "Install it: uv add 'vc-data[chem]'."
         raise VcDataError("split", "by_scaffold", "the package rdkit", "nothing", do) from None
+    # pyrefly: ignore[missing-attribute] rdkit's stubs lack it
     RDLogger.DisableLog("rdApp.*")
     molecule = Chem.MolFromSmiles(smiles)
     if molecule is None or not molecule.GetNumAtoms():

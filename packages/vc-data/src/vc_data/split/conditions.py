@@ -158,10 +158,10 @@ def cut_controls(obs, shares: Sequence[float], rng: np.random.Generator) -> dict
     Raises:
         OptionError: Shares that are not three positive numbers summing to 1.
     """
-    shares = np.asarray(shares, float)
-    if shares.shape != (3,) or (shares <= 0).any() or not np.isclose(shares.sum(), 1):
+    share = np.asarray(shares, float)
+    if share.shape != (3,) or (share <= 0).any() or not np.isclose(share.sum(), 1):
         raise OptionError(
-            "split", "control shares", "three positive numbers that sum to 1", shares.tolist(), "Mend them."
+            "split", "control shares", "three positive numbers that sum to 1", share.tolist(), "Mend them."
         )
     set_of = np.full(len(obs), -1)
     is_control = obs["is_control"].to_numpy()
@@ -171,10 +171,10 @@ def cut_controls(obs, shares: Sequence[float], rng: np.random.Generator) -> dict
         filled, seen = np.zeros(3), 0
         for one_batch in np.unique(batch[in_line]):
             cells = rng.permutation(in_line[batch[in_line] == one_batch])
-            sizes = np.floor(shares * len(cells) + 1e-9).astype(int)
+            sizes = np.floor(share * len(cells) + 1e-9).astype(int)
             seen += len(cells)
             for _ in range(len(cells) - sizes.sum()):
-                sizes[np.argmax(shares * seen - filled - sizes)] += 1
+                sizes[np.argmax(share * seen - filled - sizes)] += 1
             set_of[cells] = np.repeat(np.arange(3), sizes)
             filled += sizes
         for empty in np.flatnonzero(filled == 0):

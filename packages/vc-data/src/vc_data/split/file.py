@@ -98,7 +98,7 @@ def read_splits(path: str | Path, screen=None) -> Splits:
     return Splits(**keys, config=header.get("config", {}), header=header)
 
 
-def check_splits(content: dict, path: object, screen=None) -> None:
+def check_splits(content: dict, path: str | Path, screen=None) -> None:
     """Check everything that splits-v1 says readers refuse; with a screen (AnnData), also against its cells.
 
     Raises:

@@ -94,7 +94,7 @@ def _draw(name_of: dict[tuple, str], gene_share: float, pair_share: float, seed:
             both.append(targets)
         else:
             groups[targets] = f"combo_seen{n_seen}"
-    both.sort(key=name_of.get)
+    both.sort(key=lambda targets: name_of[targets])
     # The published code seeds again here, so this draw does not follow on the one of genes.
     drawn = np.random.RandomState(seed).permutation(len(both))[: int(len(both) * pair_share)].tolist()
     train += [both[i] for i in drawn]

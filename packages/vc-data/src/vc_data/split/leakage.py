@@ -6,6 +6,7 @@ is the same gene. A combination is held out on its own; its members may train al
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from vc_data.errors import VcDataError, few
@@ -23,7 +24,7 @@ class LeakError(VcDataError):
     """Something held out that is also trained on; hold it out everywhere."""
 
 
-def check_leakage(table: Iterable[dict], held_out: str, where: object = "split") -> None:
+def check_leakage(table: Iterable[dict], held_out: str, where: str | Path = "split") -> None:
     """Check one split against its promise.
 
     Args:
@@ -68,7 +69,7 @@ class NotProvenError(VcDataError):
 
 
 def check_corpus(
-    parts: Sequence[tuple[object, object]], names: Sequence[str] | None = None, *, trust_names: bool = False
+    parts: Sequence[tuple[Any, Any]], names: Sequence[str] | None = None, *, trust_names: bool = False
 ) -> list[str]:
     """Check the splits of several screens that will train one model; targets meet by the genes that they are.
 
@@ -125,7 +126,7 @@ def check_studies(members: Sequence[tuple[str, Iterable[str]]]) -> None:
         raise LeakError("corpus", "obs['dataset']", "each study once", found, "Leave one of them out.")
 
 
-def check_cells(members: Sequence[tuple[str, object]]) -> None:
+def check_cells(members: Sequence[tuple[str, Any]]) -> None:
     """Refuse screens that hold the same cells under other names of the data set.
 
     Barcodes repeat between experiments, total counts of equal barcodes do not.
@@ -172,7 +173,7 @@ def with_targets(screen: Any, splits: Any, keys: Mapping[str, str] | None = None
 
 
 def part_of_targets(
-    parts: Sequence[tuple[object, object]], keys: Sequence[Mapping[str, str]] | None = None
+    parts: Sequence[tuple[Any, Any]], keys: Sequence[Mapping[str, str]] | None = None
 ) -> dict[str, str]:
     """Target held out alone in any of the screens -> `val` or `test`, the more held out where they differ."""
     part_of: dict[str, str] = {}
@@ -180,5 +181,5 @@ def part_of_targets(
         for row in with_targets(screen, splits, shared):
             if row["part"] in ("val", "test") and len(row["targets"]) == 1:
                 (target,) = row["targets"]
-                part_of[target] = max(part_of.get(target, "train"), row["part"], key=_DEPTH.get)
+                part_of[target] = max(part_of.get(target, "train"), row["part"], key=lambda part: _DEPTH[part])
     return part_of

@@ -4,6 +4,7 @@ A combination that contains a held-out target is held out with it, so a held-out
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -75,7 +76,7 @@ def kfold(
     n_folds: int = 5,
     val: bool = False,
     seed: int = 0,
-    others: Sequence[object] = (),
+    others: Sequence[Any] = (),
     groups: Mapping[str, str] | None = None,
     min_cells: int = 20,
     control_shares: Sequence[float] = THIRDS,
@@ -145,7 +146,7 @@ def deal(targets: set[str], n_folds: int, seed: int, groups: Mapping[str, str]) 
 
 def follow(
     screen,
-    others: Sequence[tuple[object, Splits]],
+    others: Sequence[tuple[Any, Splits]],
     *,
     seed: int = 0,
     min_cells: int = 20,

@@ -39,7 +39,7 @@ def targets_of(screen: Any) -> TargetTable:
     )
 
 
-def read_targets(targets: Iterable[str], var: Any, record: object) -> TargetTable:
+def read_targets(targets: Iterable[str], var: Any, record: Any) -> TargetTable:
     """As `targets_of`.
 
     Args:

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from vc_data.errors import ColumnError, ControlError, few
@@ -49,7 +50,7 @@ def read_labels(
     separator: str = "auto",
     guides: GuideRule = "auto",
     compounds: bool = False,
-    where: object = "labels",
+    where: str | Path = "labels",
 ) -> Labels:
     """Turn the labels of a file into targets.
 
@@ -97,7 +98,7 @@ class _Reader:
         separator: str,
         guides: GuideRule,
         compounds: bool,
-        where: object,
+        where: str | Path,
     ):
         self.labels, self.controls, self.genes = labels, controls, known
         self.separator, self.guides, self.compounds, self.where = separator, guides, compounds, where

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 # Byte-order marks, zero-width and no-break blanks: str.strip leaves some of them in place.
 _BLANKS = "\ufeff\u200b\u200c\u200d\u2060\u00a0\u3000 \t\r\n\v\f\0"
@@ -45,7 +46,7 @@ _OTHER_UNITS = ("ng/ml", "ug/ml", "mg/ml", "g/l", "mg/l", "u/ml", "iu/ml", "%", 
 _NUMBER = re.compile(r"([<>~=]?\s*[-+]?(?:\d+(?:[.,]\d+)*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\d\s].*)?")
 
 
-def clean(value: object) -> str:
+def clean(value: Any) -> str:
     r"""A value as text without blanks around it; '' for missing values; bytes are decoded.
 
     Examples:
@@ -79,7 +80,7 @@ def is_no_label(text: str) -> bool:
     return words[0] or (len(words) > 2 and all(words[1:]))
 
 
-def read_booleans(values: Iterable[object]) -> dict[object, bool | None] | None:
+def read_booleans(values: Iterable[Any]) -> dict[object, bool | None] | None:
     """Meaning of every distinct value of a column of true and false; None where one of them is not understood.
 
     Missing values (also as text) mean None. Spellings may be mixed.

@@ -9,8 +9,9 @@ A fingerprint is made of the SMILES given. Names are never parsed: `CO` and `SN`
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,6 @@ def compound_features(
     """
     try:
         import rdkit
-        from rdkit.Chem import MolToSmiles
         from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
     except ImportError as error:
         raise InputError("compound features need rdkit: install `vc-featurize[chem]`.") from error
@@ -67,20 +67,7 @@ def compound_features(
     generator = GetMorganGenerator(radius=radius, fpSize=n_bits, includeChirality=True)
     fingerprint = generator.GetCountFingerprintAsNumPy if counts else generator.GetFingerprintAsNumPy
     standardizer = Standardizer() if standardize else None
-    rows: dict[str, tuple[np.ndarray | None, str, str]] = {}
-    for entity, text in zip(ids, smiles, strict=True):
-        molecule, note = parse(text)
-        if molecule is not None and standardizer is not None:
-            molecule, note = standardizer(molecule)
-        # The canonical SMILES is parsed again, so that equal sources give equal vectors to the bit.
-        source = "" if molecule is None else MolToSmiles(molecule)
-        molecule, note = (None, note) if molecule is None else (parse(source)[0], note)
-        if entity in rows and rows[entity][1] != source:
-            raise InputError(
-                f"compound {entity!r} stands for two molecules: {rows[entity][1]!r} and {source!r}. "
-                "Give them two ids or drop one row."
-            )
-        rows[entity] = (None if molecule is None else fingerprint(molecule), source, note)
+    rows = _fingerprints(ids, smiles, fingerprint, standardizer)
     vectors_ef = np.zeros((len(rows), n_bits), np.float32)
     missing = np.array([vector is None for vector, _, _ in rows.values()], dtype=bool)
     for row, (vector, _, _) in enumerate(rows.values()):
@@ -104,6 +91,32 @@ def compound_features(
         },
         notes=tuple(note for _, _, note in rows.values()),
     )
+
+
+def _fingerprints(
+    ids: Sequence[str],
+    smiles: Sequence[str],
+    fingerprint: Callable[[Any], np.ndarray],
+    standardizer: Standardizer | None,
+) -> dict[str, tuple[np.ndarray | None, str, str]]:
+    """Id -> its fingerprint (None where there is no molecule), the SMILES that was fingerprinted, and a note."""
+    from rdkit.Chem import MolToSmiles
+
+    rows: dict[str, tuple[np.ndarray | None, str, str]] = {}
+    for entity, text in zip(ids, smiles, strict=True):
+        molecule, note = parse(text)
+        if molecule is not None and standardizer is not None:
+            molecule, note = standardizer(molecule)
+        # The canonical SMILES is parsed again, so that equal sources give equal vectors to the bit.
+        source = "" if molecule is None else MolToSmiles(molecule)
+        molecule, note = (None, note) if molecule is None else (parse(source)[0], note)
+        if entity in rows and rows[entity][1] != source:
+            raise InputError(
+                f"compound {entity!r} stands for two molecules: {rows[entity][1]!r} and {source!r}. "
+                "Give them two ids or drop one row."
+            )
+        rows[entity] = (None if molecule is None else fingerprint(molecule), source, note)
+    return rows
 
 
 def read_compound_table(path: str | Path, id_col: str, smiles_col: str) -> tuple[list[str], list[str]]:

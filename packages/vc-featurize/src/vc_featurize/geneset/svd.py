@@ -8,6 +8,7 @@ matrix of that width can keep them (Eckart and Young, Psychometrika 1936).
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from scipy import sparse
@@ -134,7 +135,7 @@ def _weighted_membership(sets: dict[str, tuple[str, ...]], row_of: dict[str, int
 
 def _embed(weighted_gs: sparse.csr_array, dim: int) -> np.ndarray:
     """Left singular vectors times singular values, largest first: [g, min(dim, rank)]."""
-    smaller = min(weighted_gs.shape)
+    smaller = min(cast("tuple[int, int]", weighted_gs.shape))
     if smaller <= max(DENSE_LIMIT, dim):
         left_gf, values_f, _ = np.linalg.svd(weighted_gs.toarray(), full_matrices=False)
     else:

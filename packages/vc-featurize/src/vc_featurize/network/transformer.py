@@ -84,7 +84,7 @@ class TransformerEncoder:
         auto = getattr(transformers, own_code or "AutoModel")
         extra = {"add_pooling_layer": False} if config.get("model_type") in ("esm", "albert", "bert", "roberta") else {}
         try:
-            self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
+            self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, **options)
             self._model = auto.from_pretrained(folder, use_safetensors=True, **options, **extra).eval()
         except (ValueError, OSError, KeyError, RuntimeError) as error:
             raise InputError(f"{folder}: transformers {transformers.__version__} cannot load it: {error}") from error
