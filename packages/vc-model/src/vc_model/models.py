@@ -35,7 +35,7 @@ def make_model(name: str, seed: int = 0) -> Model:
 
 def describe(name: str) -> str:
     """One line that defines the model."""
-    return _COMPOSITE[name] if name in _COMPOSITE else inspect.getdoc(EFFECTS[name]).splitlines()[0]
+    return _COMPOSITE[name] if name in _COMPOSITE else (inspect.getdoc(EFFECTS[name]) or name).splitlines()[0]
 
 
 def fit_models(train: EffectTable, names: Sequence[str] | None = None, *, seed: int = 0) -> dict[str, Fitted]:

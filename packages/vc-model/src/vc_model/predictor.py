@@ -1,7 +1,7 @@
 """The one interface of every model: fit on a table of effects, predict conditions.
 
-Anything with `fit(train) -> fitted` and `fitted.predict(conditions) -> Prediction` can be scored, searched and shipped
-like the models here.
+Anything with `fit(train) -> fitted`, whose `fitted` has a `name`, its `contexts` and `predict(conditions) -> Prediction`,
+can be scored, searched and shipped like the models here.
 """
 
 from collections.abc import Callable

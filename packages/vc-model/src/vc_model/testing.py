@@ -5,7 +5,7 @@ loadings G [g, k] and codes v that the features reveal well, weakly or not at al
 stated size.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -81,29 +81,9 @@ def make_world(
     n_targets = n_train + n_test
     targets = [genes[number] if measured_targets and number < n_genes else f"X{number}" for number in range(n_targets)]
     code = {target: rng.standard_normal(rank) for target in targets}
-    loading_gk = effect * rng.standard_normal((n_genes, rank)) / np.sqrt(rank)
-    curve_kg = curvature * rng.standard_normal((rank, n_genes)) / np.sqrt(rank)
-    pair_kg = interaction * rng.standard_normal((rank, n_genes)) / np.sqrt(rank)
-    mean_cg = mean_effect * (rng.standard_normal(n_genes) + 0.3 * rng.standard_normal((len(lines), n_genes)))
-    scale_c = np.linspace(1, 0.7, len(lines))
+    truth = _draw_truth(rng, code, rank, n_genes, lines, effect, mean_effect, curvature, interaction)
     contexts = _make_contexts(genes, lines, noise, rng)
-
-    def truth(line: str, action: Action) -> np.ndarray:
-        at = lines.index(line)
-        parts = [
-            mean_cg[at] + scale_c[at] * (loading_gk @ v + v * np.roll(v, 1) @ curve_kg)
-            for v in (code[target] for target in action.targets)
-        ]
-        pairs = [code[a] * code[b] @ pair_kg for i, a in enumerate(action.targets) for b in action.targets[i + 1 :]]
-        return np.sum(parts + pairs, axis=0)
-
-    def draw_pairs(count: int) -> list[tuple[str, ...]]:
-        drawn: dict[tuple[str, ...], None] = {}
-        while len(drawn) < count:
-            drawn[tuple(sorted(rng.choice(targets[:n_train], 2, replace=False).tolist()))] = None
-        return list(drawn)
-
-    pairs = draw_pairs(n_combos + n_test_combos)
+    pairs = _draw_pairs(rng, targets[:n_train], n_combos + n_test_combos)
     seen = [(target,) for target in targets[:n_train]] + pairs[:n_combos]
     unseen = [(target,) for target in targets[n_train:]] + pairs[n_combos:]
     trained = [line for line in lines if line != held_out_line]
@@ -111,16 +91,78 @@ def make_world(
     test = [(line, Action(names, 0)) for line in trained for names in unseen]
     if held_out_line is not None:
         test += [(held_out_line, Action(names, 0)) for names in seen + unseen]
-    train_truth_pg = np.array([truth(*pair) for pair in train])
-    n_p = np.full(len(train), n_cells, dtype=np.float32)
-    measured_pg = train_truth_pg + noise / np.sqrt(n_cells) * rng.standard_normal(train_truth_pg.shape)
+    train_truth_pg = np.array([truth.delta(*pair) for pair in train])
+    table = _measure(rng, train_truth_pg, _conditions(train, contexts), contexts, noise, n_cells)
+    table = replace(table, bank=_make_bank(code, features, rng))
+    return World(table, _conditions(test, contexts), np.array([truth.delta(*pair) for pair in test]), train_truth_pg)
+
+
+@dataclass(frozen=True, eq=False)
+class _Truth:
+    """Draws that fix every noise-free effect."""
+
+    code: dict[str, np.ndarray]
+    lines: tuple[str, ...]
+    loading_gk: np.ndarray
+    curve_kg: np.ndarray
+    pair_kg: np.ndarray
+    mean_cg: np.ndarray
+    scale_c: np.ndarray
+
+    def delta(self, line: str, action: Action) -> np.ndarray:
+        """[g] effect of an action in a line."""
+        at, targets = self.lines.index(line), action.targets
+        parts = [
+            self.mean_cg[at] + self.scale_c[at] * (self.loading_gk @ v + v * np.roll(v, 1) @ self.curve_kg)
+            for v in (self.code[target] for target in targets)
+        ]
+        pairs = [self.code[a] * self.code[b] @ self.pair_kg for i, a in enumerate(targets) for b in targets[i + 1 :]]
+        return np.sum(parts + pairs, axis=0)
+
+
+def _draw_truth(
+    rng: np.random.Generator,
+    code: dict[str, np.ndarray],
+    rank: int,
+    n_genes: int,
+    lines: tuple[str, ...],
+    effect: float,
+    mean_effect: float,
+    curvature: float,
+    interaction: float,
+) -> _Truth:
+    loading_gk = effect * rng.standard_normal((n_genes, rank)) / np.sqrt(rank)
+    curve_kg = curvature * rng.standard_normal((rank, n_genes)) / np.sqrt(rank)
+    pair_kg = interaction * rng.standard_normal((rank, n_genes)) / np.sqrt(rank)
+    mean_cg = mean_effect * (rng.standard_normal(n_genes) + 0.3 * rng.standard_normal((len(lines), n_genes)))
+    return _Truth(code, lines, loading_gk, curve_kg, pair_kg, mean_cg, np.linspace(1, 0.7, len(lines)))
+
+
+def _draw_pairs(rng: np.random.Generator, targets: list[str], count: int) -> list[tuple[str, ...]]:
+    drawn: dict[tuple[str, ...], None] = {}
+    while len(drawn) < count:
+        drawn[tuple(sorted(rng.choice(targets, 2, replace=False).tolist()))] = None
+    return list(drawn)
+
+
+def _measure(
+    rng: np.random.Generator,
+    truth_pg: np.ndarray,
+    conditions: Conditions,
+    contexts: Contexts,
+    noise: float,
+    n_cells: int,
+) -> EffectTable:
+    """Noisy effects of the conditions, without a bank."""
+    n_p = np.full(len(conditions), n_cells, dtype=np.float32)
+    measured_pg = truth_pg + noise / np.sqrt(n_cells) * rng.standard_normal(truth_pg.shape)
     # The controls of a line are one draw that all its effects share; reference and input controls are disjoint.
     sd_control = noise / np.sqrt(CONTROLS_PER_CELL * n_cells)
-    reference_cg, input_cg = sd_control * rng.standard_normal((2, len(lines), n_genes))
-    line_p = np.array([lines.index(line) for line, _ in train])
-    table = EffectTable(
+    reference_cg, input_cg = sd_control * rng.standard_normal((2, *contexts.base_cg.shape))
+    line_p = contexts.positions(conditions.cell_line)
+    return EffectTable(
         contexts=contexts,
-        conditions=_conditions(train, contexts),
+        conditions=conditions,
         delta_pg=(measured_pg - (reference_cg + input_cg)[line_p] / 2).astype(np.float32),
         half_pg=(measured_pg - reference_cg[line_p]).astype(np.float32),
         check_pg=(measured_pg - input_cg[line_p]).astype(np.float32),
@@ -128,9 +170,8 @@ def make_world(
         n_controls_p=2 * CONTROLS_PER_CELL * n_p,
         n_half_p=CONTROLS_PER_CELL * n_p,
         n_check_p=CONTROLS_PER_CELL * n_p,
-        bank=_make_bank(code, features, rng),
+        bank=None,
     )
-    return World(table, _conditions(test, contexts), np.array([truth(*pair) for pair in test]), train_truth_pg)
 
 
 def _conditions(pairs: list[tuple[str, Action]], contexts: Contexts) -> Conditions:

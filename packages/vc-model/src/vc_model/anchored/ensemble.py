@@ -8,6 +8,7 @@ effects only, which makes them cheap: the variance outside these directions is n
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any, cast
 
 import numpy as np
 
@@ -57,7 +58,8 @@ class Ensemble:
         for _, basis_rg in parts:
             if id(basis_rg) not in coded:
                 coded[id(basis_rg)] = basis_rg @ self.direction_kg.T
-        return sum(weight_qr @ coded[id(basis_rg)] for weight_qr, basis_rg in parts).astype(np.float32)
+        total_qk = sum(weight_qr @ coded[id(basis_rg)] for weight_qr, basis_rg in parts)
+        return cast("np.ndarray", total_qk).astype(np.float32)
 
 
 def fit_members(
@@ -115,7 +117,7 @@ def make_ensemble(stack: Stack, members: Sequence[Mapping[str, Effect]], delta_p
 
 def _project(effect: Effect, direction_kg: np.ndarray, done: dict[int, np.ndarray]) -> Effect:
     """The same effect with coefficients of the directions for genes; bases that were shared stay shared."""
-    change = {}
+    change: dict[str, Any] = {}
     for field in fields(effect):
         value = getattr(effect, field.name)
         if field.name in BASES:

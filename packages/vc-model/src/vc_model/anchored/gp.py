@@ -13,6 +13,7 @@ scales (adaptive shrinkage, Stephens, Biostatistics 2017), so genes that never r
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal, cast
 
 import numpy as np
 import scipy.linalg
@@ -21,7 +22,7 @@ from vc_model.anchored.kernels import Rows, covariances, is_smooth, make_rows, w
 from vc_model.baselines.blup import fit_variances
 from vc_model.baselines.ridge import squared_distances
 from vc_model.table.components import top_eigen
-from vc_model.table.effect import Effect
+from vc_model.table.effect import Effect, Parts
 from vc_model.table.effects import Action, Conditions, EffectTable
 from vc_model.table.features import FeatureMap, make_features
 
@@ -78,10 +79,10 @@ class GaussianProcess(Effect):
         lines = np.array(self.lines, dtype=object)
         return make_rows(Conditions(lines, self.actions, self.features.contexts), self.features)
 
-    def parts(self, conditions: Conditions) -> list[tuple[np.ndarray, np.ndarray]]:
+    def parts(self, conditions: Conditions) -> Parts:
         """Prior covariances of the conditions with the training rows, and the basis."""
         x = make_rows(conditions, self.features)
-        if self.code_pr is None:
+        if self.code_pr is None or self.smooth_rg is None:
             return [(weighted_sum(x, self.rows, self.width_b, self._weights(True, False)), self.basis_pg)]
         smooth_qp, own_qp = (weighted_sum(x, self.rows, self.width_b, self._weights(kind)) for kind in (True, False))
         return [(smooth_qp @ self.code_pr, self.smooth_rg), (own_qp, self.basis_pg)]
@@ -153,7 +154,7 @@ def fit_gp(
         gram_pp = y_pg @ y_pg.T / y_pg.shape[1]
         weight_k = fit_variances(list(kernels.values()), noise_pp, gram_pp, _start(kernels, start))
     signal_pp = sum(weight * kernel_pp for weight, kernel_pp in zip(weight_k, kernels.values(), strict=True))
-    basis_pg = _solve(signal_pp, noise_pp, y_pg, config.common) * sd_g
+    basis_pg = _solve(cast("np.ndarray", signal_pp), noise_pp, y_pg, config.common) * sd_g
     used = weight_k > 1e-6 * weight_k.max()
     used[0] |= not used.any()
     return GaussianProcess(
@@ -203,20 +204,25 @@ def _different(kernels: Iterator[tuple[str, np.ndarray]]) -> Iterator[tuple[str,
 def _solve(signal_pp: np.ndarray, noise_pp: np.ndarray, y_pg: np.ndarray, common: float) -> np.ndarray:
     """[p, g] what prior covariances are multiplied by: (signal + noise)^-1 y, averaged over scales of the signal."""
     root_pp = np.linalg.cholesky(noise_pp)
-    whole_pp = scipy.linalg.solve_triangular(root_pp, signal_pp, lower=True)
-    whole_pp = scipy.linalg.solve_triangular(root_pp, whole_pp.T, lower=True)
-    value_p, vector_pp = scipy.linalg.eigh((whole_pp + whole_pp.T) / 2)
+    whole_pp = _solve_lower(root_pp, _solve_lower(root_pp, signal_pp).T)
+    found = scipy.linalg.eigh((whole_pp + whole_pp.T) / 2)
+    value_p, vector_pp = cast("tuple[np.ndarray, np.ndarray]", found)
     value_p = np.maximum(value_p, 0)
-    turn_pp = scipy.linalg.solve_triangular(root_pp, vector_pp, lower=True, trans="T").T
+    turn_pp = _solve_lower(root_pp, vector_pp, trans="T").T
     turned_pg = turn_pp @ y_pg
     keep_sp = SCALES[:, None] / (SCALES[:, None] * value_p + 1)
     like_sg = -0.5 * (1 / (SCALES[:, None] * value_p + 1)) @ turned_pg**2
     like_sg -= 0.5 * np.log(SCALES[:, None] * value_p + 1).sum(axis=1, keepdims=True)
     like_sg = np.exp(like_sg - like_sg.max(axis=0))
     share_s = np.full(len(SCALES), 1 / len(SCALES))
+    post_sg = like_sg
     for _ in range(EM_STEPS):
         post_sg = share_s[:, None] * like_sg
         post_sg /= post_sg.sum(axis=0)
         share_s = post_sg.mean(axis=1)
     factor_pg = (1 - common) * (keep_sp.T @ post_sg) + common / (value_p + 1)[:, None]
     return turn_pp.T @ (factor_pg * turned_pg)
+
+
+def _solve_lower(root_pp: np.ndarray, right_pn: np.ndarray, trans: Literal["N", "T"] = "N") -> np.ndarray:
+    return np.asarray(scipy.linalg.solve_triangular(root_pp, right_pn, lower=True, trans=trans))

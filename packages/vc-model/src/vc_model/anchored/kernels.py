@@ -180,7 +180,8 @@ def _of_pairs(
 
 def _over_pairs(x: Rows, item_nn: np.ndarray, y: Rows) -> np.ndarray:
     """Kernel of sums over unordered pairs, sum over a != b and c != d of k(a, c) k(b, d) / 2, by inclusion-exclusion."""
-    left_pn, right_np = x.sum_pn @ item_nn, (y.sum_pn @ item_nn.T).T
+    left_pn: np.ndarray = x.sum_pn @ item_nn
+    right_np: np.ndarray = (y.sum_pn @ item_nn.T).T
     diagonal_pp = (y.sum_pn @ (left_pn**2).T).T + x.sum_pn @ right_np**2 - _sum(x, item_nn**2, y)
     return (_sum(x, item_nn, y) ** 2 - diagonal_pp) / 2
 

@@ -128,15 +128,15 @@ class FittedAnchored:
         if contexts is not None:
             described = (self.contexts if conditions.contexts is None else conditions.contexts).described_by(contexts)
             conditions = replace(conditions, contexts=described)
-        contexts = conditions.contexts_or(self.contexts)
-        base_cg = np.maximum(contexts.base_cg + shift_of(contexts, self.contexts, self.shift_cg), 0)
-        delta_qg, var_qg, mean_qg = (np.empty((len(conditions), len(contexts.genes)), np.float32) for _ in range(3))
+        used = conditions.contexts_or(self.contexts)
+        base_cg = np.maximum(used.base_cg + shift_of(used, self.contexts, self.shift_cg), 0)
+        delta_qg, var_qg, mean_qg = (np.empty((len(conditions), len(used.genes)), np.float32) for _ in range(3))
 
         coded: dict[int, np.ndarray] = {}
 
         def ask(rows: slice) -> tuple[np.ndarray, Callable[[np.ndarray], None]]:
             outs = delta_qg[rows], var_qg[rows], mean_qg[rows]
-            return self._ask(conditions.subset(rows), contexts, base_cg, *outs, coded)
+            return self._ask(conditions.subset(rows), used, base_cg, *outs, coded)
 
         # In blocks that stay in the cache, on all cores.
         blocks = [slice(at, at + ROWS_AT_ONCE) for at in range(0, len(conditions), ROWS_AT_ONCE)]
@@ -150,7 +150,7 @@ class FittedAnchored:
         return make_prediction(
             conditions,
             base_cg,
-            contexts,
+            used,
             delta_qg,
             var_qg,
             self.spread.conformal,
@@ -297,7 +297,8 @@ def _fit_anchors(
         return fitted
 
     fitted = fit(train, config.seed)
-    start = fitted.get("gp")
+    gp = fitted.get("gp")
+    start = gp if isinstance(gp, GaussianProcess) else None
     factories = effect_factories(config.anchors, config.seed)
     if config.denoise:
         factories = {name: partial(_on_denoised, factory) for name, factory in factories.items()}

@@ -5,6 +5,7 @@ Apart from `residual.py`, so that a saved model whose gates are shut answers wit
 
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -35,16 +36,18 @@ class ResidualNet(nnx.Module):
 
     def __call__(self, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """Residual and interaction, both [n, d] on the directions."""
-        film = 1 + self.film(batch.context)
-        inner = (self.feature(batch.x) + self.bin(batch.bin)[:, None]) * film[:, None]
+        x, kind, context = (cast("jax.Array", given) for given in (batch.x, batch.bin, batch.context))
+        film = 1 + self.film(context)
+        inner = (self.feature(x) + self.bin(kind)[:, None]) * film[:, None]
         gate = jax.nn.sigmoid(self.dose[0] + jax.nn.softplus(self.dose[1]) * batch.log_dose)
         present = batch.present * jnp.where(batch.log_dose > 0, gate, 1.0)[:, None]
         code = self.code(jax.nn.gelu(inner)) * present[..., None]
-        scale = 1 + self.scale(batch.context)
+        scale = 1 + self.scale(context)
         total = code.sum(axis=1)
         # Half of (square of sum - sum of squares) is the sum over pairs; the mask makes it exactly 0 for singles.
         pairs = (total**2 - (code**2).sum(axis=1)) / 2 * (batch.present.sum(axis=1) > 1)[:, None]
-        return (total * scale) @ self.readout, (pairs @ self.interaction * scale) @ self.readout
+        readout, interaction = self.readout.get_value(), self.interaction.get_value()
+        return (total * scale) @ readout, (pairs @ interaction * scale) @ readout
 
 
 def forward(
@@ -130,12 +133,12 @@ def _fit(
             total += choices.wmse * (weight_m @ weighted_square(gap_mg, extra["gene_weight_mg"]))
         if choices.cosine or choices.contrastive:
             whole_md, truth_md = extra["stacked_md"] + said_md, extra["stacked_md"] + target_md
-        if choices.cosine:
-            total += choices.cosine * (weight_m @ cosine_distance(whole_md, truth_md))
-        if choices.contrastive:
-            tau = choices.temperature * (truth_md**2).sum(axis=1).mean()
-            lost_m = contrastive(whole_md, truth_md, extra["line_m"], extra["condition_m"], extra["seen_m"], tau)
-            total += choices.contrastive * (weight_m @ lost_m)
+            if choices.cosine:
+                total += choices.cosine * (weight_m @ cosine_distance(whole_md, truth_md))
+            if choices.contrastive:
+                tau = choices.temperature * (truth_md**2).sum(axis=1).mean()
+                lost_m = contrastive(whole_md, truth_md, extra["line_m"], extra["condition_m"], extra["seen_m"], tau)
+                total += choices.contrastive * (weight_m @ lost_m)
         return total
 
     def fit(x_mtf, target_md, weight_m, extra):

@@ -11,6 +11,7 @@ so the stack has to be clearly better than one scaled anchor to be used (`fall_b
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -114,7 +115,7 @@ class Stack(Effect):
             parts = anchor.parts(conditions)
             for factor_q, own in zip(factor_kq, gathered, strict=True):
                 own += [(scale_rows(weight_qn, factor_q), basis_ng) for weight_qn, basis_ng in parts]
-        basis_ng = self.anchors[-1].basis_rg
+        basis_ng = cast("BasisEffect", self.anchors[-1]).basis_rg
         nothing = [(sp.csr_array((len(conditions), len(basis_ng)), dtype=np.float32), basis_ng)]
         return [own or list(nothing) for own in gathered]
 

@@ -1,6 +1,7 @@
 """A context that a model has never seen, given by its unperturbed cells alone."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -35,7 +36,8 @@ def read_contexts(path: Path | str, like: Contexts) -> tuple[Contexts, list[str]
             f"{path}: cells: expected unperturbed cells, found none. Convert with the control label set."
         )
     cuts = np.flatnonzero(np.diff(rows) > 1) + 1
-    x_ng = sp.vstack([screen.rows(int(run[0]), int(run[-1]) + 1) for run in np.split(rows, cuts)], format="csr")
+    runs = [screen.rows(int(run[0]), int(run[-1]) + 1) for run in np.split(rows, cuts)]
+    x_ng = cast("sp.csr_matrix", sp.vstack(runs, format="csr"))
     measured = screen.var["measured"].to_numpy()
     genes = np.where(measured, screen.var.index.astype(str), "")
     obs = screen.obs.iloc[rows]
@@ -83,7 +85,7 @@ def make_contexts(
     mean, spread, shown, sample = [], [], [], []
     per_line = max(1, COEXPRESSION_CELLS // len(lines))
     for at, line in enumerate(lines):
-        own_ng = x_ng[line_n == line]
+        own_ng: Any = x_ng[line_n == line]
         mean_g = np.asarray(own_ng.mean(axis=0)).ravel()
         square_g = np.asarray(own_ng.multiply(own_ng).mean(axis=0)).ravel()
         mean.append(np.where(there_g, mean_g, like.input_cg.mean(axis=0)))

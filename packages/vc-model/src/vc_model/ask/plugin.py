@@ -133,7 +133,8 @@ class FittedPlugin:
             raise CheckpointError(
                 f"{path}: class: expected {self.kind}, which the model was fitted with, found {plugin.kind.__name__}."
             )
-        made = plugin.kind.__new__(plugin.kind)
+        make: Any = plugin.kind.__new__
+        made = make(plugin.kind)
         made.__dict__.update(self.state)
         return made
 

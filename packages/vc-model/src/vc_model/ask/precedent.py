@@ -83,7 +83,7 @@ def make_precedents(
     expected_m = (delta_mg**2).mean(axis=1) + var_m
     ratio_m = np.sqrt(size_m / np.maximum(expected_m, 1e-12))
     unit_m = units(conditions)
-    found = [Precedent(HERE, False, len(table), *[likeness] * 3, *_measured_here(table))]
+    found = [Precedent(HERE, False, len(table), likeness, likeness, likeness, *_measured_here(table))]
     for kind in range(1, len(VERDICTS)):
         for new in (False, True):
             at = np.flatnonzero((kind_m == kind) & (new_m == new))

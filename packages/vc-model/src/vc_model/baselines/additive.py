@@ -56,7 +56,7 @@ class Additive(Effect):
         return {pair: row for row, pair in enumerate(zip(self.lines, self.actions, strict=True))}
 
 
-def fit_additive(table: EffectTable) -> Effect:
+def fit_additive(table: EffectTable) -> Additive:
     """Sum of measured training singles of the line; a missing single is `lowrank_ridge`'s, which is b at worst."""
     missing = fit_lowrank_ridge(table)
     return Additive(

@@ -106,6 +106,7 @@ def fit_variances(
         weight_k = np.exp(log_k)
         total_pp = noise_pp + sum(weight * kernel_pp for weight, kernel_pp in zip(weight_k, used, strict=True))
         root_pp = np.linalg.cholesky(total_pp)
+        # pyrefly: ignore[missing-attribute] scipy builds this module's functions from a list at import
         inverse_pp = lapack.dpotri(root_pp, lower=1)[0]
         inverse_pp = np.tril(inverse_pp) + np.tril(inverse_pp, -1).T
         solved_pp = inverse_pp @ gram_pp

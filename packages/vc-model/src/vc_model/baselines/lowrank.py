@@ -52,7 +52,7 @@ class LowRank(BasisEffect):
         return {name: row for row, name in enumerate(self.genes)}
 
 
-def fit_lowrank_ridge(table: EffectTable) -> Effect:
+def fit_lowrank_ridge(table: EffectTable) -> LowRank:
     """A K B_p + b: A and B from the main components of the training pseudobulks, K by two-sided ridge."""
     return table.once("lowrank_ridge", lambda: _fit(table, lambda a_gk: (a_gk, a_gk)))
 

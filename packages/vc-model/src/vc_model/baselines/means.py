@@ -76,7 +76,7 @@ class SeenEffect(Effect):
         shape = (len(conditions), len(self.actions))
         weight_qp = sp.csr_array((share.astype(np.float32), (owner, row)), shape=shape)
         other_q1 = np.array([not rows for rows in found], dtype=np.float32)[:, None]
-        summed = np.flatnonzero((other_q1[:, 0] > 0) & (conditions.sizes > 1)) if self.sum_components else []
+        summed = np.flatnonzero((other_q1[:, 0] > 0) & (conditions.sizes > 1) & self.sum_components)
         if len(summed):
             other_q1[summed] = 0
             owner_r, parts = conditions.subset(summed).components()

@@ -48,13 +48,17 @@ def fit(
     from vc_model.contracts import hash_path, read_context_vectors
     from vc_model.errors import VcModelError
     from vc_model.models import make_model
+    from vc_model.predictor import Fitted
     from vc_model.table.pseudobulk import load_tables
 
     chosen = make_model(model, seed)
     if contexts is not None and not isinstance(chosen, Anchored):
         raise VcModelError(f"--contexts: expected --model anchored or stacked, found {model!r}. Leave it out.")
     train, _, test = load_tables(screen, splits, features)
-    fitted = chosen.fit(train) if contexts is None else chosen.fit(train, read_context_vectors(contexts))
+    if isinstance(chosen, Anchored) and contexts is not None:
+        fitted: Fitted = chosen.fit(train, read_context_vectors(contexts))
+    else:
+        fitted = chosen.fit(train)
     save_checkpoint(
         out,
         fitted,

@@ -319,7 +319,9 @@ def _fit_size(parts_mj: np.ndarray, scale_m: np.ndarray, weight_m: np.ndarray) -
     return np.pad(size_j, (0, 3 - n))
 
 
-def _gene_variance(sum_ug: np.ndarray, weight_u: np.ndarray, n_u: np.ndarray, mean_square: float) -> np.ndarray:
+def _gene_variance(
+    sum_ug: np.ndarray, weight_u: np.ndarray | float, n_u: np.ndarray | int, mean_square: float
+) -> np.ndarray:
     """[u, g] weighted mean excess, shrunk to its mean over genes as n rows allow, and never below a floor."""
     floor = max(FLOOR, 1e-3 * mean_square)
     raw_ug = sum_ug / weight_u

@@ -135,7 +135,8 @@ def predict_checkpoint(
     fitted = load_checkpoint(checkpoint)
     conditions = load_conditions(screen, splits, part, fitted.contexts)
     if contexts is not None:
-        described = conditions.contexts.described_by(read_context_vectors(contexts))
+        own = fitted.contexts if conditions.contexts is None else conditions.contexts
+        described = own.described_by(read_context_vectors(contexts))
         conditions = replace(conditions, contexts=described)
     if len(conditions) == 0:
         raise VcModelError(f"{splits}: part {part!r}: expected conditions, found none. Choose another part.")

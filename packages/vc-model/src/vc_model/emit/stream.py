@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -205,7 +206,7 @@ def _join(out: Path, file: PredictionFile, parts: Path, rows: list[int], panel: 
                             "is_control": np.repeat(file.is_control[rows], sizes)}, index=pd.Index(names))  # fmt: skip
         anndata.io.write_elem(store, "obs", obs)
         anndata.io.write_elem(store, "var", pd.DataFrame(index=pd.Index(panel.genes)))
-        uns = {"contract": json.dumps(header), "space": "counts", "unit": "cell", "model": file.model}
+        uns: dict[str, Any] = {"contract": json.dumps(header), "space": "counts", "unit": "cell", "model": file.model}
         if panel.filled:
             uns["filled_genes"] = np.array(panel.filled, dtype=object)
         anndata.io.write_elem(store, "uns", uns)

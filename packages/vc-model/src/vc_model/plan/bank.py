@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -92,8 +93,9 @@ def read_bank(fpath: Path, context: str | None = None) -> EffectBank:
         raise PlanError(
             f"{fpath}: effects in {len(lines)} contexts ({', '.join(lines[:5])}). Say which with --context."
         )
-    x = adata.X.toarray() if hasattr(adata.X, "toarray") else np.asarray(adata.X)
-    genes = adata.var.get("gene_name", adata.var_names)
+    stored: Any = adata.X
+    x = stored.toarray() if hasattr(stored, "toarray") else np.asarray(stored)
+    genes: Any = adata.var.get("gene_name", adata.var_names)
     return make_bank(adata.obs["perturbation"].astype(str).tolist(), [str(g) for g in genes], x, str(fpath.name))
 
 

@@ -119,17 +119,18 @@ def set_features(sets: Iterable[Iterable[str]], k: int = N_COMPONENTS) -> tuple[
     Returns:
         Entities in any set, and their [n, k + 1] vectors; the last column is the logarithm of the number of sets.
     """
-    sets = [sorted(set(members)) for members in sets]
-    sets = [members for members in sets if 3 <= len(members) <= 2000]
-    names = sorted({name for members in sets for name in members})
+    ordered = [sorted(set(members)) for members in sets]
+    kept = [members for members in ordered if 3 <= len(members) <= 2000]
+    names = sorted({name for members in kept for name in members})
     row_of = {name: row for row, name in enumerate(names)}
-    if len(names) < 3 or len(sets) < 3:
-        raise PlanError(f"gene sets: expected 3 or more sets of 3 to 2,000 members, found {len(sets)}.")
-    column = np.repeat(np.arange(len(sets)), [len(members) for members in sets])
-    row = np.array([row_of[name] for members in sets for name in members])
-    weight = np.log(len(names) / np.array([len(members) for members in sets]))[column]
-    matrix = sp.csr_array((weight, (row, column)), shape=(len(names), len(sets)))
-    u, s, _ = sp.linalg.svds(matrix, k=min(k, min(matrix.shape) - 1), v0=np.ones(min(matrix.shape)))
+    if len(names) < 3 or len(kept) < 3:
+        raise PlanError(f"gene sets: expected 3 or more sets of 3 to 2,000 members, found {len(kept)}.")
+    column = np.repeat(np.arange(len(kept)), [len(members) for members in kept])
+    row = np.array([row_of[name] for members in kept for name in members])
+    weight = np.log(len(names) / np.array([len(members) for members in kept]))[column]
+    matrix = sp.csr_array((weight, (row, column)), shape=(len(names), len(kept)))
+    least = min(len(names), len(kept))
+    u, s, _ = sp.linalg.svds(matrix, k=min(k, least - 1), v0=np.ones(least))
     count = np.log1p(np.bincount(row, minlength=len(names)))[:, None]
     vectors = u * s
     scale = np.sqrt(np.square(vectors).sum(axis=1).mean())

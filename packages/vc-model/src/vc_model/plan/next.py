@@ -189,7 +189,7 @@ def _far_apart(
         return square_e + square_e[row] - 2 * x_ed @ x_ed[row]
 
     gap_e = np.full(len(x_ed), np.inf)
-    for row in np.flatnonzero(tested_e) if tested_e is not None else ():
+    for row in np.flatnonzero(tested_e).tolist() if tested_e is not None else ():
         gap_e = np.minimum(gap_e, distance(row))
     chosen: list[int] = []
     free_e = open_e.copy()
@@ -225,12 +225,13 @@ def _greedy(
 ) -> np.ndarray:
     """Best first, each choice taken as measured at its expected value before the next."""
     x_ed = library.features_ed
-    prior = beliefs.posterior is None
+    posterior = beliefs.posterior
+    prior = posterior is None
     if prior and open_e.sum() >= 4 * batch:
         # Before anything is known the widest features are not all there is: each seed looks at another half.
         open_e = open_e & (tie_e > np.median(tie_e[open_e]))
-    root_ed = x_ed / np.sqrt(max(len(library.blocks), 1)) if prior else beliefs.posterior.root(x_ed)
-    noise = 1.0 if prior else beliefs.posterior.noise
+    root_ed = x_ed / np.sqrt(max(len(library.blocks), 1)) if posterior is None else posterior.root(x_ed)
+    noise = 1.0 if posterior is None else posterior.noise
     value_of = partial(_value, beliefs, "disagreement" if prior and strategy == "hits" else strategy)
     var_e = np.square(root_ed).sum(axis=1)
     free_e, chosen = open_e.copy(), []

@@ -39,7 +39,7 @@ def render_page(decision: "Decision") -> str:
     import jinja2
 
     head = decision.table.head(ROWS)
-    rows = [[_cell(column, value) for column, value in row.items()] for row in head.to_dict(orient="records")]
+    rows = [[_cell(str(column), value) for column, value in row.items()] for row in head.to_dict(orient="records")]
     template = jinja2.Environment(autoescape=True).from_string(_TEMPLATE)
     return template.render(
         d=decision,

@@ -132,6 +132,7 @@ def fit_pairs(pairs: PairScores, features_ee: np.ndarray, trial: tuple[float, fl
         single_e, pair_ee = spread(weight_n)
         return single_e[a_n] + single_e[b_n] + pair_ee[a_n, b_n] + noise * weight_n
 
+    # pyrefly: ignore[missing-argument, unexpected-keyword, bad-keyword-argument] __new__ makes a class that takes these
     operator = LinearOperator((len(pairs), len(pairs)), matvec=times, dtype=np.float64)
     weight_n, _ = cg(operator, pairs.score_n - mean, rtol=1e-4, maxiter=STEPS)
     single_e, pair_ee = spread(weight_n)

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -115,18 +115,19 @@ def replay(library: Library, truth: Scores, plan: Plan, n_rounds: int, *, shuffl
     rng = np.random.default_rng([plan.seed, 10_007])
     told = truth.subset(rng.permutation(len(truth))) if shuffled else truth
     told = Scores(truth.names, told.score_n, told.hit_n)
+    hit_n = cast("np.ndarray", truth.hit_n)
     tested: list[int] = []
     found = []
     for _ in range(n_rounds):
         batch = next_batch(library, told.subset(np.array(tested, dtype=int)), plan_of_round(plan, len(found)))
         tested += batch.rows.tolist()
-        found.append(truth.hit_n[tested].sum() / truth.hit_n.sum())
+        found.append(hit_n[tested].sum() / hit_n.sum())
     return np.array(found)
 
 
 def plan_of_round(plan: Plan, done: int) -> Plan:
     """The plan with a seed for a round without state on disk."""
-    return Plan(**{**plan.__dict__, "seed": plan.seed * 1000 + done})
+    return replace(plan, seed=plan.seed * 1000 + done)
 
 
 def _seed(plan: Plan, number: int) -> int:

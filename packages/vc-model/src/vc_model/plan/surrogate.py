@@ -74,7 +74,8 @@ def fit_posterior(blocks: Sequence[np.ndarray], y_n: np.ndarray, *, seed: int = 
     precision_dd = x_nd.T @ x_nd / noise + np.eye(len(prior_d))
     chol_dd = np.linalg.cholesky(precision_dd)
     whitened_d = scipy.linalg.cho_solve((chol_dd, True), x_nd.T @ z_n / noise)
-    factor_dd = np.sqrt(prior_d)[:, None] * scipy.linalg.solve_triangular(chol_dd, np.eye(len(prior_d)), lower=True).T
+    inverse_dd = np.asarray(scipy.linalg.solve_triangular(chol_dd, np.eye(len(prior_d)), lower=True))
+    factor_dd = np.sqrt(prior_d)[:, None] * inverse_dd.T
     power_b = np.array([np.square(block).sum(axis=1).mean() for block in blocks])
     share_b = variance_b * power_b / max(float((variance_b * power_b).sum() + noise), 1e-12)
     return Posterior(

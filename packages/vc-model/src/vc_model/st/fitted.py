@@ -8,7 +8,7 @@ did not see, so 0 - the anchor alone - is what remains where the set adds nothin
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -152,11 +152,13 @@ def with_gate(fitted: FittedSt, sets: CellSets, held: Sequence[int]) -> FittedSt
         held: The conditions that were left out.
     """
     rows, scores = sets.rows(), np.zeros((len(GATES), len(held)))
+    base_pg = cast("np.ndarray", sets.base_pg)
     for at, gate in enumerate(GATES):
         tried = replace(fitted, gate=gate)
         for column, condition in enumerate(held):
-            made = tried.make_cells(sets.line_p[condition], sets.action_p[condition], sets.base_pg[condition])
-            scores[at, column] = energy_distance(made[None], sets.x_ng[rows[condition]][None])[0]
+            made = tried.make_cells(sets.line_p[condition], sets.action_p[condition], base_pg[condition])
+            said, measured = (cast("jax.Array", cells[None]) for cells in (made, sets.x_ng[rows[condition]]))
+            scores[at, column] = energy_distance(said, measured)[0]
     gain = scores[0] - scores
     sure = gain.mean(axis=1) > gain.std(axis=1) / np.sqrt(max(len(held), 1))
     best = int(np.argmax(np.where(sure, gain.mean(axis=1), 0)))

@@ -70,7 +70,7 @@ def set_loss(
     distance = set_distance(cfg, mapped.y, batch)
     loss = distance.mean()
     metrics = {"loss_set": loss, "change": jnp.abs(mapped.y - batch["x_control"]).mean()}
-    if cfg.confidence:
+    if cfg.confidence and mapped.confidence is not None:
         error = ((mapped.confidence - jax.lax.stop_gradient(distance) * CONFIDENCE_SCALE) ** 2).mean()
         loss, metrics = loss + cfg.confidence_weight * error, metrics | {"loss_confidence": error}
     return loss, metrics

@@ -180,7 +180,7 @@ def bind_mapper(cfg: StConfig, params: Tree) -> SetMapper:
     return nnx.merge(graph, state)
 
 
-def to_dict(tree: Tree, *, back: bool = False) -> Tree:
+def to_dict(tree: Mapping[Any, Any], *, back: bool = False) -> Tree:
     """A tree with text keys (what saves hold) from one where flax counts layers by numbers, or back."""
 
     def rename(key: Any) -> Any:

@@ -89,11 +89,13 @@ def load_sets(
         per_condition: At most so many cells of each condition, evenly spaced over it.
         base_pg: [p, g] another model's profiles of the table's conditions.
     """
+    import pandas as pd
+
     from vc_model.table.pseudobulk import _cp10k
 
     screen = screen if isinstance(screen, Screen) else read_screen(screen)
     splits = splits if isinstance(splits, Splits) else read_splits(splits, screen)
-    columns = screen.var.index.get_indexer(list(table.genes))
+    columns = screen.var.index.get_indexer(pd.Index(list(table.genes)))
     places: dict[tuple[str, str], list[int]] = {}
     groups = (screen.groups[key] for key in ("cell_line", "perturbation", "start", "stop"))
     for line, label, start, stop in zip(*groups, strict=True):
@@ -105,8 +107,8 @@ def load_sets(
         rows = places[(str(line), str(label))]
         kept = [rows[at] for at in np.linspace(0, len(rows) - 1, min(per_condition, len(rows))).astype(int)]
         start = kept[0]
-        dense = _cp10k(screen, start, kept[-1] + 1, columns)[np.array(kept) - start].toarray()
-        blocks.append(dense.astype(np.float32))
+        picked: Any = _cp10k(screen, start, kept[-1] + 1, columns)[np.array(kept) - start]
+        blocks.append(picked.toarray().astype(np.float32))
         code.append(np.full(len(kept), len(lines)))
         lines.append(str(line))
         actions.append(action)

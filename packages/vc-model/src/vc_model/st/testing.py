@@ -38,8 +38,16 @@ def make_table(n_perturbations: int = 6, width: int = 0) -> ActionTable:
 
 def tiny_config(**changes: Any) -> StConfig:
     """The smallest mapper that learns anything."""
-    sizes = {"n_genes": 24, "n_perturbations": 6, "set_size": 8, "width": 16, "n_layers": 1, "n_heads": 2, "hidden": 16}
-    return StConfig(**{**sizes, "mlp_layers": 1, **changes})
+    sizes: dict[str, Any] = {
+        "n_genes": 24,
+        "n_perturbations": 6,
+        "set_size": 8,
+        "width": 16,
+        "n_layers": 1,
+        "n_heads": 2,
+        "hidden": 16,
+    }
+    return StConfig(**(sizes | {"mlp_layers": 1} | changes))
 
 
 def fit_tiny(

@@ -1,6 +1,7 @@
 """Main components of training effects, found in the p x p Gram space so that their cost does not grow with genes."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import scipy.linalg
@@ -56,7 +57,8 @@ def top_eigen(symmetric_ss: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]
     size = len(symmetric_ss)
     if size == 0 or not symmetric_ss.any():
         return np.zeros(0), np.zeros((size, 0))
-    value_k, vector_sk = scipy.linalg.eigh(symmetric_ss, subset_by_index=(max(0, size - n), size - 1))
+    found = scipy.linalg.eigh(symmetric_ss, subset_by_index=(max(0, size - n), size - 1))
+    value_k, vector_sk = cast("tuple[np.ndarray, np.ndarray]", found)
     keep = np.flatnonzero(value_k > 1e-7 * value_k[-1])[::-1]
     vector_sk = vector_sk[:, keep]
     return value_k[keep], vector_sk * np.where(

@@ -6,7 +6,8 @@ their means. Bases are shared, so a stack of many baselines costs few products a
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,6 +17,7 @@ from vc_model.table.effects import Conditions, EffectTable
 SPARSE = 0.02  # share of entries below which a product skips the empty ones
 
 
+@dataclass(frozen=True, eq=False)
 class Effect(ABC):
     """A fitted point prediction, delta = sum of weights @ basis over its parts.
 
@@ -31,8 +33,13 @@ class Effect(ABC):
         return combine([(1.0, self.parts(conditions))], conditions)
 
 
+@dataclass(frozen=True, eq=False)
 class BasisEffect(Effect):
-    """An effect with one basis."""
+    """An effect with one basis.
+
+    Attributes:
+        basis_rg: [r, g] float32.
+    """
 
     basis_rg: np.ndarray
 
@@ -63,10 +70,11 @@ def combine(terms: Sequence[tuple[float | np.ndarray, Parts]], conditions: Condi
     few, many = [], []
     for weight_qr, basis_rg in gathered:
         # Weights of measured effects have few entries per row.
-        filled = weight_qr.count_nonzero() if sp.issparse(weight_qr) else np.count_nonzero(weight_qr)
-        if filled >= SPARSE * weight_qr.shape[0] * weight_qr.shape[1] > 0:
+        filled = np.count_nonzero(weight_qr) if isinstance(weight_qr, np.ndarray) else weight_qr.count_nonzero()
+        n_q, n_r = _shape(weight_qr)
+        if filled >= SPARSE * n_q * n_r > 0:
             use_r = np.asarray(abs(weight_qr).sum(axis=0)).ravel() > 0
-            many.append((_dense(weight_qr[:, use_r]), basis_rg[use_r]))
+            many.append((_columns(weight_qr, use_r), basis_rg[use_r]))
         elif filled:
             few.append(sp.csr_array(weight_qr) @ basis_rg)
     result_qg = None
@@ -96,11 +104,12 @@ def gather(terms: Sequence[tuple[float | np.ndarray, Parts]], conditions: Condit
 
 def scale_rows(weight_qr: Weights, factor_q: np.ndarray) -> Weights:
     """Weights times a factor per condition, float32."""
-    if sp.issparse(weight_qr):
-        factor_n = np.repeat(factor_q.astype(np.float32, copy=False), np.diff(weight_qr.indptr))
-        parts = (weight_qr.data.astype(np.float32, copy=False) * factor_n, weight_qr.indices, weight_qr.indptr)
-        return sp.csr_array(parts, shape=weight_qr.shape)
-    return factor_q[:, None] * weight_qr.astype(np.float32, copy=False)
+    if isinstance(weight_qr, np.ndarray):
+        return factor_q[:, None] * weight_qr.astype(np.float32, copy=False)
+    data_n = cast("np.ndarray", weight_qr.data)
+    factor_n = np.repeat(factor_q.astype(np.float32, copy=False), np.diff(weight_qr.indptr))
+    parts = (data_n.astype(np.float32, copy=False) * factor_n, weight_qr.indices, weight_qr.indptr)
+    return sp.csr_array(parts, shape=_shape(weight_qr))
 
 
 def mean_square(effects: Sequence[Parts], conditions: Conditions) -> np.ndarray:
@@ -130,28 +139,40 @@ def mean_square(effects: Sequence[Parts], conditions: Conditions) -> np.ndarray:
         weight_of = {id(basis_rg): weight_qr for weight_qr, basis_rg in parts}
         columns = []
         for key in order:
-            weight_qr = weight_of[key][:, used[key][0]] if key in weight_of else None
-            empty = np.zeros((len(conditions), int(used[key][0].sum())), np.float32)
-            columns.append(empty if weight_qr is None else _dense(weight_qr))
+            use_r = used[key][0]
+            empty = np.zeros((len(conditions), int(use_r.sum())), np.float32)
+            columns.append(_columns(weight_of[key], use_r) if key in weight_of else empty)
         weight_qn = np.concatenate(columns, axis=1)
         total_q += np.maximum(np.einsum("qn,qn->q", weight_qn @ gram_nn, weight_qn), 0)
     return total_q
 
 
-def _dense(weight_qr: Weights) -> np.ndarray:
-    return weight_qr.toarray() if sp.issparse(weight_qr) else weight_qr
+def _shape(weight_qr: Weights) -> tuple[int, int]:
+    return cast("tuple[int, int]", weight_qr.shape)
+
+
+def _columns(weight_qr: Weights, use_r: np.ndarray) -> np.ndarray:
+    """The masked columns, dense."""
+    used: Any = weight_qr[:, use_r]
+    return used if isinstance(used, np.ndarray) else used.toarray()
+
+
+@overload
+def sum_by_owner(weight_rk: np.ndarray, owner_r: np.ndarray, n_owners: int) -> np.ndarray: ...
+@overload
+def sum_by_owner(weight_rk: Weights, owner_r: np.ndarray, n_owners: int) -> Weights: ...
 
 
 def sum_by_owner(weight_rk: Weights, owner_r: np.ndarray, n_owners: int) -> Weights:
     """Add the rows of each owner, [n_owners, k]; how combinations are made of single effects."""
     if len(owner_r) == n_owners and np.array_equal(owner_r, np.arange(n_owners)):
         return weight_rk
-    if sp.issparse(weight_rk):
-        ones = np.ones(len(owner_r), dtype=weight_rk.dtype)
-        return sp.csr_array((ones, (owner_r, np.arange(len(owner_r)))), shape=(n_owners, len(owner_r))) @ weight_rk
-    total_qk = np.zeros((n_owners, weight_rk.shape[1]), dtype=weight_rk.dtype)
-    np.add.at(total_qk, owner_r, weight_rk)
-    return total_qk
+    if isinstance(weight_rk, np.ndarray):
+        total_qk = np.zeros((n_owners, weight_rk.shape[1]), dtype=weight_rk.dtype)
+        np.add.at(total_qk, owner_r, weight_rk)
+        return total_qk
+    ones = np.ones(len(owner_r), dtype=weight_rk.dtype)
+    return sp.csr_array((ones, (owner_r, np.arange(len(owner_r)))), shape=(n_owners, len(owner_r))) @ weight_rk
 
 
 def sum_of_components(weigh: Callable[[Conditions], np.ndarray], conditions: Conditions) -> np.ndarray:

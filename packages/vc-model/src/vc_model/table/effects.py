@@ -165,8 +165,8 @@ class Conditions:
         """[p] int, number of targets."""
         return np.array([len(action.targets) for action in self.actions], dtype=np.int64)
 
-    def subset(self, rows: np.ndarray) -> "Conditions":
-        """The given rows (indices or a mask), in that order."""
+    def subset(self, rows: np.ndarray | slice) -> "Conditions":
+        """The given rows (indices, a mask or a slice), in that order."""
         rows = np.arange(len(self))[rows]
         return Conditions(
             self.cell_line[rows],

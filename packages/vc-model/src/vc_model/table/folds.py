@@ -125,7 +125,7 @@ def target_folds(table: EffectTable, n_folds: int, seed: int) -> list[Fold]:
 def transfer_folds(table: EffectTable, n_folds: int, seed: int) -> list[Fold]:
     """Single (line, target) pairs held out where the same target stays in another line or another action."""
     by_target: dict[str, dict[tuple[str, Action], int]] = {}
-    for row in np.flatnonzero(table.single_p):
+    for row in np.flatnonzero(table.single_p).tolist():
         action = table.conditions.actions[row]
         by_target.setdefault(action.targets[0], {})[(table.conditions.cell_line[row], action)] = row
     shared = sorted(target for target, rows in by_target.items() if len(rows) > 1)

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -106,10 +107,12 @@ def load_conditions(screen: Screen | Path | str, splits: Splits | Path | str, pa
     Raises:
         TableError: If a gene of the model is not measured here.
     """
+    import pandas as pd
+
     screen = screen if isinstance(screen, Screen) else read_screen(screen)
     splits = splits if isinstance(splits, Splits) else read_splits(splits, screen)
     measured = screen.var.index[screen.var["measured"].to_numpy()]
-    position = measured.get_indexer(list(like.genes))
+    position = measured.get_indexer(pd.Index(list(like.genes)))
     if (position < 0).any():
         absent = [gene for gene, at in zip(like.genes, position, strict=True) if at < 0]
         raise TableError(
@@ -136,9 +139,11 @@ def load_control_cells(
     Raises:
         TableError: If a gene is not in the screen, or a line has no input control.
     """
+    import pandas as pd
+
     screen = screen if isinstance(screen, Screen) else read_screen(screen)
     splits = splits if isinstance(splits, Splits) else read_splits(splits, screen)
-    columns = screen.var.index.get_indexer(list(genes))
+    columns = screen.var.index.get_indexer(pd.Index(list(genes)))
     if (columns < 0).any():
         raise TableError(f"{screen.path}: expected all genes of the model, found {(columns < 0).sum()} absent.")
     line_n = screen.obs["cell_line"].astype(str).to_numpy()
@@ -182,7 +187,7 @@ def _read_conditions(screen: Screen, splits: Splits, part: str) -> Conditions:
 
 def _cp10k(screen: Screen, start: int, stop: int, columns: np.ndarray) -> sp.csr_matrix:
     """log1p CP10k of some rows, divided by the library size over all genes the source measured."""
-    x = screen.rows(start, stop)[:, columns]
+    x = cast("sp.csr_matrix", screen.rows(start, stop)[:, columns])
     total_n = screen.obs["total_counts"].to_numpy(dtype=np.float64)[start:stop]
     scale_n = np.divide(TARGET_SUM, total_n, out=np.zeros_like(total_n), where=total_n > 0)
     x.data = np.log1p(x.data * np.repeat(scale_n, np.diff(x.indptr))).astype(np.float32)
@@ -213,7 +218,7 @@ class _Controls:
         ranges = list(zip(control["start"], control["stop"], strict=True))
         for slot, (start, stop) in enumerate(tqdm(ranges, desc="controls", leave=False, disable=None)):
             for a, b in screen.blocks(int(start), int(stop)):
-                x = _cp10k(screen, a, b, self.columns)
+                x: Any = _cp10k(screen, a, b, self.columns)
                 for role, member_n in member.items():
                     mask = member_n[a:b].astype(np.float64)
                     self.sum_srg[role][slot] += mask @ x
@@ -334,7 +339,7 @@ def _measure(
     for row in tqdm(range(n_p), desc="conditions", leave=False, disable=None):
         # A condition is one contiguous slice: its batches follow each other.
         for a, b in screen.blocks(ranges[row][0][0], ranges[row][-1][1]):
-            sum_pg[row] += _cp10k(screen, a, b, columns).sum(axis=0).A1
+            sum_pg[row] += np.asarray(_cp10k(screen, a, b, columns).sum(axis=0)).ravel()
     n_cells_p = cells_ps.sum(axis=1) + unknown_p
     mean_pg = sum_pg / n_cells_p[:, None]
     matched = {
