@@ -7,7 +7,8 @@ from vc_data.convert.run import convert
 from vc_data.errors import CountsError
 from vc_data.genes.tables import read_panel
 from vc_data.options import Columns, ConvertOptions
-from vc_data.screen.file import describe_screen, read_screen
+from vc_data.screen.describe import describe_screen
+from vc_data.screen.file import read_screen
 from vc_data.split import by_perturbation
 from vc_data.text.ids import strip_version
 

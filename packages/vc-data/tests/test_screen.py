@@ -10,7 +10,8 @@ import vc_data.screen.file
 import zarr
 from vc_data.contract import sha256_tree
 from vc_data.errors import ContractError, OutputError
-from vc_data.screen.file import check_screen, describe_screen, read_screen, write_screen
+from vc_data.screen.describe import describe_screen
+from vc_data.screen.file import check_screen, read_screen, write_screen
 
 
 def write(adata, path, *, seed=0, **options):

@@ -87,7 +87,7 @@ CONFIG = prep.PrepConfig(pert_col="gene", expected_genes=4)
         ({}, ["A", "B", "C", "X"], r"1 missing, e.g. \['X'\], 1 too many, e.g. \['D'\]"),
         ({"pert_col": "none"}, list("ABCD"), "expected the column 'none'"),
         ({"control": "none"}, list("ABCD"), "labelled 'none'"),
-        ({"celltype_col": "none"}, list("ABCD"), "no column 'none'"),
+        ({"celltype_col": "none"}, list("ABCD"), "column 'none'"),
         ({"max_cells": 11}, list("ABCD"), "12 cells, at most 11"),
     ],
 )

@@ -287,7 +287,7 @@ def _changed(adata, value):
         (lambda real, pred: (_without(real, "G01"), pred), {}, "not in the real data"),
         (lambda real, pred: (_without(real, "non-targeting"), pred), {}, "no cell is labelled"),
         (lambda real, pred: (real, pred[:, 1:].copy()), {}, "1 genes are missing"),
-        (lambda real, pred: (real, pred), {"pert_col": "guide"}, "no column 'guide'"),
+        (lambda real, pred: (real, pred), {"pert_col": "guide"}, "column 'guide'"),
         (lambda real, pred: (real, pred), {"options": {"anchor": "compute"}}, "unknown options anchor"),
         (lambda real, pred: (real, pred), {"options": {"anchors": "five"}}, "'none', 'compute'"),
         (

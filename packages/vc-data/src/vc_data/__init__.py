@@ -25,7 +25,7 @@ _HOME = {
     "cell_load": "split",
     "check_corpus": "split",
     "check_screen": "screen.file",
-    "describe_screen": "screen.file",
+    "describe_screen": "screen.describe",
     "few_shot": "split",
     "follow": "split",
     "gears": "split",

@@ -16,7 +16,8 @@ from vc_data.genes.align import GeneAlignment, align_genes
 from vc_data.genes.names import identify_genes, unique_names
 from vc_data.genes.tables import read_panel
 from vc_data.options import ConvertOptions
-from vc_data.screen.file import describe_screen, read_screen
+from vc_data.screen.describe import describe_screen
+from vc_data.screen.file import read_screen
 
 
 def inspect_file(path: str | Path, *, as_json: bool = False, options: ConvertOptions | None = None) -> str:

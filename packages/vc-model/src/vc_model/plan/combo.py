@@ -53,9 +53,8 @@ def combo(
     sd_n = np.linalg.norm(np.sqrt(together.var_pg) * weight_g, axis=1) / np.sqrt(np.maximum((weight_g > 0).sum(), 1))
     if goal_g is None:
         effect_n, label = size_n, "size of the interaction (control standard deviations)"
-        better_n = np.linalg.norm(pair_ng, axis=1) - np.maximum(
-            *(np.linalg.norm(single_kg, axis=1)[s] for s in (a_n, b_n))
-        )
+        single_k = np.linalg.norm(single_kg, axis=1)
+        better_n = np.linalg.norm(pair_ng, axis=1) - np.maximum(single_k[a_n], single_k[b_n])
     else:
         aim_g = goal_g * weight_g / np.linalg.norm(goal_g * weight_g)
         along_n, along_k = pair_ng @ aim_g, single_kg @ aim_g

@@ -35,13 +35,7 @@ def safety(
         PlanError: If no panel has 3 genes of the model's, or the model supports no action.
     """
     lines = list(contexts or fitted.contexts.cell_lines)
-    column_of = {gene: column for column, gene in enumerate(fitted.contexts.genes)}
-    columns = {name: [column_of[gene] for gene in genes if gene in column_of] for name, genes in panels.items()}
-    columns = {name: at for name, at in columns.items() if len(at) >= 3}
-    if not columns:
-        raise PlanError(
-            f"panels: none of {len(panels)} has 3 genes that the model predicts. Name genes as the model does."
-        )
+    columns = _panel_columns(fitted.contexts.genes, panels)
     worst_n, where_n = np.full(len(actions), -np.inf), [""] * len(actions)
     useful_ln, supported_n, sd_ln = [], np.ones(len(actions), bool), []
     for line in lines:
@@ -89,8 +83,7 @@ def safety(
     return Decision(
         "safety",
         f"Which of {len(actions)} actions does most with the least harm?",
-        f"{int(front_n.sum())} lie on the front of efficacy and panel response; {int((~supported_n).sum())} are outside support and "
-        "are not judged.",
+        f"{int(front_n.sum())} lie on the front; {int((~supported_n).sum())} are outside support and are not judged.",
         table,
         draw,
         "Efficacy against the worst panel response; the line is the Pareto front, red is outside support.",
@@ -98,6 +91,18 @@ def safety(
         ("Predicted expression is not toxicity: a panel stands for what its genes are known for.",),
         called=bool(front_n.any()),
     )
+
+
+def _panel_columns(genes: Sequence[str], panels: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
+    """Panel -> columns of its genes, for panels with at least 3 genes that the model predicts."""
+    column_of = {gene: column for column, gene in enumerate(genes)}
+    columns = {name: [column_of[gene] for gene in panel if gene in column_of] for name, panel in panels.items()}
+    columns = {name: at for name, at in columns.items() if len(at) >= 3}
+    if not columns:
+        raise PlanError(
+            f"panels: none of {len(panels)} has 3 genes that the model predicts. Name genes as the model does."
+        )
+    return columns
 
 
 def _front(x_n: np.ndarray, y_n: np.ndarray) -> np.ndarray:
