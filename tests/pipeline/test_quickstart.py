@@ -75,13 +75,14 @@ def test_the_challenge_file_holds_cells_as_the_challenge_wants_them(run):
     np.testing.assert_allclose(mean_g, np.asarray(profile.X[row]).ravel()[expressed], atol=0.02)
 
 
-def test_predictions_become_counts_that_the_challenge_of_2026_takes(run, tmp_path):
+def test_predictions_become_counts_that_the_challenge_of_2026_takes(run, tmp_path, monkeypatch):
     from vc_eval.split.truth import log1p_cp10k
     from vc_eval.vcc2026.submission import SubmissionRules, check_submission
 
     prediction = run / "predictions" / "split-0" / "anchored.h5ad"
     files = [str(run / "screen.zarr"), str(run / "splits" / "split-0.json"), str(prediction)]
     out = tmp_path / "cells.h5ad"
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
     assert main(["submit", *files, "-o", str(out), "--cells", "60"]) == 0
     cells, profile = ad.read_h5ad(out), read_predictions(prediction)
     wanted = profile.obs[~profile.obs["is_control"]]

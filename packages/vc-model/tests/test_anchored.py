@@ -205,12 +205,17 @@ def test_intervals_of_unseen_targets_cover_their_share():
 def test_the_perturbed_gene_itself_follows_its_control_expression():
     world = make_world(n_train=100, n_test=30, n_genes=150, features="none", effect=0.1)
     table = world.train
-    delta, check, truth = table.delta_pg.copy(), table.check_pg.copy(), world.truth_qg.copy()
-    for array, conditions in ((delta, table.conditions), (check, table.conditions), (truth, world.test)):
+    delta, half, check, truth = (x.copy() for x in (table.delta_pg, table.half_pg, table.check_pg, world.truth_qg))
+    for array, conditions in (
+        (delta, table.conditions),
+        (half, table.conditions),
+        (check, table.conditions),
+        (truth, world.test),
+    ):
         for row, action in enumerate(conditions.actions):
             gene = table.gene_position[action.targets[0]]
             array[row, gene] = -0.7 * table.contexts.input_cg[0, gene]
-    table = replace(table, delta_pg=delta, check_pg=check)
+    table = replace(table, delta_pg=delta, half_pg=half, check_pg=check)
     fitted = Anchored(replace(SMALL, residual=None)).fit(table)
     assert fitted.direct.slope_m[0] == pytest.approx(-0.7, abs=0.05)
     own = np.array([table.gene_position[action.targets[0]] for action in world.test.actions])

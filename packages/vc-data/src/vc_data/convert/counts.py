@@ -307,7 +307,8 @@ def refuse_rescaled(spool: Spool, columns: np.ndarray, matrix: Matrix) -> None:
         found = f"totals of about {middle:.0f} in every cell (middle half: {low:.0f} to {high:.0f})"
         raise CountsError(matrix.path, matrix.name, "raw counts, whose totals differ", found, do)
     mean = np.asarray(sample.mean(axis=0)).ravel()
-    square = np.asarray(sample.multiply(sample).mean(axis=0)).ravel()
+    sample.data **= 2
+    square = np.asarray(sample.mean(axis=0)).ravel()
     high_g = mean >= 2
     if high_g.sum() >= 5:
         ratio = float(np.median((square - mean**2)[high_g] / mean[high_g]))

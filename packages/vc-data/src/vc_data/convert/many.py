@@ -75,7 +75,7 @@ def convert_one(source: Path, output: Path, options: ConvertOptions | None) -> O
     with contextlib.redirect_stderr(io.StringIO()):
         try:
             return Outcome(source, output, convert(source, output, options))
-        except (VcDataError, OSError) as error:
+        except (VcDataError, OutputError, OSError) as error:
             return Outcome(source, output, None, str(error))
 
 

@@ -17,7 +17,7 @@ from typing import cast
 
 from vc_data.datasets.registry import Dataset, RemoteFile
 from vc_data.download.transfer import DownloadSettings, RefusedError, Transfer, check_start, no_room, write_json
-from vc_data.errors import VcDataError, few
+from vc_data.errors import OutputError, VcDataError, few
 
 
 class DownloadError(VcDataError):
@@ -97,7 +97,7 @@ def _fetch_from(url: str, file: RemoteFile, part: Path, checksum: str | None, se
     for last in (False, True):
         try:
             return Path(store.fetch(file.name, downloader=cast("pooch.core.Downloader", transfer)))
-        except VcDataError:
+        except (VcDataError, OutputError):
             raise
         except ValueError as error:
             # Pooch has found another checksum and has removed the file. Joined pieces may be to blame, so the same

@@ -4,11 +4,11 @@ Rules, in order; the first that gives exactly one gene of the file counts:
 1. `id`: the Ensembl id, without version.
 2. `symbol`: the symbol, or the gene's name in the screen.
 3. `R`: the symbol as R's make.names rewrites it (`HLA.A`, `X7SK`), on either side.
-4. `Excel`: a date that Excel made of a symbol (`7-Sep`), on either side; `1-Mar` among the genes of the file is none: it may
-   be MARCH1 or MARC1.
+4. `Excel`: a date that Excel made of a symbol (`7-Sep`), on either side (`1-Mar` is MARCH1 or MARC1, so none among genes).
 5. `renamed`: the families that were renamed because of 4 (SEPT7 is SEPTIN7, MARCH1 is MARCHF1, MARC1 is MTARC1).
 6. `alias`: one approved symbol by the alias table (previous symbols first).
 7. `case`: the symbol in another case.
+
 A target that no gene of the file answers to is still known where the alias table or the gene table names it.
 """
 

@@ -44,7 +44,7 @@ def compound_features(
         licence: Licence of the structures, for the encoder record.
 
     Returns:
-        A bank with `vectors_ef: [e, n_bits]`; `sources` hold the canonical SMILES that was fingerprinted.
+        A bank with `vectors_ef` [e, n_bits]; `sources` hold the canonical SMILES that was fingerprinted.
 
     Raises:
         InputError: If rdkit is not installed, the lists differ in length, or one id stands for two molecules.

@@ -12,7 +12,7 @@ from typing import cast
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import svds
+from scipy.sparse import linalg
 
 from vc_featurize.bank import FeatureBank
 from vc_featurize.errors import InputError
@@ -72,7 +72,7 @@ def geneset_features(
         licence: Licence of the gene sets, for the encoder record.
 
     Returns:
-        A bank with `vectors_ef: [e, f]`, `f <= dim`.
+        A bank with `vectors_ef` [e, f], f at most `dim`.
 
     Raises:
         InputError: If the file is no GMT, an entity is repeated, or no entity occurs in any set.
@@ -141,7 +141,7 @@ def _embed(weighted_gs: sparse.csr_array, dim: int) -> np.ndarray:
     else:
         # The start vector is the only free choice of the iteration; fixing it fixes the result.
         start = np.random.default_rng(0).standard_normal(smaller)
-        left_gf, values_f, _ = svds(weighted_gs, k=dim, v0=start)
+        left_gf, values_f, _ = linalg.svds(weighted_gs, k=dim, v0=start)
     order = np.argsort(-values_f, kind="stable")[:dim]
     order = order[values_f[order] > RANK_TOLERANCE * values_f.max()]
     left_gf, values_f = left_gf[:, order], values_f[order]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import svds
+from scipy.sparse import linalg
 
 from vc_featurize.bank import FeatureBank
 from vc_featurize.errors import InputError
@@ -33,7 +33,7 @@ def spectral_features(
     scale = sparse.diags_array(1 / np.sqrt(looped.sum(axis=1)))
     kept = min(dim, len(nodes) - 1)
     start = np.random.default_rng(0).standard_normal(len(nodes))
-    left, values, _ = svds(sparse.csr_array(scale @ looped @ scale), k=kept, v0=start)
+    left, values, _ = linalg.svds(sparse.csr_array(scale @ looped @ scale), k=kept, v0=start)
     order = np.argsort(-values, kind="stable")
     left, values = left[:, order], values[order]
     signs = np.where(left[np.abs(left).argmax(axis=0), np.arange(kept)] < 0, -1, 1)
@@ -97,7 +97,7 @@ def regulon_features(
     if kept < 1:
         raise InputError(f"regulon: expected at least two regulators, found {len(regulators)}.")
     start = np.random.default_rng(0).standard_normal(min(weighted.shape))
-    left, values, _ = svds(weighted.astype(float), k=kept, v0=start)
+    left, values, _ = linalg.svds(weighted.astype(float), k=kept, v0=start)
     order = np.argsort(-values, kind="stable")
     vectors = left[:, order] * values[order]
     vectors *= np.where(vectors[np.abs(vectors).argmax(axis=0), np.arange(kept)] < 0, -1, 1)
