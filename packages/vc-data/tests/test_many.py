@@ -95,10 +95,10 @@ convert(source, out, ConvertOptions(backed=backed == "yes"))
 @pytest.mark.parametrize("matrix", ["csr", "csc"])
 def test_memory_is_bounded_by_the_block(tmp_path, matrix):
     """The kernel refuses memory beyond a bound that is a fraction of the counts; reading the file whole breaks it."""
-    adata = make_foreign(cells_per_group=2500, n_genes=400)
+    adata = make_foreign(cells_per_group=2500, n_genes=560)
     source = write_foreign(adata, tmp_path / "a.h5ad", matrix=matrix)
     small = write_foreign(make_foreign(), tmp_path / "small.h5ad")
-    room = 52 << 20
+    room = 68 << 20
     assert (adata.X > 0).sum() * 8 > 2 * room
 
     def run(backed):
