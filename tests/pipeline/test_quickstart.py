@@ -98,7 +98,8 @@ def test_predictions_become_counts_that_the_challenge_of_2026_takes(run, tmp_pat
     before = out.read_bytes()
     assert main(["submit", *files, "-o", str(out), "--cells", "60"]) == 2, "an existing file is kept"
     assert main(["submit", *files, "-o", str(out), "--cells", "60", "--overwrite"]) == 0
-    assert out.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["cells.h5ad"]
+    assert out.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"cells.h5ad", "cells.receipt.json"}
 
 
 def test_the_report_shows_every_model_and_loads_nothing(run):

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from vc_data.convert.moments import moments
 from vc_data.convert.source import Matrix, iter_columns, iter_rows
 from vc_data.errors import CountsError
 from vc_data.screen.part import read_note, write_note
 
-ROWS_AT_ONCE = 100  # cells of a sample in memory together
 RANGE_ELEMENTS = 1 << 23
 """Values of a CSC matrix that are sorted in memory at once: 100 MB, and as much again for the order."""
 MAX_RANGES = 512
@@ -296,7 +296,7 @@ def refuse_rescaled(spool: Spool, columns: np.ndarray, matrix: Matrix) -> None:
     if n < 20:
         return
     rows = np.unique(np.linspace(0, n - 1, min(n, 2000)).astype(np.int64))
-    totals, mean, square = _moments(spool, rows, columns)
+    totals, mean, square = moments(spool.rows, rows, columns)
     totals = totals[totals > 0]
     do = "Get the raw counts, or pass --trust-counts if they are."
     if len(totals) < 20:
@@ -313,19 +313,6 @@ def refuse_rescaled(spool: Spool, columns: np.ndarray, matrix: Matrix) -> None:
                 f"variances of {ratio:.2g} times the mean (median of {int(high_g.sum())} genes): rounded logarithms?"
             )
             raise CountsError(matrix.path, matrix.name, "raw counts, which vary at least as Poisson numbers", found, do)
-
-
-def _moments(spool: "Spool", rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Totals of these rows, and the means of each column and of its squares; few rows are in memory at a time."""
-    totals, mean, square = np.zeros(len(rows)), np.zeros(len(columns)), np.zeros(len(columns))
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        block: Any = spool.rows(rows[start : start + ROWS_AT_ONCE])
-        block = block[:, columns].astype(np.float64)
-        totals[start : start + ROWS_AT_ONCE] = np.asarray(block.sum(axis=1)).ravel()
-        mean += np.asarray(block.sum(axis=0)).ravel() / len(rows)
-        block.data **= 2
-        square += np.asarray(block.sum(axis=0)).ravel() / len(rows)
-    return totals, mean, square
 
 
 def refuse_logs(values: np.ndarray, matrix: Matrix) -> None:
