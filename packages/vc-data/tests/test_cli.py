@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import vc_data.screen.file
+from vc_contracts import sha256_tree
 from vc_data.cli.main import main
 from vc_data.screen.file import read_screen
 from vc_data.split.file import read_splits
@@ -61,7 +62,7 @@ def test_convert_inspect_split_end_to_end(toy, tmp_path, capsys):
     code, out, _ = run(capsys, "split", tmp_path / "toy.zarr", tmp_path / "s.json", "--min-cells", "5")
     assert code == 0 and out[-1].startswith(f"wrote {tmp_path / 's.json'}")
     splits = read_splits(tmp_path / "s.json", read_screen(tmp_path / "toy.zarr"))
-    assert splits.header["parents"] == {"toy.zarr": vc_data.screen.file.sha256_tree(tmp_path / "toy.zarr")}
+    assert splits.header["parents"] == {"toy.zarr": sha256_tree(tmp_path / "toy.zarr")}
 
 
 @pytest.mark.parametrize(
@@ -323,7 +324,7 @@ def test_ctrl_c_inside_a_destructor_is_heard(toy, tmp_path, monkeypatch, capsys)
 
 def test_ctrl_c_while_the_screen_is_written_keeps_the_old_one(toy, tmp_path, monkeypatch, capsys):
     assert run(capsys, "convert", toy, tmp_path / "toy.zarr")[0] == 0
-    before = vc_data.screen.file.sha256_tree(tmp_path / "toy.zarr")
+    before = sha256_tree(tmp_path / "toy.zarr")
 
     def interrupt(*_):
         os.kill(os.getpid(), signal.SIGINT)
@@ -332,5 +333,5 @@ def test_ctrl_c_while_the_screen_is_written_keeps_the_old_one(toy, tmp_path, mon
     monkeypatch.setattr(vc_data.screen.file, "_write_matrix", interrupt)
     code, _, err = run(capsys, "convert", toy, tmp_path / "toy.zarr", "--overwrite", "--seed", "5")
     assert code == 130 and err[-1] == "error: interrupted; no output was written"
-    assert vc_data.screen.file.sha256_tree(tmp_path / "toy.zarr") == before
+    assert sha256_tree(tmp_path / "toy.zarr") == before
     assert sorted(path.name for path in tmp_path.iterdir()) == [".toy.zarr.part", "toy.h5ad", "toy.zarr"]
