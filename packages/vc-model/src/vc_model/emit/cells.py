@@ -5,15 +5,21 @@ the depth and a dispersion. Scaling a gene by f < 1 thins its counts binomially;
 (f - 1) times the cell's own rate, drawn from what its count says about it. Either way the new counts are gamma-Poisson
 draws of f times the mean with the same dispersion, so zeros, depth and the dependence of variance on mean are those of
 real cells. f is sought such that the mean of log1p CP10k is the prediction; last, single counts are added or removed.
+The loops over cells and genes are in `vc_model.emit.drawn` and `vc_model.emit.kernels`.
 """
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vc_model.errors import TableError
 from vc_model.table.pseudobulk import TARGET_SUM, ControlCells
+
+if TYPE_CHECKING:
+    from vc_model.emit.drawn import Drawn
 
 PRIOR_SIZE = 10.0  # sum of squared expected counts that the common dispersion is worth against a gene's own
 LEAST_DISPERSION, MOST_DISPERSION = 1e-3, 20.0
@@ -37,6 +43,11 @@ class CellSource:
     total_n: np.ndarray
     share_g: np.ndarray
     dispersion_g: np.ndarray
+
+    @cached_property
+    def count_gn(self) -> np.ndarray:
+        """[g, n] int32, the same counts with a gene's side by side."""
+        return np.ascontiguousarray(self.count_ng.T)
 
     @cached_property
     def mean_g(self) -> np.ndarray:
@@ -124,43 +135,41 @@ def draw_cells(
     if knobs.amplitude != 1:
         goal_g = source.mean_g + knobs.amplitude * (goal_g - source.mean_g)
     goal_g = np.maximum(goal_g, 0)
-    count_mg, rate_mg, total_m = _draw_controls(source, n_cells, rng, knobs.dispersion)
-    factor_g, stream = np.ones(len(goal_g)), int(rng.integers(2**62))
+    base = _draw_controls(source, n_cells, rng, knobs.dispersion)
+    seed = _seed(rng)
+    factor_g, new_gm = np.ones(len(goal_g)), base.count_gm
     for _ in range(ROUNDS):
-        # The same stream every time, so that rounds differ by the factors and hardly by chance.
-        new_mg = _scale(count_mg, rate_mg, factor_g, np.random.default_rng(stream))
-        mean_g = _log(new_mg, _total(new_mg, count_mg, total_m)).mean(axis=0)
-        step_g = (np.expm1(goal_g) + 1e-3) / (np.expm1(mean_g) + 1e-3)
+        # The same seed every time, so that rounds differ by the factors and hardly by chance.
+        new_gm = base.scaled(factor_g, seed)
+        step_g = (np.expm1(goal_g) + 1e-3) / (np.expm1(base.log_means(new_gm)) + 1e-3)
         factor_g = np.minimum(np.where(goal_g > 0, factor_g * step_g, 0), MOST_FACTOR)
-    new_mg = _scale(count_mg, rate_mg, factor_g, np.random.default_rng(stream))
+    new_gm = base.scaled(factor_g, seed)
     for _ in range(PASSES):
-        again = repeated_rows(new_mg)
-        new_mg[again] = _scale(rng.poisson(rate_mg[again]), rate_mg[again], factor_g, rng)
-        new_mg += _single_counts(new_mg, rate_mg, _total(new_mg, count_mg, total_m), goal_g, rng)
-    return new_mg.astype(np.int32), _total(new_mg, count_mg, total_m)
+        again = repeated_rows(new_gm.T)
+        if len(again):
+            other = base.only(again).redrawn(1.0, _seed(rng))
+            new_gm[:, again] = other.scaled(factor_g, _seed(rng))
+        base.mend(new_gm, goal_g, _seed(rng))
+    return new_gm.T, base.new_total(new_gm)
 
 
-def _draw_controls(
-    source: CellSource, n_cells: int, rng: np.random.Generator, dispersion: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Counts [m, g] of control cells, the rates behind them and their totals."""
+def _seed(rng: np.random.Generator) -> np.uint64:
+    return np.uint64(rng.integers(2**63))
+
+
+def _draw_controls(source: CellSource, n_cells: int, rng: np.random.Generator, dispersion: float) -> "Drawn":
+    """Control cells, used again only where there are too few, and then counted anew; all of them at another dispersion."""
+    from vc_model.emit.drawn import Drawn  # numba, which only those who draw cells need
+
     n = len(source.count_ng)
-    # No control cell is used more often than it must be.
     row_m = np.concatenate([rng.permutation(n) for _ in range(-(-n_cells // n))])[:n_cells]
-    count_mg, total_m = source.count_ng[row_m], source.total_n[row_m]
-    shape_g = 1 / source.dispersion_g
-    rate_mg = rng.gamma(count_mg + shape_g) / (total_m[:, None] + shape_g / source.share_g) * total_m[:, None]
-    # A cell used again, and any cell of another dispersion, is counted anew at its own rates.
-    anew = np.arange(n_cells) >= n
+    drawn = Drawn(source.count_gn[:, row_m], source.total_n[row_m], 1 / source.dispersion_g, source.share_g)
     if dispersion != 1:
-        expected_mg = total_m[:, None] * source.share_g
-        rate_mg = np.maximum(expected_mg + np.sqrt(dispersion) * (rate_mg - expected_mg), 1e-3 * expected_mg)
-        anew[:] = True
-    if anew.any():
-        drawn = rng.poisson(rate_mg[anew])
-        total_m[anew] += drawn.sum(axis=1) - count_mg[anew].sum(axis=1)
-        count_mg[anew] = drawn
-    return count_mg, rate_mg, np.maximum(total_m, 1)
+        return drawn.redrawn(dispersion, _seed(rng))
+    if n_cells > n:
+        other = drawn.only(np.arange(n, n_cells)).redrawn(1.0, _seed(rng))
+        drawn.count_gm[:, n:], drawn.total_m[n:] = other.count_gm, other.total_m
+    return drawn
 
 
 def repeated_rows(count_mg: np.ndarray) -> np.ndarray:
@@ -168,44 +177,11 @@ def repeated_rows(count_mg: np.ndarray) -> np.ndarray:
     seen: set[bytes] = set()
     again = []
     for row, counts in enumerate(count_mg):
-        content = counts.tobytes()
+        content = hashlib.blake2b(np.ascontiguousarray(counts), digest_size=16).digest()
         if content in seen:
             again.append(row)
         seen.add(content)
     return np.array(again, dtype=int)
-
-
-def _scale(count_mg: np.ndarray, rate_mg: np.ndarray, factor_g: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Counts of factor times the mean, in law."""
-    new_mg = rng.binomial(count_mg, np.minimum(factor_g, 1)).astype(np.int64)
-    more = np.flatnonzero(factor_g > 1)
-    new_mg[:, more] += rng.poisson((factor_g[more] - 1) * rate_mg[:, more])
-    return new_mg
-
-
-def _single_counts(
-    count_mg: np.ndarray, rate_mg: np.ndarray, total_m: np.ndarray, goal_g: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """[m, g] in -1, 0, 1: which cells get or lose one count so that the mean comes closest to the goal."""
-    log_mg = _log(count_mg, total_m)
-    left_g = (goal_g * len(count_mg)) - log_mg.sum(axis=0)
-    sign_g = np.sign(left_g).astype(np.int64)
-    other_mg = np.maximum(count_mg + sign_g, 0)
-    size_mg = np.abs(_log(other_mg, total_m) - log_mg)
-    # Counts come and go in proportion to the cell's rate, or to what it has.
-    odds_mg = np.where(sign_g > 0, rate_mg, count_mg)
-    with np.errstate(divide="ignore"):
-        key_mg = rng.exponential(size=count_mg.shape) / odds_mg
-    order_mg = np.argsort(key_mg, axis=0)
-    size_mg = np.take_along_axis(size_mg, order_mg, axis=0)
-    taken_mg = (size_mg > 0) & (np.cumsum(size_mg, axis=0) - size_mg / 2 < np.abs(left_g))
-    change_mg = np.zeros_like(count_mg)
-    np.put_along_axis(change_mg, order_mg, np.where(taken_mg, sign_g, 0), axis=0)
-    return change_mg
-
-
-def _total(new_mg: np.ndarray, count_mg: np.ndarray, total_m: np.ndarray) -> np.ndarray:
-    return np.maximum(total_m + new_mg.sum(axis=1) - count_mg.sum(axis=1), 1)
 
 
 def _log(count_mg: np.ndarray, total_m: np.ndarray) -> np.ndarray:
