@@ -5,67 +5,36 @@
 Of every condition half of the cells are put aside. A third of the targets is held out altogether, and where there are
 several cell lines another third of the (cell line, target) pairs; the model is fitted on the other halves, judges every
 condition before it sees a number, and its answers are compared with the halves put aside. In turn every target is held out.
+Which classes can be told apart is decided by each fit from its own training cells, as `vc fit` does. With --work FOLDER a
+run that was stopped goes on where it was.
 """
 
 import argparse
+import itertools
+import json
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import scipy.sparse as sp
+from vc_model.ask.again import ask_again
 from vc_model.ask.everything import whole_split
-from vc_model.ask.memory import make_memory
-from vc_model.ask.precedent import correlation, repeatability, share_of_repeat
+from vc_model.ask.halves import halves
+from vc_model.ask.levels import clearness
+from vc_model.ask.memory import Memory, make_memory
+from vc_model.ask.precedent import find
+from vc_model.ask.sample import Sample, correlation, mean_noise, repeatability, share_of_repeat, unit_names
 from vc_model.ask.verdict import VERDICTS, judge
-from vc_model.contracts import Screen
+from vc_model.contracts import Screen, read_screen
 from vc_model.models import make_model
-from vc_model.table.effects import EffectTable
-from vc_model.table.folds import units
+from vc_model.table.effects import Conditions, EffectTable
 from vc_model.table.pseudobulk import load_tables
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "single_cell"
 N_FOLDS = 3
 MIN_CELLS = 10  # of each half
-
-
-@dataclass(frozen=True)
-class Half(Screen):
-    """Some cells of a screen, held in memory."""
-
-    x_ng: sp.csr_matrix
-
-    def rows(self, start: int, stop: int) -> sp.csr_matrix:
-        """Raw counts of the cells `start:stop`."""
-        return self.x_ng[start:stop]
-
-
-def half(adata, keep_n: np.ndarray, path: Path) -> Half:
-    """The cells of a mask as a screen of their own; groups stay contiguous."""
-    x_ng = sp.csr_matrix(adata.X[keep_n], dtype=np.float32)
-    groups = adata.uns["groups"].copy()
-    before_n = np.concatenate([[0], np.cumsum(keep_n)])
-    groups["start"], groups["stop"] = before_n[groups["start"].to_numpy()], before_n[groups["stop"].to_numpy()]
-    groups = groups[groups["stop"] > groups["start"]].reset_index(drop=True)
-    return Half(path, {}, adata.obs[keep_n], adata.var, groups, x_ng.indptr.astype(np.int64), x_ng)
-
-
-def tables_of(path: Path, seed: int) -> tuple[EffectTable, EffectTable]:
-    """The effects of a screen, measured twice: on random halves of the cells of every group, controls too."""
-    from vc_data.screen.file import read_screen
-
-    adata = read_screen(path)
-    rng = np.random.default_rng(seed)
-    first_n = np.zeros(adata.n_obs, dtype=bool)
-    for start, stop in zip(adata.uns["groups"]["start"], adata.uns["groups"]["stop"], strict=True):
-        order = rng.permutation(np.arange(start, stop))
-        first_n[order[: (len(order) + rng.integers(2)) // 2]] = True
-    made = []
-    for keep_n in (first_n, ~first_n):
-        screen = half(adata, keep_n, path)
-        made.append(load_tables(screen, whole_split(screen, min_cells=MIN_CELLS, seed=seed))[0])
-    return made[0], made[1]
+FEWEST = 3  # perturbations of a row of the page
 
 
 def folds_of(table: EffectTable, seed: int) -> list[np.ndarray]:
@@ -89,58 +58,92 @@ def folds_of(table: EffectTable, seed: int) -> list[np.ndarray]:
     return masks
 
 
-def judge_screen(path: Path, model: str, seed: int) -> dict[str, list[np.ndarray]]:
-    """For every asked condition: class, correlations of answer, mean effect and repeat, and its perturbation."""
-    table, other = tables_of(path, seed)
-    rows_of = {
-        pair: row for row, pair in enumerate(zip(other.conditions.cell_line, other.conditions.actions, strict=True))
-    }
-    pairs = zip(table.conditions.cell_line, table.conditions.actions, strict=True)
-    both = [(row, rows_of[pair]) for row, pair in enumerate(pairs) if pair in rows_of]
+def judge_screen(path: Path, model: str, seed: int) -> list[dict]:
+    """For every fit and condition: its class, what was stated of it, and the correlations of answer, mean and repeat."""
+    first, second = halves(read_screen(path), seed)
+    table, other = (load_tables(part, whole_split(part, min_cells=MIN_CELLS, seed=seed))[0] for part in (first, second))
+    rows_of = {pair: row for row, pair in enumerate(pairs_of(other))}
+    both = [(row, rows_of[pair]) for row, pair in enumerate(pairs_of(table)) if pair in rows_of]
     mine, theirs = (np.array(rows) for rows in zip(*both, strict=True))
-    unit_p = units(table.conditions)
-    noise_p = other.noise_pg().mean(axis=1)
-    found: dict[str, list[np.ndarray]] = {name: [] for name in ("kind", "said", "mean", "repeat", "unit")}
-    for train_p in folds_of(table, seed):
-        train = table.subset(np.flatnonzero(train_p))
-        fitted = make_model(model, seed).fit(train)
-        memory = make_memory(train, fitted)
-        asked = table.conditions.subset(mine)
+    asked, unit_m = table.conditions.subset(mine), unit_names(table.conditions)[mine]
+    truth_mg = other.check_pg[theirs]
+    repeat_m = repeatability(truth_mg, mean_noise(other, theirs))
+    rows = []
+    for fold, train_p in enumerate(folds_of(table, seed)):
+        memory, said_mg = fit(table.subset(np.flatnonzero(train_p)), first, model, asked, seed)
         verdicts = judge(memory.known, memory.relatives, asked)
-        truth_mg = other.check_pg[theirs]
-        mean_mg = memory_mean(memory, asked)
-        found["kind"].append(verdicts.kind_q)
-        found["said"].append(correlation(fitted.predict(asked).delta_pg, truth_mg))
-        found["mean"].append(correlation(mean_mg, truth_mg))
-        found["repeat"].append(repeatability(truth_mg, noise_p[theirs]))
-        found["unit"].append(unit_p[mine])
-    return found
+        said_m = correlation(said_mg, truth_mg)
+        mean_m = correlation(memory_mean(memory, asked), truth_mg)
+        for at, (kind, new) in enumerate(zip(verdicts.kind_q.tolist(), verdicts.new_line_q.tolist(), strict=True)):
+            found = find(memory.precedents, kind, new)
+            known = found is not None and found.n > 0
+            rows.append({"fold": fold, "kind": kind, "level": list(found.pooled) if known else [kind],
+                         "stated": found.share if known else None, "said": float(said_m[at]), "mean": float(mean_m[at]),
+                         "repeat": float(repeat_m[at]), "unit": str(unit_m[at])})  # fmt: skip
+    return rows
 
 
-def memory_mean(memory, asked) -> np.ndarray:
+def fit(train: EffectTable, screen: Screen, model: str, asked: Conditions, seed: int) -> tuple[Memory, np.ndarray]:
+    """What a model remembers of a training table, and [q, g] its answers."""
+    chosen = make_model(model, seed)
+    fitted = chosen.fit(train)
+    whole = whole_split(screen, min_cells=MIN_CELLS, seed=seed)
+    there = set(zip(train.conditions.cell_line.tolist(), train.conditions.perturbation, strict=True))
+    splits = replace(whole, parts={key: part if key in there else "unused" for key, part in whole.parts.items()})
+    memory = make_memory(train, fitted, ask_again(screen, splits, chosen, seed=seed))
+    return memory, fitted.predict(asked).delta_pg
+
+
+def pairs_of(table: EffectTable) -> list[tuple]:
+    """(Cell line, action) of every row."""
+    return list(zip(table.conditions.cell_line.tolist(), table.conditions.actions, strict=True))
+
+
+def memory_mean(memory: Memory, asked: Conditions) -> np.ndarray:
     """[q, g] mean effect of the line's training singles, times the number of targets."""
     order = {line: row for row, line in enumerate(memory.lines)}
     row_q = np.array([order.get(line, len(memory.lines)) for line in asked.cell_line.tolist()])
     return memory.mean_lg[row_q] * asked.sizes[:, None]
 
 
-def rows_of_table(name: str, found: dict[str, list[np.ndarray]]) -> list[str]:
-    """Lines of the page: one for each class with at least three perturbations."""
-    if not found["kind"]:
-        return []
-    kind, said, mean, repeat, unit = (np.concatenate(found[key]) for key in ("kind", "said", "mean", "repeat", "unit"))
+def sample_of(rows: list[dict]) -> Sample:
+    """Rows as answers that can be compared."""
+    units = np.array([row["unit"] for row in rows], dtype=object)
+    return Sample(*(np.array([row[name] for row in rows]) for name in ("said", "mean", "repeat")), units)
+
+
+def rows_of_table(name: str, rows: list[dict]) -> list[str]:
+    """Lines of the page: one for each set of classes that fits told apart from the others."""
+    fits = {row["fold"] for row in rows}
     lines = []
-    for at, verdict in enumerate(VERDICTS):
-        use = kind == at
-        n = len(np.unique(unit[use]))
-        if n < 3:
+    for level in sorted({tuple(row["level"]) for row in rows}, key=lambda kinds: (sum(kinds) / len(kinds), kinds)):
+        own = [row for row in rows if tuple(row["level"]) == level]
+        sample = sample_of(own)
+        if sample.n < FEWEST:
             continue
-        share, lower, upper, by_mean = share_of_repeat(said[use], mean[use], repeat[use], unit[use])
+        share, lower, upper, by_mean = share_of_repeat(sample.said_m, sample.mean_m, sample.repeat_m, sample.unit_m)
+        stated = [row["stated"] for row in own if row["stated"] is not None]
         lines.append(
-            f"| {name} | {verdict} | {n} | {int(use.sum())} | {said[use].mean():.2f} | {repeat[use].mean():.2f} | "
-            f"{share:.2f} [{lower:.2f}, {upper:.2f}] | {by_mean:.2f} |"
+            f"| {name} | {' / '.join(VERDICTS[kind] for kind in level)} | {len({row['fold'] for row in own})} of {len(fits)} | "
+            f"{sample.n} | {len(own)} | {sample.said_m.mean():.2f} | {sample.repeat:.2f} | "
+            f"{f'{np.mean(stated):.2f}' if stated else 'unknown'} | {share:.2f} [{lower:.2f}, {upper:.2f}] | {by_mean:.2f} |"
         )
     return lines
+
+
+def rises(name: str, rows: list[dict]) -> str:
+    """A line on whether the better known of neighbouring groups was answered better, fit by fit, on held-out cells."""
+    pairs, right, wrong, one_group = 0, 0, 0, 0
+    for fold in sorted({row["fold"] for row in rows}):
+        own = [row for row in rows if row["fold"] == fold and row["stated"] is not None]
+        levels = sorted({tuple(row["level"]) for row in own})
+        samples = [sample_of([row for row in own if tuple(row["level"]) == level]) for level in levels]
+        one_group += len(levels) < 2
+        for better, worse in itertools.pairwise(samples):
+            clear = clearness(better, worse)
+            pairs, right, wrong = pairs + 1, right + (clear > 0), wrong + (clear < -1)
+    fits = len({row["fold"] for row in rows})
+    return f"| {name} | {fits} | {one_group} | {pairs} | {right} | {wrong} |"
 
 
 def screens(folder: Path, names: list[str]) -> dict[str, Path]:
@@ -169,41 +172,59 @@ def screens(folder: Path, names: list[str]) -> dict[str, Path]:
 
 def main() -> None:
     """Make the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/results/support.md"))
-    parser.add_argument("--model", default="stacked")
+    parser.add_argument("--model", default="anchored")
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", type=Path, help="keep what is done here, and go on from there")
     args = parser.parse_args()
-    lines = []
+    found: dict[str, list[dict]] = {}
     with tempfile.TemporaryDirectory() as folder:
+        work = args.work or Path(folder) / "done"
+        work.mkdir(parents=True, exist_ok=True)
         for name, path in screens(Path(folder), args.only).items():
-            try:
-                lines += rows_of_table(name, judge_screen(path, args.model, args.seed))
-            except ValueError as error:
-                print(f"{name}: left out: {error}", file=sys.stderr)
+            done = work / f"{name}-{args.model}-{args.seed}.json"
+            if not done.exists():
+                try:
+                    done.write_text(json.dumps(judge_screen(path, args.model, args.seed)))
+                except ValueError as error:
+                    print(f"{name}: left out: {error}", file=sys.stderr)
+                    continue
+            found[name] = json.loads(done.read_text())
             print(f"{name}: done", file=sys.stderr, flush=True)
-            args.out.parent.mkdir(parents=True, exist_ok=True)
-            args.out.write_text(page(lines, args.model, args.seed))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(page({name: rows for name, rows in found.items() if rows}, args.model, args.seed))
     print(f"wrote {args.out}")
 
 
-def page(lines: list[str], model: str, seed: int) -> str:
+def page(found: dict[str, list[dict]], model: str, seed: int) -> str:
     """The page in markdown."""
-    head = [
-        "# The support verdict on held-out cells",
-        "",
-        "Does accuracy rise with what training knows of a condition? Made by",
-        f"`uv run --no-dev python experiments/support.py --model {model} --seed {seed}`; definitions: `vc_model.ask.verdict`.",
-        "",
-        "Share: correlation of answer and held-out cells over that of a repeat of the experiment with as many cells; above 1",
-        "the answer is nearer than one noisy repeat. Intervals: 90 %, bootstrap over perturbations. Mean: share of the mean",
-        "effect of all training perturbations, which any name would get.",
-        "",
-        "| screen | verdict | perturbations | questions | correlation | repeat | share of a repeat | mean |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    return "\n".join([*head, *lines]) + "\n"
+    text = f"""# The support verdict on held-out cells
+
+Does accuracy rise with what training knows of a condition? Made by
+`uv run --no-dev python experiments/support.py --model {model} --seed {seed}`.
+
+The classes are `vc_model.ask.verdict`'s. Each fit decides from its own training cells which of them it can tell apart
+(`vc_model.ask.levels`): neighbours are pooled until the difference between each pair is clear at 95 % out of fold; classes in
+one row, joined by `/`, could not be told apart. Whether what is left rises is judged here on cells and conditions that no
+fit has seen.
+
+| screen | fits | of these with one group only | neighbouring groups | the better known was answered better | clearly worse |
+|---|---|---|---|---|---|
+"""
+    text += "\n".join(rises(name, rows) for name, rows in found.items())
+    text += """
+
+Share: correlation of answer and held-out cells over that of a repeat of the experiment with as many cells; above 1 the
+answer is nearer than one noisy repeat. Stated: what the fit said of such conditions beforehand (`accuracy` in answers.tsv).
+Intervals: 90 %, bootstrap over perturbations. Mean: share of the mean effect of all training perturbations, which any name
+would get. Rows with fewer than three perturbations are left out.
+
+| screen | classes | fits | perturbations | questions | correlation | repeat | share stated | share found | mean |
+|---|---|---|---|---|---|---|---|---|---|
+"""
+    return text + "\n".join(line for name, rows in found.items() for line in rows_of_table(name, rows)) + "\n"
 
 
 if __name__ == "__main__":

@@ -127,14 +127,13 @@ def fit_for_use(inputs: Inputs, out_dpath: Path, *, min_cells: int, seed: int, p
     Returns:
         A gene that the model measures and no training condition perturbs, to ask about.
     """
-    from vc_model.ask.everything import whole_split
-    from vc_model.table.pseudobulk import load_tables
+    from vc_apps.ask.fit import fit_and_save, load
 
-    from vc_apps.ask.fit import fit_and_save
-
-    table = load_tables(inputs.screen, whole_split(inputs.screen, min_cells=min_cells, seed=seed), inputs.bank)[0]
+    banks = () if inputs.bank is None else (inputs.bank,)
+    data = load(inputs.screen, None, banks, min_cells=min_cells, seed=seed)
+    table = data.table
     files = [inputs.screen_fpath, *([inputs.features_fpath] if inputs.features_fpath else [])]
-    fit_and_save(table, out_dpath, MODEL, plugin, seed, files, False, inputs.hashes)
+    fit_and_save(data, out_dpath, MODEL, plugin, seed, files, False, inputs.hashes)
     trained = {target for action in table.conditions.actions for target in action.targets}
     return next((gene for gene in table.genes if gene not in trained), min(trained))
 

@@ -1,5 +1,6 @@
 """`vc fit`: a model for use, fitted on everything that a screen measured, or on the training conditions of a split."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ from vc_apps.ask.settings import Fit
 from vc_apps.outputs import AppError, say
 
 if TYPE_CHECKING:
+    from vc_model.contracts import FeatureBank, Screen, Splits
     from vc_model.predictor import Fitted
     from vc_model.table.effects import EffectTable
 
@@ -25,13 +27,14 @@ def fit(settings: Fit) -> None:
         if not path.exists():
             raise AppError(f"{path}: expected a file to read, found none. Check the path.")
     check_target(settings.out, kind="checkpoint", overwrite=settings.overwrite, inputs=inputs, make_parent=True)
-    table = load(settings.screen, settings.split, settings.bank, min_cells=settings.min_cells, seed=settings.seed)
+    data = load(settings.screen, settings.split, settings.bank, min_cells=settings.min_cells, seed=settings.seed)
+    table = data.table
     lines = ", ".join(table.trained_lines[:5])
     say(f"{len(table)} conditions x {len(table.genes)} genes in {lines}")
     if settings.dry_run:
         print(f"would fit {name_of(settings)} on {len(table)} conditions and write {settings.out}/")
         return
-    fit_and_save(table, settings.out, settings.model, settings.plugin, settings.seed, inputs, settings.overwrite)
+    fit_and_save(data, settings.out, settings.model, settings.plugin, settings.seed, inputs, settings.overwrite)
     target = next((name for name in table.genes if name not in _targets(table)), "GENE")
     print(
         f"wrote {settings.out}/: {name_of(settings)} on {len(table)} conditions x {len(table.genes)} genes. Next: vc predict "
@@ -39,21 +42,44 @@ def fit(settings: Fit) -> None:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """What a model is fitted on.
+
+    Attributes:
+        table: Effects of the training conditions.
+        screen: The screen they were measured in.
+        splits: Which of its conditions train.
+        banks: Vectors of the targets.
+    """
+
+    table: "EffectTable"
+    screen: "Screen"
+    splits: "Splits"
+    banks: tuple["FeatureBank", ...]
+
+
 def load(
-    screen: Path, split: Path | None, banks: tuple[Path, ...], *, min_cells: int = 20, seed: int = 0
-) -> "EffectTable":
+    screen: "Path | Screen",
+    split: Path | None,
+    banks: "tuple[Path | FeatureBank, ...]",
+    *,
+    min_cells: int = 20,
+    seed: int = 0,
+) -> TrainingData:
     """The training table of a screen, with a split or without."""
     from vc_model.ask.everything import whole_split
-    from vc_model.contracts import read_screen, read_splits
+    from vc_model.contracts import FeatureBank, Screen, read_features, read_screen, read_splits
     from vc_model.table.pseudobulk import load_tables
 
-    opened = read_screen(screen)
+    opened = screen if isinstance(screen, Screen) else read_screen(screen)
     splits = whole_split(opened, min_cells=min_cells, seed=seed) if split is None else read_splits(split, opened)
-    return load_tables(opened, splits, banks)[0]
+    read = tuple(bank if isinstance(bank, FeatureBank) else read_features(bank) for bank in banks)
+    return TrainingData(load_tables(opened, splits, read)[0], opened, splits, read)
 
 
 def fit_and_save(
-    table: "EffectTable",
+    data: TrainingData,
     out: Path,
     model: str,
     plugin: Path | None,
@@ -65,7 +91,7 @@ def fit_and_save(
     """Fit a model by name or from a plugin, and write it with what it remembers of the table.
 
     Args:
-        table: The training effects.
+        data: The training effects, and the cells they were measured on.
         out: The model folder.
         model: A name of `vc-model list`.
         plugin: A user's own model, in its place.
@@ -74,6 +100,7 @@ def fit_and_save(
         overwrite: Replace a model that stands there.
         hashes: Path -> sha256, where they are known already.
     """
+    from vc_model.ask.again import ask_again
     from vc_model.ask.memory import make_memory
     from vc_model.ask.plugin import read_plugin
     from vc_model.checkpoint import save_checkpoint
@@ -82,8 +109,10 @@ def fit_and_save(
 
     chosen = make_model(model, seed) if plugin is None else read_plugin(plugin)
     say(f"fitting {chosen.name}")
-    fitted = chosen.fit(table)
-    memory = make_memory(table, fitted)
+    fitted = chosen.fit(data.table)
+    say("asking it again: what is it worth on conditions that it has seen?")
+    again = ask_again(data.screen, data.splits, chosen, data.banks, seed=seed)
+    memory = make_memory(data.table, fitted, again)
     known = hashes or {}
     parents = {path.name: known.get(path.name) or hash_path(path) for path in inputs}
     config = {"model": fitted.name, "seed": seed}

@@ -2,15 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from vc_apps.ask.settings import Support
 from vc_apps.outputs import AppError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from vc_model.ask.model import SupportMap
-
-COLOURS = ("#1b7837", "#5aae61", "#a6dba0", "#fdb863", "#bdbdbd")
 
 
 def support(settings: Support) -> None:
@@ -54,7 +53,10 @@ def _counts(found: "SupportMap") -> list[dict]:
             if len(at):
                 share = float(found.accuracy_nc[at[0], column])
                 accuracy = None if share != share else round(share, 3)
-                rows.append({"cell_line": line, "support": name, "genes": len(at), "accuracy": accuracy})
+                level = found.measured_on[column].get(kind, "")
+                rows.append(
+                    {"cell_line": line, "support": name, "genes": len(at), "accuracy": accuracy, "measured_on": level}
+                )
     return rows
 
 
@@ -71,6 +73,8 @@ def _print(found: "SupportMap", *, named: bool) -> None:
     print(f"{'context':<20} {'support':<18} {'genes':>8}  accuracy, as a share of what repeating would give")
     for row in _counts(found):
         share = "not known" if row["accuracy"] is None else f"{row['accuracy']:.2f}"
+        if " / " in row["measured_on"]:
+            share += f"  (cannot be told apart here: {row['measured_on']})"
         print(f"{row['cell_line'][:20]:<20} {row['support']:<18} {row['genes']:>8,}  {share}")
 
 
@@ -89,23 +93,16 @@ def _write(found: "SupportMap", out: Path, overwrite: bool) -> None:
 
 
 def _draw(found: "SupportMap", path: Path, kind: str) -> None:
-    """The map as bars: how many genes of each context are known how well."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    """The map, contexts x genes; where there are many genes they stand in the order of what is known of them."""
     import numpy as np
+    from vc_eval.plot import support_map
     from vc_model.ask.verdict import VERDICTS
 
-    count_ck = np.stack([np.bincount(column, minlength=len(VERDICTS)) for column in found.kind_nc.T])
-    figure, axes = plt.subplots(figsize=(7, 1.2 + 0.4 * len(found.cell_lines)), layout="constrained")
-    left_c = np.zeros(len(count_ck))
-    for at, (name, colour) in enumerate(zip(VERDICTS, COLOURS, strict=True)):
-        if count_ck[:, at].any():
-            axes.barh(found.cell_lines, count_ck[:, at], left=left_c, color=colour, label=name)
-            left_c += count_ck[:, at]
-    axes.invert_yaxis()
-    axes.set_xlabel("genes")
-    figure.legend(loc="outside upper center", ncols=4, frameon=False)
-    figure.savefig(path, format=kind, dpi=150)
-    plt.close(figure)
+    order = np.lexsort(found.kind_nc.T[::-1])
+    axes = support_map(
+        found.kind_nc[order].T,
+        genes=[found.genes[at] for at in order],
+        contexts=found.cell_lines,
+        names=VERDICTS,
+    )
+    cast("Figure", axes.figure).savefig(path, format=kind, dpi=150)

@@ -17,10 +17,10 @@ def train_anchored(settings: Anchored) -> str:
 
     say(f"note: the same as vc fit {settings.screen} --split {settings.splits} -o {settings.out}")
     banks = () if settings.features is None else (settings.features,)
-    table = load(settings.screen, settings.splits, banks)
+    data = load(settings.screen, settings.splits, banks)
     sources = [settings.screen, settings.splits, *banks]
-    fit_and_save(table, settings.out, "anchored", None, settings.seed, sources, True)
+    fit_and_save(data, settings.out, "anchored", None, settings.seed, sources, True)
     return (
-        f"wrote {settings.out}/: anchored on {len(table)} conditions x {len(table.genes)} genes. Next: vc predict "
+        f"wrote {settings.out}/: anchored on {len(data.table)} conditions x {len(data.table.genes)} genes. Next: vc predict "
         f"{settings.out} {settings.screen} {settings.splits} -o predictions.zarr"
     )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MODEL, BASE, WRONG = "#12628f", "#8b9198", "#a43b2f"
-VERDICTS = ("#12628f", "#5fa3c7", "#c9d8df", "#f0ece2")  # seen here, seen elsewhere, a relative seen, nowhere
+VERDICTS = ("#0b4a6f", "#2f7fb0", "#8abddb", "#e9c46a", "#e3e1dc")  # from the best supported on
 LEVEL = 0.95
 
 
@@ -155,7 +155,7 @@ def support_map(
         verdict_cg: `[c, g]` position in `names` of each pair.
         genes: `[g]` names.
         contexts: `[c]` names.
-        names: Verdicts, the best supported first; at most four.
+        names: Verdicts, the best supported first; at most five.
         axes: Where to draw; default a new figure.
     """
     from matplotlib.colors import ListedColormap
@@ -174,8 +174,14 @@ def support_map(
     axes.set_yticks(range(len(contexts)), contexts)
     if len(genes) <= 120:
         axes.set_xticks(range(len(genes)), genes, rotation=90, fontsize=6)
-    handles = [Patch(facecolor=colour, edgecolor=BASE, label=name) for colour, name in zip(colours, names, strict=True)]
-    axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(handles), frameon=False)
+    else:
+        axes.set_xlabel(f"{len(genes):,} genes")
+    handles = [
+        Patch(facecolor=colour, edgecolor=BASE, label=f"{name} ({int((verdict_cg == at).sum()):,})")
+        for at, (colour, name) in enumerate(zip(colours, names, strict=True))
+        if (verdict_cg == at).any()
+    ]
+    axes.figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return axes
 
 

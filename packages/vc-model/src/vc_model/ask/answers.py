@@ -144,7 +144,7 @@ def _refusal(kind: int, known: bool, precedent: Precedent | None, rules: Rules) 
     """Why a condition gets no numbers, or None."""
     if kind == NOWHERE and not known:
         return "nothing is known of it, so any name would get this answer"
-    if precedent is None:
+    if precedent is None or precedent.n == 0:
         return None if kind <= ELSEWHERE else "no condition like it could be held out, so its accuracy is not known"
     if precedent.share < rules.limit:
         return f"conditions like it reached {precedent.share:.2f} of what repeating would give, below {rules.limit:g}"
@@ -310,7 +310,6 @@ def _rows(
         else {name: [None] * len(rows) for name in (*names, "moved_from_mean", "up", "down")}
     )
     actions = [conditions.actions[row] for row in rows]
-    precedents = [found[row] for row in rows]
     notes = [
         _note(refusals[row], given["moved_from_mean"][at], conditions.perturbation[row]) for at, row in enumerate(rows)
     ]
@@ -322,11 +321,7 @@ def _rows(
         "support": [VERDICTS[verdicts.kind_q[row]] for row in rows],
         "support_why": [verdicts.why[row] for row in rows],
         "new_context": [bool(verdicts.new_line_q[row]) for row in rows],
-        "accuracy": [None if one is None else one.share for one in precedents],
-        "accuracy_lower": [None if one is None else one.lower for one in precedents],
-        "accuracy_upper": [None if one is None else one.upper for one in precedents],
-        "accuracy_of_mean": [None if one is None else one.mean_share for one in precedents],
-        "accuracy_n": [0 if one is None else one.n for one in precedents],
+        **_accuracies([found[row] for row in rows]),
         "answered": [refusals[row] is None for row in rows],
         **{name: given[name] for name in names},
         "moved_from_mean": given["moved_from_mean"],
@@ -335,6 +330,23 @@ def _rows(
         "down": given["down"],
         "closest": ["; ".join(f"{name} {cosine:.2f}" for name, cosine, _ in verdicts.closest[row]) for row in rows],
     }
+
+
+def _accuracies(found: list[Precedent | None]) -> dict[str, list[Any]]:
+    """How good answers to such conditions were, and which classes that was measured on together."""
+    measured = [one if one is not None and one.n else None for one in found]
+    names = {
+        "accuracy": "share",
+        "accuracy_lower": "lower",
+        "accuracy_upper": "upper",
+        "accuracy_of_mean": "mean_share",
+    }
+    columns: dict[str, list[Any]] = {
+        column: [None if one is None else getattr(one, name) for one in measured] for column, name in names.items()
+    }
+    columns["accuracy_n"] = [0 if one is None else one.n for one in measured]
+    columns["accuracy_measured_on"] = ["" if one is None else one.level for one in measured]
+    return columns
 
 
 def _note(refusal: str | None, moved: float | None, name: str) -> str:

@@ -5,15 +5,14 @@ from functools import cached_property
 
 import numpy as np
 
-from vc_model.ask.precedent import Precedent, correlation, make_precedents
+from vc_model.ask.again import Again
+from vc_model.ask.precedent import Precedent, make_precedents
 from vc_model.ask.relatives import Relatives, fit_relatives
 from vc_model.errors import TableError
 from vc_model.predictor import Fitted
 from vc_model.table.effect import line_weights
 from vc_model.table.effects import MODES, EffectTable
 from vc_model.table.folds import KnownActions, OutOfFold, known_actions, recall
-
-REPEATED = 0.9  # correlation with the measured effects from which on a model is taken to repeat them
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +56,13 @@ class Memory:
         return tuple(sorted({target for _, action in self.known.pairs for target in action.targets}))
 
 
-def make_memory(table: EffectTable, fitted: Fitted) -> Memory:
+def make_memory(table: EffectTable, fitted: Fitted, again: Again | None = None) -> Memory:
     """Summarise a training table for a model that was just fitted on it.
 
     Args:
         table: The very table that the model was fitted on; it keeps the model's out-of-fold predictions.
         fitted: The model.
+        again: What such a model is worth on conditions that it has seen (`vc_model.ask.again.ask_again`).
 
     Raises:
         TableError: If the model left no out-of-fold predictions with this table.
@@ -82,21 +82,8 @@ def make_memory(table: EffectTable, fitted: Fitted) -> Memory:
         table.trained_lines,
         line_weights(table, table.single_p, "conditions") @ table.delta_pg,
         relatives,
-        make_precedents(
-            table, relatives, oof, delta_mg, _stated_variance(fitted, oof, delta_mg), _likeness(table, fitted)
-        ),
+        make_precedents(table, relatives, oof, delta_mg, _stated_variance(fitted, oof, delta_mg), again),
     )
-
-
-def _likeness(table: EffectTable, fitted: Fitted) -> float:
-    """Mean correlation of what the model says of its training conditions with what was measured; 1 where it repeats it."""
-    said = [
-        correlation(fitted.predict(table.conditions.subset(rows)).delta_pg, table.delta_pg[rows])
-        for rows in np.array_split(np.arange(len(table)), max(1, len(table) // 512))
-    ]
-    likeness = float(np.concatenate(said).mean())
-    # What is only shrunk is still the measurement.
-    return 1.0 if likeness > REPEATED else max(likeness, 0.0)
 
 
 def _stated_variance(fitted: Fitted, oof: OutOfFold, delta_mg: np.ndarray) -> np.ndarray:

@@ -32,12 +32,15 @@ class SupportMap:
         kind_nc: [n, c] int, positions in `vc_model.ask.verdict.VERDICTS`.
         accuracy_nc: [n, c] share of what repeating the experiment would give that such conditions reached out of fold; NaN
             where none could be held out.
+        measured_on: One dictionary a context, class -> the classes that its accuracy was measured on, in words: itself, and
+            those that it cannot be told apart from.
     """
 
     genes: tuple[str, ...]
     cell_lines: tuple[str, ...]
     kind_nc: np.ndarray
     accuracy_nc: np.ndarray
+    measured_on: tuple[dict[int, str], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,12 +175,14 @@ class AskModel:
             if name in elsewhere:
                 kind_nc[at] = [HERE if line in seen.get(name, ()) else ELSEWHERE for line in lines]
         accuracy_nc = np.full(kind_nc.shape, np.nan)
+        measured_on: tuple[dict[int, str], ...] = tuple({} for _ in lines)
         for column, line in enumerate(lines):
             for kind in np.unique(kind_nc[:, column]):
                 found = find(memory.precedents, int(kind), line not in memory.lines)
-                if found is not None:
+                if found is not None and found.n:
                     accuracy_nc[kind_nc[:, column] == kind, column] = found.share
-        return SupportMap(names, lines, kind_nc, accuracy_nc)
+                    measured_on[column][int(kind)] = found.level
+        return SupportMap(names, lines, kind_nc, accuracy_nc, measured_on)
 
     def modes_of(self, mode: str) -> tuple[int, ...]:
         """The number of a mode's name, as a tuple."""
