@@ -14,6 +14,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from vc_contracts.rules import promise_of
 from vc_data.contract import sha256_tree
 from vc_data.errors import ContractError
 from vc_data.loader import Loader, LoaderError, NaiveLoader, Weights, pack_screen
@@ -427,8 +428,7 @@ def is_transfer(split: Splits) -> bool:
 
 def breaks_promise(split: Splits, obs: pd.DataFrame) -> bool:
     stated = split.config.get("held_out")
-    before = {"by_perturbation": "target", "by_cell_line": "target in line", "few_shot": "target in line"}
-    promise = next((key for key, words in HELD_OUT.items() if words == stated), before.get(split.recipe))
+    promise = promise_of(split.recipe, stated)
     rows = with_targets(SimpleNamespace(obs=obs), split)
     return promise is not None and bool(find_leaks(rows, promise))
 

@@ -68,7 +68,7 @@ def make_splits(adata: anndata.AnnData) -> dict:
     names = adata.obs_names[adata.obs["is_control"]].tolist()
     return {
         "contract": {"name": "splits", "version": "1.0"},
-        "recipe": "by_perturbation",
+        "recipe": "cell_load",
         "seed": 0,
         "conditions": [{"cell_line": c, "perturbation": p, "part": part} for (c, p), part in PARTS.items()],
         "controls": {"input": names[0::3], "reference": names[1::3], "evaluation": names[2::3]},

@@ -50,7 +50,10 @@ def _splits_examples() -> list[Example]:
     valid = {
         "plain": lambda c: None,
         "newer_minor_version": newer_minor,
-        "without_val": lambda c: all_parts(c, "val", "train"),
+        "without_val": lambda c: [
+            row.update(part="unused", why="dropped") for row in c["conditions"] if row["part"] == "val"
+        ],
+        "promises_less": lambda c: (c.update(recipe="cell_load"), all_parts(c, "val", "train")),
         **{
             f"recipe_{r}": lambda c, r=r: c.update(recipe=r)
             for r in ("by_cell_line", "few_shot", "gears", "of_next_year")
@@ -86,6 +89,12 @@ def _splits_examples() -> list[Example]:
         "controls_without_evaluation": (lambda c: c["controls"].pop("evaluation"), ("controls",)),
         "controls_that_are_no_cells": (lambda c: c["controls"]["input"].append("nobody"), ("controls",)),
         "controls_that_are_perturbed": (lambda c: c["controls"]["input"].append("cell47"), ("controls",)),
+        "held_out_target_trains_in_a_pair": (lambda c: all_parts(c, "val", "train"), ("G2",)),
+        "held_out_target_trains_in_another_line": (lambda c: c["conditions"][2].update(part="train"), ("G2",)),
+        "held_out_target_trains_in_the_line": (
+            lambda c: (c.update(recipe="by_cell_line"), all_parts(c, "val", "train")),
+            ("G2",),
+        ),
         "empty_recipe": (lambda c: c.update(recipe=""), ("recipe",)),
         "recipe_that_is_a_list": (lambda c: c.update(recipe=["gears"]), ("recipe",)),
     }

@@ -9,7 +9,7 @@ from vc_contracts.errors import ContractError, few, short
 from vc_contracts.formats import SCHEMAS
 from vc_contracts.header import check_header, parse_json
 from vc_contracts.matrix import check_matrix
-from vc_contracts.rules import split_of_this_screen
+from vc_contracts.rules import split_keeps_its_promise, split_of_this_screen
 from vc_contracts.schema import Field, Refuse, Schema
 from vc_contracts.tables import Tables
 
@@ -30,7 +30,8 @@ def check(
             of their parts.
         name: The contract, e.g. `predictions`.
         path: Where it lies, for the message.
-        screen: For `splits`: the screen (anything with `obs`) whose conditions and controls it must name.
+        screen: For `splits`: the screen (anything with `obs`) whose conditions and controls it must name, and on whose
+            targets its promise is tested.
         taken: Gets the hashes of matrices that are read from disk on the way.
         counts: For `screen`: check the counts too, not only the tables.
 
@@ -56,6 +57,7 @@ def check(
         rule.check(content, refuse)
     if screen is not None:
         split_of_this_screen(content, screen.obs, refuse)
+        split_keeps_its_promise(content, screen.obs, refuse)
     return header
 
 

@@ -1,6 +1,7 @@
 """Rules that join several fields of a contract. Each gets the tables (or the JSON object) and refuses."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -200,6 +201,68 @@ def split_of_this_screen(content: dict[str, Any], obs: Any, refuse: Refuse) -> N
         others = [cell for cell in content["controls"][name] if cell not in names]
         if others:
             refuse(f"controls[{name!r}]", "control cells of the screen", f"others: {few(others)}")
+
+
+PROMISES = {
+    "target": "no training condition contains a target that is held out alone, in any cell line",
+    "target in line": "no training condition of a cell line contains a target that is held out alone in that line",
+    "condition": "held-out conditions do not train; their targets may, in other conditions",
+}
+"""What a split can promise: short name -> the words that its header has under `config["held_out"]`."""
+PROMISE_OF = {
+    **dict.fromkeys(("by_perturbation", "kfold", "follow", "gears", "by_scaffold"), "target"),
+    **dict.fromkeys(("by_cell_line", "few_shot"), "target in line"),
+}
+"""What known recipes promise where the header does not say it; the others promise no more than `condition`."""
+
+
+def promise_of(recipe: str, stated: str | None) -> str | None:
+    """Key of `PROMISES` that a header states, or else the recipe stands for; None where neither says anything."""
+    return next((key for key, words in PROMISES.items() if words == stated), PROMISE_OF.get(recipe))
+
+
+def split_keeps_its_promise(content: dict[str, Any], obs: Any, refuse: Refuse) -> None:
+    """No target that is held out alone trains, as far as the header or the recipe promises it.
+
+    The promise is tested on the targets of the screen at hand, so a split that was edited after it was made is noticed.
+
+    Args:
+        content: A checked split of the screen.
+        obs: The rows of the screen.
+        refuse: Raises.
+    """
+    promise = promise_of(content["recipe"], (content["contract"].get("config") or {}).get("held_out"))
+    if promise in (None, "condition"):
+        return
+    cells = obs.loc[~obs["is_control"].to_numpy(), ["cell_line", "perturbation", "target"]].astype(str)
+    target_of = {(line, label): target for line, label, target in cells.drop_duplicates().itertuples(index=False)}
+    rows = [
+        (row["cell_line"], tuple(target_of[row["cell_line"], row["perturbation"]].split("+")), row["part"])
+        for row in content["conditions"]
+    ]
+    leaks = leaks_of(rows, by_line=promise == "target in line")
+    if leaks:
+        refuse("conditions", f"what the split promises: {PROMISES[promise]}", few(leaks))
+
+
+def leaks_of(rows: Iterable[tuple[str, tuple[str, ...], str]], *, by_line: bool) -> list[str]:
+    """In words: targets held out alone that train as well, or that are in `val` and in `test`.
+
+    Args:
+        rows: (cell line, targets, part) of each condition.
+        by_line: Targets are held out of their cell line alone, and not of all.
+    """
+    alone: dict[tuple[str, str], set[str]] = {}
+    trained: dict[tuple[str, str], str] = {}
+    for cell_line, targets, part in rows:
+        line = cell_line if by_line else ""
+        if part in ("val", "test") and len(targets) == 1:
+            alone.setdefault((line, targets[0]), set()).add(part)
+        elif part == "train":
+            for target in targets:
+                trained.setdefault((line, target), f"{cell_line}/{'+'.join(targets)}")
+    leaks = [f"{key[1]} held out, but {trained[key]} trains" for key in alone if key in trained]
+    return leaks + [f"{target} in val and in test" for (_, target), parts in alone.items() if len(parts) > 1]
 
 
 def value_inside_interval(content: dict[str, Any], refuse: Refuse) -> None:

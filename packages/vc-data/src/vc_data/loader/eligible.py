@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from vc_contracts.rules import promise_of
 
 from vc_data.errors import ContractError, VcDataError, few
 from vc_data.loader.packed import PackedScreen
 from vc_data.split.file import Splits, read_splits
-from vc_data.split.leakage import HELD_OUT, check_leakage, check_studies
+from vc_data.split.leakage import check_leakage, check_studies
 from vc_data.split.targets import TargetTable, read_targets, target_keys
 
 POOLS = ("input", "reference")
@@ -256,12 +257,10 @@ def _held_targets(screen: PackedScreen, split: Splits | None, keys: Mapping[str,
 
 
 def _promise(split: Splits | None) -> str | None:
-    """Key of `HELD_OUT` that a split states, or that its recipe had before splits stated one."""
+    """What a split states, or its recipe stands for: a key of `HELD_OUT`."""
     if split is None:
         return None
-    stated = split.config.get("held_out")
-    before = {"by_perturbation": "target", "by_cell_line": "target in line", "few_shot": "target in line"}
-    return next((key for key, words in HELD_OUT.items() if words == stated), before.get(split.recipe))
+    return promise_of(split.recipe, split.config.get("held_out"))
 
 
 def _is_held_out(condition: Condition, held_out: Sequence[_HeldOut], keys: Mapping[str, str]) -> bool:

@@ -9,14 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vc_contracts.rules import PROMISES, leaks_of
+
 from vc_data.errors import VcDataError, few
 from vc_data.split.targets import target_keys, targets_of, tell_unproven
 
-HELD_OUT = {
-    "target": "no training condition contains a target that is held out alone, in any cell line",
-    "target in line": "no training condition of a cell line contains a target that is held out alone in that line",
-    "condition": "held-out conditions do not train; their targets may, in other conditions",
-}
+HELD_OUT = PROMISES
 _DEPTH = {"unused": 0, "train": 0, "val": 1, "test": 2}
 
 
@@ -45,23 +43,8 @@ def find_leaks(table: Iterable[dict], held_out: str) -> list[str]:
     """The breaches of a promise, in words."""
     if held_out == "condition":
         return []
-    by_line = held_out == "target in line"
-    alone: dict[tuple, set[str]] = {}
-    trained: dict[tuple, list[str]] = {}
-    for condition in table:
-        line = condition["cell_line"] if by_line else ""
-        targets = condition["targets"]
-        if condition["part"] in ("val", "test") and len(targets) == 1:
-            alone.setdefault((line, targets[0]), set()).add(condition["part"])
-        if condition["part"] == "train":
-            for target in targets:
-                trained.setdefault((line, target), []).append(f"{condition['cell_line']}/{'+'.join(targets)}")
-    leaks = [
-        f"{target} held out, but {trained[line, target][0]} trains"
-        for line, target in alone
-        if (line, target) in trained
-    ]
-    return leaks + [f"{target} in val and in test" for (_, target), parts in alone.items() if len(parts) > 1]
+    rows = ((condition["cell_line"], condition["targets"], condition["part"]) for condition in table)
+    return leaks_of(rows, by_line=held_out == "target in line")
 
 
 class NotProvenError(VcDataError):
