@@ -11,7 +11,6 @@ paired by condition, resampled by perturbation. Screens are named as in `SCREENS
 
 import argparse
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,9 +20,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
-import quality
+from page import number, signed
+from sources import name_of, shuffle_labels, tables_of
+from vc_eval.split.evaluate import profile_scores
+from vc_eval.split.prediction import Predicted
+from vc_eval.stats.differences import compare
 from vc_model.anchored import Anchored, AnchoredConfig
 from vc_model.anchored.gp import GPConfig, fit_gp
 from vc_model.baselines import EFFECTS, effect_factories
@@ -74,10 +75,10 @@ def scores(args: argparse.Namespace) -> None:
     )  # fmt: skip
     frames = []
     with tempfile.TemporaryDirectory() as folder:
-        for at, (train, test, truths) in enumerate(quality.tables_of(source, asked, Path(folder))):
+        for at, (train, test, truths) in enumerate(tables_of(source, asked, Path(folder))):
             if at >= args.splits:
                 break
-            train = quality.shuffle_labels(train, at) if args.null else train
+            train = shuffle_labels(train, at) if args.null else train
             for name, ask, seconds in fit_all(train, args.models):
                 said = ask(test)
                 base_cg, line_q = train.contexts.base_cg, train.contexts.positions(test.cell_line)
@@ -88,7 +89,7 @@ def scores(args: argparse.Namespace) -> None:
                 frames.append(frame.assign(split=at, model=name, seconds=seconds, trained=len(train)))
             print(args.screen, at, len(train), len(test), flush=True)
     args.folder.mkdir(parents=True, exist_ok=True)
-    label = quality.name_of(source) + (f"-w{args.world_seed}" if not kind else "") + ("-null" if args.null else "")
+    label = name_of(source) + (f"-w{args.world_seed}" if not kind else "") + ("-null" if args.null else "")
     found, target = pd.concat(frames), args.folder / f"{label}.parquet"
     if target.exists() and args.models:
         old = pd.read_parquet(target)
@@ -105,8 +106,8 @@ def score(said, test, genes: tuple[str, ...], truths) -> pd.DataFrame:
         rows = np.array([row_of[truth.cell_line, name] for name in truth.perturbations])
         at = np.ix_(rows, np.array([column_of[gene] for gene in truth.genes]))
         mean_pg, base_pg = said.mean_pg[at].astype(np.float64), said.base_pg[at].astype(np.float64)
-        predicted = quality.Predicted(profile_pg=mean_pg, control_g=base_pg[0], delta_pg=mean_pg - base_pg, sd_pg=None)
-        values = {k: v for k, v in quality.profile_scores(predicted, truth).items() if k in UNITS}
+        predicted = Predicted(profile_pg=mean_pg, control_g=base_pg[0], delta_pg=mean_pg - base_pg, sd_pg=None)
+        values = {k: v for k, v in profile_scores(predicted, truth).items() if k in UNITS}
         if hasattr(said, "interval"):
             values |= coverage(said, at, truth)
         key = {"cell_line": truth.cell_line, "perturbation": truth.perturbations, "targets": test.sizes[rows]}
@@ -152,14 +153,14 @@ def page(folder: Path) -> str:
         text += ["", "| over | Pearson | MSE x 1000 | " + " | ".join(head) + " |", "|---" * (3 + len(head)) + "|"]
         mean = found.groupby("model")[list(UNITS)].mean()
         for model in models:
-            cells = [quality.number(mean.loc[model, metric] * unit) for metric, unit in UNITS.items()]
+            cells = [number(mean.loc[model, metric] * unit) for metric, unit in UNITS.items()]
             for first in firsts:
                 for metric, unit in UNITS.items():
                     if first == model:
                         cells.append("")
                         continue
-                    gain, lower, upper, n = quality.compare(found, metric, model, first)
-                    cells.append(quality.signed(gain * unit, lower * unit, upper * unit, n))
+                    gain, lower, upper, n = compare(found, metric, model, first)
+                    cells.append(signed(gain * unit, lower * unit, upper * unit, n))
             text.append(f"| {model} | " + " | ".join(cells) + " |")
         covered = (
             found.loc[found["model"] == "anchored", [c for c in found if c.startswith("covered_")]].mean().dropna()

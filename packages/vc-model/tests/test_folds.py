@@ -18,6 +18,7 @@ from vc_model.table.folds import (
     target_groups,
     transfer_folds,
 )
+from vc_model.table.validation import out_of_fold_scores
 from vc_model.testing import make_world
 
 LEARNERS = ("mean_effect", "txpert_general", "additive_scaled", "knn", "feature_ridge", "pls", "kernel_ridge")
@@ -85,6 +86,19 @@ def test_all_bins_but_measured_are_covered_by_two_lines_with_combinations(table)
     assert {BINS[kind] for kind in np.unique(oof.bin_m)} == set(BINS) - {"measured"}
     instances = list(zip(oof.row_m.tolist(), oof.bin_m.tolist(), strict=True))
     assert len(set(instances)) == len(instances)
+
+
+def test_scores_out_of_fold_have_the_mix_of_kinds_that_is_asked(table):
+    factories = effect_factories(["no_change", "mean_effect"])
+    asked = Conditions(np.array(["A", "A"]), (Action(("new",), 0), Action(("other",), 0)))
+    found = out_of_fold_scores(table, asked, factories)
+    oof = out_of_fold(factories, table, all_folds(table))
+    unseen = oof.bin_m == BINS.index("unseen")
+    truth_mg = table.check_pg[oof.row_m][unseen]
+    assert found.loc["no_change", "mse_delta"] == pytest.approx((truth_mg**2).mean(), rel=1e-5)
+    assert found.loc["no_change", "pearson_delta"] == 0
+    rs = [np.corrcoef(a, b)[0, 1] for a, b in zip(oof.delta_mg["mean_effect"][unseen], truth_mg, strict=True)]
+    assert found.loc["mean_effect", "pearson_delta"] == pytest.approx(np.mean(rs), rel=1e-4)
 
 
 def test_groups_join_lines_modes_and_doses():

@@ -1,7 +1,7 @@
 """Statistics of real screens and of simulated ones, side by side.
 
-    python bench/simulator_statistics.py --data ../shared/data/single_cell
-    python bench/simulator_statistics.py --presets tiny small vcc --vcc-cells 100
+    python experiments/simulator/real_and_simulated.py --data ../shared/data/single_cell
+    python experiments/simulator/real_and_simulated.py --presets tiny small vcc --vcc-cells 100
 
 Every number is computed by the same code from counts, labels and library sizes. A real file that holds a panel of
 selected genes is compared with the simulated genes that a selection of the same size would have picked: the most variable
@@ -41,6 +41,7 @@ class Screen:
 
 
 def read_real(path: Path) -> Screen:
+    """A real screen with its counts, labels and library sizes."""
     adata = anndata.read_h5ad(path)
     counts = adata.X.toarray().astype(np.float32)
     known = "total_counts_all_genes" in adata.obs
@@ -54,6 +55,7 @@ def read_real(path: Path) -> Screen:
 
 
 def from_simulation(name: str, adata) -> Screen:
+    """The same of a simulated screen."""
     counts = adata.X.toarray()
     obs = adata.obs
     return Screen(name, counts, counts.sum(axis=1), obs["perturbation"].to_numpy(str), obs["cell_line"].to_numpy(str))
@@ -66,6 +68,7 @@ def take_panel(screen: Screen, size: int) -> Screen:
 
 
 def log_cp10k(screen: Screen) -> np.ndarray:
+    """log1p of counts per 10,000."""
     return np.log1p(screen.counts * (1e4 / screen.total[:, None]).astype(np.float32))
 
 
@@ -178,6 +181,7 @@ def _split_half(log: np.ndarray, cells: np.ndarray, control: np.ndarray, rng: np
 
 
 def statistics(screen: Screen, *, seed: int = 0, max_cells: int | None = None) -> dict:
+    """All statistics of one screen."""
     rng = np.random.default_rng(seed)
     return {"data": screen.name, **noise_statistics(screen), **effect_statistics(screen, rng, max_cells=max_cells)}
 
@@ -199,6 +203,7 @@ def _show(value: float) -> str:
 
 
 def main() -> None:
+    """Print the statistics of real and simulated screens as one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with real .h5ad files")
     parser.add_argument("--presets", nargs="*", default=[], choices=list(PRESETS))

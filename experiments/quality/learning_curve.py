@@ -1,6 +1,6 @@
 """How predictions get better with the number of measured perturbations, and where a model pays beside the best baseline.
 
-    uv run python bench/learning_curve.py simulated:small docs/log --sizes 5 10 30 75
+    uv run python experiments/quality/learning_curve.py simulated:small docs/log --sizes 5 10 30 75
 
 Of every split the training conditions of one cell line are thinned to so many targets (the first of one fixed shuffle, so
 larger sets hold the smaller ones); other lines keep theirs. The held-out conditions stay the same. With size 0 the line is
@@ -18,7 +18,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
-import quality
+from page import number
+from scoring import score
+from sources import name_of, tables_of
 from tqdm import tqdm
 from vc_eval.metrics import get_metric
 from vc_model.anchored import Anchored, AnchoredConfig
@@ -41,7 +43,7 @@ def run(source: str, args: argparse.Namespace) -> pd.DataFrame:
     """Scores of every size, split and model, averaged over held-out conditions of the line."""
     rows = []
     with tempfile.TemporaryDirectory() as name:
-        for split, (train, test, truths) in enumerate(tqdm(quality.tables_of(source, args, Path(name)), desc="splits")):
+        for split, (train, test, truths) in enumerate(tqdm(tables_of(source, args, Path(name)), desc="splits")):
             line = args.line or train.trained_lines[0]
             truths = [truth for truth in truths if truth.cell_line == line]
             for size in [*args.sizes, len(train)]:
@@ -52,15 +54,15 @@ def run(source: str, args: argparse.Namespace) -> pd.DataFrame:
                 fitted = fit_models(table, BASELINES)
                 fitted["anchored"] = Anchored(AnchoredConfig(seed=split)).fit(table)
                 for model, one in fitted.items():
-                    mean = quality.score(one.predict(test), test, train.genes, truths)[list(METRICS)].mean()
+                    mean = score(one.predict(test), test, train.genes, truths)[list(METRICS)].mean()
                     rows.append({"size": size, "conditions": own, "model": model, "split": split, **mean})
     return pd.DataFrame(rows)
 
 
 def page(source: str, scores: pd.DataFrame, n_splits: int) -> str:
     """The curve as a table."""
-    title = quality.name_of(source)
-    command = shlex.join(["uv", "run", "python", "bench/learning_curve.py", *sys.argv[1:]])
+    title = name_of(source)
+    command = shlex.join(["uv", "run", "python", "experiments/quality/learning_curve.py", *sys.argv[1:]])
     text = [f"# Learning curve on {title}", "", f"`{command}`", ""]
     text += [
         f"Means over held-out conditions of one line and {n_splits} splits. Conditions: of that line, in training.",
@@ -85,11 +87,6 @@ def page(source: str, scores: pd.DataFrame, n_splits: int) -> str:
     return "\n".join(text)
 
 
-def number(value: float) -> str:
-    """Three decimals, or a dash."""
-    return f"{value:.3f}" if np.isfinite(value) else "-"
-
-
 def main() -> None:
     """Run one screen and write its page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -104,7 +101,7 @@ def main() -> None:
     parser.set_defaults(recipe="by_perturbation", cell_line=None, genesets=None)
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    target = args.folder / f"learning-curve-{quality.name_of(args.source)}.md"
+    target = args.folder / f"learning-curve-{name_of(args.source)}.md"
     target.write_text(page(args.source, run(args.source, args), args.splits))
     print(f"wrote {target}")
 

@@ -1,6 +1,6 @@
 """Run `vc-eval cells` and `cell-eval run` on one real file and write both outputs beside each other as a page.
 
-    python bench/eval_side_by_side.py ../shared/data/single_cell/norman2019_k562_crispra_500g.h5ad docs/log/cell-eval-side-by-side.md
+    python experiments/cell_eval_side_by_side.py ../shared/data/single_cell/norman2019_k562_crispra_500g.h5ad docs/log/cell-eval-side-by-side.md
 
 One random half of every label's cells plays the real data, the other half the prediction.
 """
@@ -18,6 +18,7 @@ SHOWN = 12
 
 
 def halves(source: Path, folder: Path) -> None:
+    """Write one half of the cells of each perturbation as the prediction of the other half."""
     adata = anndata.read_h5ad(source)
     labels = adata.obs["perturbation"].astype(str).to_numpy()
     rng = np.random.default_rng(0)
@@ -31,6 +32,7 @@ def halves(source: Path, folder: Path) -> None:
 
 
 def main() -> None:
+    """Score the halves by both programs and write the page."""
     source, page = Path(sys.argv[1]), Path(sys.argv[2])
     tools = Path(sys.executable).parent
     with tempfile.TemporaryDirectory() as name:
@@ -60,7 +62,7 @@ def main() -> None:
         "# vc-eval and cell-eval 0.8.2 on one real file", "",
         f"`{source.name}`: one random half of every label's cells as the real data, the other half as the prediction, raw counts on",
         "both sides (either program scales them to the median and takes log1p). Made by",
-        f"`python bench/eval_side_by_side.py ../shared/data/single_cell/{source.name} docs/log/{page.name}`.", "",
+        f"`python experiments/cell_eval_side_by_side.py ../shared/data/single_cell/{source.name} docs/log/{page.name}`.", "",
         f"DES and PDS are equal to the last digit for {equal} of {len(both)} perturbations; MAE differs by at most {apart:.1e}.", "",
         "## vc-eval", "", "```", f"$ {commands['vc-eval']}", said["vc-eval"].rstrip(), "```", "",
         "`ours/agg_results.csv`:", "", "```", means["ours"].to_csv().rstrip(), "```", "",

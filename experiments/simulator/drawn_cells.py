@@ -1,6 +1,6 @@
 """Do drawn cells look like real ones? The distribution head on the project's own simulator.
 
-    uv run python bench/distribution.py tiny
+    uv run python experiments/simulator/drawn_cells.py tiny
 
 The mean profile of one half of a condition's cells is given to `vc_model.emit.cells.draw_cells`; what it draws from control
 cells is compared with the other half by energy distance on log1p CP10k, beside controls moved by the mean effect, Gaussian

@@ -1,6 +1,6 @@
 """Run `vc quickstart` on every real single-cell screen and write the tables of results as one page of docs/log.
 
-    uv run python bench/real_screens.py ../shared/data/single_cell docs/log/real-screens.md
+    uv run python experiments/real_screens.py ../shared/data/single_cell docs/log/real-screens.md
 
 Every number comes from the run's own scores.parquet; nothing is chosen or left out by its value.
 """
@@ -37,6 +37,7 @@ SCALE = {"mse_delta": 1000, "vcc2025/mae": 1000}
 
 
 def run_screen(fpath: Path, flags: list[str], out: Path) -> tuple:
+    """Scores, the first split and the seconds of one `vc quickstart`."""
     start = time.perf_counter()
     code = vc(["quickstart", "--data", str(fpath), *flags, "--out", str(out)])
     if code:
@@ -45,6 +46,7 @@ def run_screen(fpath: Path, flags: list[str], out: Path) -> tuple:
 
 
 def table(scores) -> list[str]:
+    """One row per model: its value and interval under every metric."""
     overall = scores[scores["group"] == "all"]
     models = [
         "anchored",
@@ -62,12 +64,14 @@ def table(scores) -> list[str]:
 
 
 def cell(row, scale: float) -> str:
+    """A value with its interval."""
     if row["value"] != row["value"]:
         return "-"
     return f"{row['value'] * scale:.3f} [{row['lower'] * scale:.3f}, {row['upper'] * scale:.3f}]"
 
 
 def beats(scores) -> str:
+    """How often `anchored` has the smaller error, against each baseline."""
     own = scores[
         (scores["group"] == "all") & (scores["model"] == "anchored") & scores["metric"].str.startswith("beat/")
     ]
@@ -76,6 +80,7 @@ def beats(scores) -> str:
 
 
 def main() -> None:
+    """Run every screen and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("page", type=Path)
@@ -87,7 +92,7 @@ def main() -> None:
         "Held-out conditions of real screens, scored by `vc quickstart`. Values are means over held-out conditions with 95 %",
         "intervals (bootstrap over perturbations). Several random splits are pooled; where the split is by context, every",
         "context is held out once. `split_half` is one half of the measured test cells predicting the other half.",
-        "Made by `uv run python bench/real_screens.py ../shared/data/single_cell docs/log/real-screens.md`.",
+        "Made by `uv run python experiments/real_screens.py ../shared/data/single_cell docs/log/real-screens.md`.",
         "",
     ]
     for name in args.only:

@@ -1,6 +1,6 @@
 """How hard a simulated screen is: what simple predictors reach on held-out perturbations, scored on the noise-free truth.
 
-    python bench/simulator_hardness.py --preset small --difficulty easy medium hard
+    python experiments/simulator/hardness.py --preset small --difficulty easy medium hard
 
 Singles are held out in 5 folds (the same genes in every cell line). Predictors see the measured deltas of the training
 perturbations, control cells and the written gene sets; scores use the true delta of the held-out ones, without the
@@ -89,6 +89,7 @@ def nearest(similarity: np.ndarray, effects: np.ndarray) -> np.ndarray:
 
 
 def jaccard(member_ps: np.ndarray) -> np.ndarray:
+    """[p, p] members that two programs share, over those of either."""
     both = (member_ps @ member_ps.T).astype(float)
     size = np.diag(both)
     return both / np.maximum(size[:, None] + size[None, :] - both, 1e-12)
@@ -127,6 +128,7 @@ def predictions(sim: Simulation, line: str, other: str | None, seed: int) -> tup
 
 
 def score(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Correlation and relative error of a prediction, over all and over the strongest effects."""
     norm = np.linalg.norm(truth, axis=1)
     strong = norm > np.median(norm)
     p, t = prediction[strong], truth[strong]
@@ -153,6 +155,7 @@ def pair_statistics(sim: Simulation) -> dict[str, float]:
 
 
 def hardness(sim: Simulation, seed: int = 0) -> dict[str, dict[str, float]]:
+    """What simple predictions score on one simulated screen."""
     lines = list(sim.world.config.cell_lines)
     pooled: dict[str, list[np.ndarray]] = {}
     truths = []
@@ -166,6 +169,7 @@ def hardness(sim: Simulation, seed: int = 0) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
+    """Print the table of every difficulty."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="small", choices=list(PRESETS))
     parser.add_argument("--difficulty", nargs="+", default=["medium"])
