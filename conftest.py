@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from pathlib import Path
 
 # Half of a short `vc` run is compiling the sources of its libraries. Where the surroundings forbid Python to keep what it
 # compiled, every process of the tests would do that again.
@@ -12,6 +13,12 @@ sys.dont_write_bytecode = False
 # Tests compile much and compute little, and so do the processes that they start (but for the whole job of
 # tests/pipeline/test_quickstart.py, which runs as users run it).
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+# What was compiled is kept for the processes that a test starts and for the next run; each test process has a folder of its
+# own, so that none reads what another is about to write.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent / ".pytest_cache" / "compiled" / _WORKER))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 # Two test processes on two cores: threads of the linear algebra below them only wait for each other (a fit took four
 # times as long).

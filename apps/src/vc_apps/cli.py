@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import tyro
+from vc_contracts.command import ready_home
 
 from vc_apps.commands import COMMANDS, run_of, settings_of
 
@@ -32,6 +33,7 @@ def main(args: list[str] | None = None) -> int:
         return 0
     set_volume({SWITCHES[arg] for arg in args if arg in SWITCHES})
     name, settings = parse([arg for arg in args if arg not in SWITCHES])
+    ready_home()
     return guarded(lambda: run_of(name)(settings))
 
 

@@ -22,7 +22,7 @@ class Inputs:
     Attributes:
         screen_fpath: screen-v1.
         adata: Its content.
-        screen: The same as vc-model reads it: tables here, counts on disk.
+        screen: The same for vc-model.
         features_fpath: features-v1, or None.
         bank: Its content, or None.
         hashes: File name -> sha256; splits are added as they are made.
@@ -63,6 +63,7 @@ def open_inputs(screen_fpath: Path, adata: "ad.AnnData", features_fpath: Path | 
         cast("pd.DataFrame", adata.var),
         adata.uns["groups"],
         np.asarray(counts.indptr, dtype=np.int64),
+        counts,
     )
     hashes = {path.name: hash_path(path) for path in (screen_fpath, features_fpath) if path is not None}
     bank = None if features_fpath is None else read_features(features_fpath)

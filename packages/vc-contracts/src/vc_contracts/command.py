@@ -1,16 +1,21 @@
 """The edge of every command line: each failure gets one message and an exit code, each signal leaves nothing behind."""
 
 import errno
+import hashlib
 import os
+import platform
 import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from vc_contracts.errors import Refusal
 
+CACHE_BYTES = 1 << 30
+"""Of compiled programs that are kept."""
 INTERRUPTED = 130
 REFUSED = 2
 
@@ -61,12 +66,56 @@ def describe_os_error(error: OSError) -> str:
 
 
 def ready_home() -> None:
-    """Where nothing can be written below the home folder, caches of libraries go to a temporary folder."""
+    """Where nothing can be written below the home folder, caches of libraries go to a temporary folder.
+
+    What JAX compiles is kept, too (`keep_compiled`). Call this before a library is imported.
+    """
     home = Path(os.environ.get("HOME") or "/nonexistent")
-    if os.access(home, os.W_OK):
+    if not os.access(home, os.W_OK):
+        for variable in ("NUMBA_CACHE_DIR", "MPLCONFIGDIR", "XDG_CACHE_HOME"):
+            os.environ.setdefault(variable, str(_temporary()))
+    keep_compiled()
+
+
+def keep_compiled() -> None:
+    """What JAX compiles is kept in the user's cache folder, so that the next process loads it instead.
+
+    Machines that share a home folder have a folder each: code for one processor may not run on another. Where the folder
+    cannot be written, programs are kept in a temporary one. `JAX_COMPILATION_CACHE_DIR`, where it is set, says where instead;
+    `JAX_ENABLE_COMPILATION_CACHE=0` keeps nothing.
+    """
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    if find_spec("filelock"):
+        # Bounded, the oldest programs go first; JAX then also locks the folder, so that no process reads half a program.
+        os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(CACHE_BYTES))
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
-    for variable in ("NUMBA_CACHE_DIR", "MPLCONFIGDIR", "XDG_CACHE_HOME"):
-        os.environ.setdefault(variable, str(Path(tempfile.gettempdir(), f"vc-cache-{os.getuid()}")))
+    name = f"xla-{_processor()}"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    folder = cache / "virtual-cell" / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        folder = _temporary() / name
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+
+
+def _temporary() -> Path:
+    return Path(tempfile.gettempdir(), f"vc-cache-{os.getuid()}")
+
+
+def _processor() -> str:
+    """A short name of this kind of processor: its family and what it can do."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        features = ""
+    text = f"{platform.machine()} {features}"
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _fail(prog: str, text: str, code: int) -> int:

@@ -1,7 +1,7 @@
 """screen-v1 and splits-v1: the cells of a screen and what is held out of it.
 
-A `Screen` keeps its tables in memory and its counts on disk; `rows` reads a slice of cells. So a held-out condition is
-never even read while a model is fitted.
+A `Screen` keeps its tables in memory and its counts on disk, unless they were read already; `rows` gives a slice of cells.
+So a model that is fitted from a file never even reads a held-out condition.
 """
 
 from collections.abc import Iterator
@@ -36,6 +36,7 @@ class Screen:
         var: One row per gene.
         groups: (cell_line, perturbation, batch, start, stop), tiling the rows.
         indptr_n: [n + 1] int64, where each cell's counts start.
+        counts: [n, g] CSR, the counts themselves where the caller has read them; None: `rows` reads the file.
     """
 
     path: Path
@@ -44,17 +45,21 @@ class Screen:
     var: "pd.DataFrame"
     groups: "pd.DataFrame"
     indptr_n: np.ndarray
+    counts: "sp.csr_matrix | None" = None
 
     def rows(self, start: int, stop: int) -> "sp.csr_matrix":
         """Raw counts of the cells `start:stop`, [stop - start, g] CSR float32."""
         import scipy.sparse as sp
 
-        with open_store(self.path, checked=True) as store:
-            a, b = int(self.indptr_n[start]), int(self.indptr_n[stop])
-            return sp.csr_matrix(
-                (store["X/data"][a:b].astype(np.float32), store["X/indices"][a:b], self.indptr_n[start : stop + 1] - a),
-                shape=(stop - start, len(self.var)),
-            )
+        a, b = int(self.indptr_n[start]), int(self.indptr_n[stop])
+        if self.counts is not None:
+            data, indices = self.counts.data[a:b], self.counts.indices[a:b].copy()
+        else:
+            with open_store(self.path, checked=True) as store:
+                data, indices = store["X/data"][a:b], store["X/indices"][a:b]
+        return sp.csr_matrix(
+            (data.astype(np.float32), indices, self.indptr_n[start : stop + 1] - a), shape=(stop - start, len(self.var))
+        )
 
     def blocks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """Cut `start:stop` into row ranges of at most about four million stored counts."""

@@ -1,14 +1,15 @@
 """From predictions to a predictions-v1 file: profiles beside the unperturbed profile of every line, or cells."""
 
+import sys
 import zlib
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 from tqdm import tqdm
 
 from vc_model.baselines import BASELINES
-from vc_model.biojepa.fitted import FittedBioJepa
 from vc_model.checkpoint import load_checkpoint
 from vc_model.contracts import PredictionFile, hash_path, read_context_vectors, write_context_vectors, write_predictions
 from vc_model.contracts.screen import CONTROL, PARTS
@@ -18,6 +19,9 @@ from vc_model.errors import VcModelError
 from vc_model.predictor import Fitted
 from vc_model.table.effects import Conditions
 from vc_model.table.pseudobulk import ControlCells, load_conditions, load_control_cells
+
+if TYPE_CHECKING:
+    from vc_model.biojepa.fitted import FittedBioJepa
 
 MOST_CONTROLS = 1000  # control cells of a line that cells are made of
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # of the intervals that are written
@@ -140,7 +144,7 @@ def predict_checkpoint(
         conditions = replace(conditions, contexts=described)
     if len(conditions) == 0:
         raise VcModelError(f"{splits}: part {part!r}: expected conditions, found none. Choose another part.")
-    if isinstance(fitted, FittedBioJepa):
+    if _is_biojepa(fitted):
         per_line = int(np.bincount(fitted.cells.line_n).max())
         fitted = replace(fitted, cells=load_control_cells(screen, splits, fitted.contexts.genes, per_line))
     file = make_prediction_file(fitted, conditions)
@@ -182,7 +186,7 @@ def encode_checkpoint(checkpoint: Path, screen: Path, splits: Path, out: Path) -
         VcModelError: If the checkpoint is of another model, or a file is refused.
     """
     fitted = load_checkpoint(checkpoint)
-    if not isinstance(fitted, FittedBioJepa):
+    if not _is_biojepa(fitted):
         raise VcModelError(f"{checkpoint}: expected a BioJEPA, which encodes cells, found {fitted.name!r}.")
     per_line = int(np.bincount(fitted.cells.line_n).max())
     fitted = replace(fitted, cells=load_control_cells(screen, splits, fitted.contexts.genes, per_line))
@@ -190,3 +194,9 @@ def encode_checkpoint(checkpoint: Path, screen: Path, splits: Path, out: Path) -
     parents = {path.name: hash_path(path) for path in (checkpoint, screen, splits)}
     write_context_vectors(out, vectors, model=fitted.name, site="encoder/cell_vector", parents=parents)
     return fitted.name, len(vectors)
+
+
+def _is_biojepa(fitted: Fitted) -> "TypeGuard[FittedBioJepa]":
+    """Whether a model is one; where none was loaded, its module and JAX need not be either."""
+    module = sys.modules.get("vc_model.biojepa.fitted")
+    return module is not None and isinstance(fitted, module.FittedBioJepa)

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -187,8 +187,9 @@ def _read_conditions(screen: Screen, splits: Splits, part: str) -> Conditions:
 
 def _cp10k(screen: Screen, start: int, stop: int, columns: np.ndarray) -> sp.csr_matrix:
     """log1p CP10k of some rows, divided by the library size over all genes the source measured."""
-    x = cast("sp.csr_matrix", screen.rows(start, stop)[:, columns])
-    total_n = screen.obs["total_counts"].to_numpy(dtype=np.float64)[start:stop]
+    x: Any = screen.rows(start, stop)
+    x = x if np.array_equal(columns, np.arange(x.shape[1])) else x[:, columns]
+    total_n = screen.obs["total_counts"].to_numpy()[start:stop].astype(np.float64)
     scale_n = np.divide(TARGET_SUM, total_n, out=np.zeros_like(total_n), where=total_n > 0)
     x.data = np.log1p(x.data * np.repeat(scale_n, np.diff(x.indptr))).astype(np.float32)
     return x
