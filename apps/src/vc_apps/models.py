@@ -63,7 +63,7 @@ def open_inputs(screen_fpath: Path, adata: "ad.AnnData", features_fpath: Path | 
         cast("pd.DataFrame", adata.var),
         adata.uns["groups"],
         np.asarray(counts.indptr, dtype=np.int64),
-        counts,
+        counts=counts,
     )
     hashes = {path.name: hash_path(path) for path in (screen_fpath, features_fpath) if path is not None}
     bank = None if features_fpath is None else read_features(features_fpath)

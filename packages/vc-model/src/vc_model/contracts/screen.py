@@ -5,7 +5,7 @@ So a model that is fitted from a file never even reads a held-out condition.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,7 @@ class Screen:
     var: "pd.DataFrame"
     groups: "pd.DataFrame"
     indptr_n: np.ndarray
-    counts: "sp.csr_matrix | None" = None
+    counts: "sp.csr_matrix | None" = field(default=None, kw_only=True)
 
     def rows(self, start: int, stop: int) -> "sp.csr_matrix":
         """Raw counts of the cells `start:stop`, [stop - start, g] CSR float32."""
