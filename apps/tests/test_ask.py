@@ -90,6 +90,14 @@ def test_a_run_is_run_again(model, tmp_path):
     assert (name, settings.genes, settings.top) == ("predict", ("A",), 2)
 
 
+def test_a_fit_is_run_again_from_the_model_and_settings_travel_as_toml(model, tmp_path):
+    from vc_contracts.kinds import header_of
+
+    assert main(["rerun", str(model), "--toml", str(tmp_path / "fit.toml")]) == 0
+    assert main(["-q", "rerun", str(tmp_path / "fit.toml"), "-o", str(tmp_path / "again")]) == 0
+    assert header_of(tmp_path / "again")["content"] == header_of(model)["content"], "the same numbers to the bit"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -188,7 +196,9 @@ def test_every_command_of_the_table_can_be_imported():
 
 
 def test_the_version_names_every_part(capsys):
-    assert main(["--version"]) == 0
+    with pytest.raises(SystemExit) as left:
+        main(["--version"])
+    assert left.value.code == 0
     text = capsys.readouterr().out
     assert all(name in text for name in ("vc-apps", "vc-model", "vc-eval"))
 

@@ -6,19 +6,18 @@ Only the command that was asked for is imported, so that `vc --help` answers at 
 
 import errno
 import inspect
-import logging
 import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import tyro
-from vc_contracts.command import ready_home
+from vc_contracts.command import ready_home, switches
 
 from vc_apps.commands import COMMANDS, run_of, settings_of
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-SWITCHES = {"-q": "quiet", "--quiet": "quiet", "-v": "verbose", "--verbose": "verbose"}
+PARTS = ("vc-apps", "vc-contracts", "vc-data", "vc-featurize", "vc-model", "vc-eval", "vc-interp")
 
 
 def main(args: list[str] | None = None) -> int:
@@ -28,11 +27,7 @@ def main(args: list[str] | None = None) -> int:
         0 when everything was written, 2 for a refused input or a failed write, 130 after Ctrl-C.
     """
     args = list(sys.argv[1:] if args is None else args)
-    if args[:1] == ["--version"]:
-        print(version_line())
-        return 0
-    set_volume({SWITCHES[arg] for arg in args if arg in SWITCHES})
-    name, settings = parse([arg for arg in args if arg not in SWITCHES])
+    name, settings = parse(switches(args, PARTS))
     ready_home()
     return guarded(lambda: run_of(name)(settings))
 
@@ -50,31 +45,6 @@ def parse(args: list[str]) -> tuple[str, Any]:
     commands: dict[str, Any] = {name: Annotated[kind, tyro.conf.arg(name="")] for name, kind in kinds.items()}
     parsed = tyro.extras.subcommand_cli_from_dict(commands, args=args, prog="vc", description=__doc__)
     return next(name for name, kind in kinds.items() if type(parsed) is kind), parsed
-
-
-def set_volume(switches: set[str]) -> None:
-    """Say more or less on stderr: `quiet` leaves warnings and errors, `verbose` adds what each step does."""
-    level = logging.WARNING
-    if "verbose" in switches:
-        level = logging.INFO
-    if "quiet" in switches:
-        level = logging.ERROR
-        os.environ["TQDM_DISABLE"] = "1"
-    os.environ["VC_VOLUME"] = "quiet" if "quiet" in switches else "verbose" if "verbose" in switches else "normal"
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-
-
-def version_line() -> str:
-    """The version of every part that is installed."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    parts = []
-    for name in ("vc-apps", "vc-contracts", "vc-data", "vc-featurize", "vc-model", "vc-eval", "vc-interp"):
-        try:
-            parts.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(parts)
 
 
 def guarded(job: Callable[[], Any]) -> int:

@@ -1,14 +1,18 @@
 """A run folder appears whole or not at all."""
 
 import contextlib
+import dataclasses
 import errno
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from vc_contracts.progress import say
+
+__all__ = ["RUN_FNAME", "AppError", "check_space", "plain", "run_folder", "say", "write_json"]
 RUN_FNAME = "run.json"
 
 
@@ -50,12 +54,11 @@ def check_space(dpath: Path, n_bytes: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(dpath))
 
 
+def plain(settings: Any) -> dict[str, Any]:
+    """The settings of a command as JSON and TOML hold them; `vc rerun` reads them again."""
+    return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+
+
 def write_json(fpath: Path, value: dict) -> None:
     """Write `value` as readable JSON with sorted keys."""
     fpath.write_text(json.dumps(value, indent=2, sort_keys=True, default=str) + "\n")
-
-
-def say(text: str) -> None:
-    """One line of progress on stderr, unless `vc --quiet`."""
-    if os.environ.get("VC_VOLUME") != "quiet":
-        print(text, file=sys.stderr, flush=True)

@@ -95,6 +95,10 @@ def _check(settings: Quickstart) -> None:
         raise AppError(
             "--split few_shot needs --few-shot-line, the cell line that is shown through a few perturbations."
         )
+    if settings.split == "named" and not settings.hold_out:
+        raise AppError("--split named: expected names with --hold-out, found none. Name targets, e.g. --hold-out TP53.")
+    if settings.hold_out and settings.split not in ("auto", "named"):
+        raise AppError(f"--hold-out: expected --split named, found {settings.split}. Leave one of the two out.")
     if not 0 < settings.test < 1:
         raise AppError(f"--test {settings.test}: expected a share between 0 and 1 of the perturbations, e.g. 0.25.")
     if settings.jepa_steps is not None and (settings.jepa_steps < 1 or settings.model != "biojepa"):
@@ -159,10 +163,10 @@ def _split(run: Run, inputs: Inputs) -> list[Path]:
     perturbed = obs.loc[~obs["is_control"]]
     n_perturbations = perturbed["perturbation"].astype(str).nunique()
     lines = np.unique(perturbed["cell_line"].astype(str))
-    recipe = settings.split
+    recipe = "named" if settings.hold_out else settings.split
     if recipe == "auto":
         recipe = "by_cell_line" if n_perturbations < 3 else "by_perturbation"
-    once = n_perturbations >= FEW_PERTURBATIONS or settings.model == "biojepa"
+    once = recipe == "named" or n_perturbations >= FEW_PERTURBATIONS or settings.model == "biojepa"
     repeats = settings.repeats or (1 if once else 5)
     if recipe == "by_cell_line":
         repeats = min(settings.repeats or len(lines), len(lines))
@@ -175,6 +179,8 @@ def _split(run: Run, inputs: Inputs) -> list[Path]:
             if recipe == "by_cell_line":
                 # Every line is held out once, so no line's number depends on a draw.
                 made = splitting.by_cell_line(screen, test_lines=[str(lines[repeat])], seed=seed, **common)
+            elif recipe == "named":
+                made = splitting.named(screen, test=settings.hold_out, seed=seed, **common)
             elif recipe == "few_shot":
                 line = cast("str", settings.few_shot_line)  # checked with the settings
                 made = splitting.few_shot(screen, line, seed=seed, **common)

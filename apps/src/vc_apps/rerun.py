@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import tyro
 
-from vc_apps.outputs import AppError
+from vc_apps.outputs import AppError, plain
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,13 +18,18 @@ class Rerun:
     For example:
       vc rerun run/run.json -o again
       vc rerun run/run.json --overwrite
+      vc rerun model -o again
+      vc rerun run/run.json --toml nightly.toml
       vc rerun nightly.toml
     """
 
     file: tyro.conf.Positional[Path]
-    """A run.json that a command wrote, or a .toml with `command = "quickstart"` and a table [settings]."""
+    """A run.json that a command wrote, the folder it stands in, a model folder that `vc fit` wrote, or a .toml with
+    `command = "quickstart"` and a table [settings]."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Where the result goes; default: where it went the last time."""
+    toml: Path | None = None
+    """Write the command and its settings to this .toml instead, to change and to run later."""
     overwrite: bool = False
     """Replace what stands there, where it is an output of the same command."""
 
@@ -38,10 +43,31 @@ def rerun(settings: Rerun) -> None:
     from vc_apps.commands import run_of
 
     name, chosen = read_run(settings.file)
+    if settings.toml is not None:
+        write_toml(settings.toml, name, chosen, overwrite=settings.overwrite)
+        print(f"wrote {settings.toml}; next: vc rerun {settings.toml} -o OUT")
+        return
     changes: dict[str, Any] = {"overwrite": settings.overwrite}
     if settings.out is not None:
         changes["out"] = settings.out
     run_of(name)(dataclasses.replace(chosen, **changes))
+
+
+def write_toml(path: Path, name: str, chosen: Any, *, overwrite: bool = False) -> None:
+    """Write a command with its settings as TOML; what is not set is left out."""
+    import tomli_w
+    from vc_contracts import write_whole
+
+    if path.suffix != ".toml":
+        raise AppError(f"--toml {path}: expected a name that ends in .toml.")
+    with write_whole(path, kind="file", overwrite=overwrite, make_parent=True) as temporary:
+        temporary.write_text(tomli_w.dumps({"command": name, "settings": _without_none(plain(chosen))}))
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(part) for key, part in value.items() if part is not None}
+    return value
 
 
 def read_run(path: Path) -> tuple[str, Any]:
@@ -52,7 +78,10 @@ def read_run(path: Path) -> tuple[str, Any]:
     """
     from vc_apps.commands import COMMANDS, settings_of
 
+    if path.is_dir():
+        path = next((path / name for name in ("run.json", "meta.json") if (path / name).is_file()), path)
     content = _parse(path)
+    content = content.get("contract", {}).get("config", {}) if path.name == "meta.json" else content
     name = content.get("command")
     if name not in COMMANDS or name in ("rerun", "train") or not isinstance(content.get("settings"), dict):
         known = ", ".join(other for other in COMMANDS if other not in ("rerun", "train"))

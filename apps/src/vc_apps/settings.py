@@ -39,10 +39,12 @@ class Quickstart:
     """Layer that holds the raw counts, where X does not."""
     genesets: Path | None = None
     """A .gmt file of gene sets; becomes a feature of every target. The simulated screen brings its own."""
-    split: Literal["auto", "by_perturbation", "by_cell_line", "few_shot"] = "auto"
+    split: Literal["auto", "by_perturbation", "by_cell_line", "few_shot", "named"] = "auto"
     """What is held out. auto: perturbations; cell lines where there are fewer than three perturbations."""
     few_shot_line: str | None = None
     """The cell line of --split few_shot."""
+    hold_out: tuple[str, ...] = ()
+    """--split named: targets, combinations or LINE|NAME to hold out; naming some is enough to ask for it."""
     test: float = 0.25
     """Share of the perturbations that is held out."""
     repeats: int = 0

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vc_apps.ask.settings import Fit
-from vc_apps.outputs import AppError, say
+from vc_apps.outputs import AppError, plain, say
 
 if TYPE_CHECKING:
     from vc_model.contracts import FeatureBank, Screen, Splits
@@ -34,7 +34,10 @@ def fit(settings: Fit) -> None:
     if settings.dry_run:
         print(f"would fit {name_of(settings)} on {len(table)} conditions and write {settings.out}/")
         return
-    fit_and_save(data, settings.out, settings.model, settings.plugin, settings.seed, inputs, settings.overwrite)
+    record = {"command": "fit", "settings": plain(settings)}
+    fit_and_save(
+        data, settings.out, settings.model, settings.plugin, settings.seed, inputs, settings.overwrite, record=record
+    )
     target = next((name for name in table.genes if name not in _targets(table)), "GENE")
     print(
         f"wrote {settings.out}/: {name_of(settings)} on {len(table)} conditions x {len(table.genes)} genes. Next: vc predict "
@@ -87,6 +90,7 @@ def fit_and_save(
     inputs: list[Path],
     overwrite: bool,
     hashes: dict[str, str] | None = None,
+    record: dict[str, Any] | None = None,
 ) -> "Fitted":
     """Fit a model by name or from a plugin, and write it with what it remembers of the table.
 
@@ -99,6 +103,7 @@ def fit_and_save(
         inputs: What the table was made from; their hashes go into the header.
         overwrite: Replace a model that stands there.
         hashes: Path -> sha256, where they are known already.
+        record: What was typed, for `vc rerun`.
     """
     from vc_model.ask.again import ask_again
     from vc_model.ask.memory import make_memory
@@ -115,7 +120,7 @@ def fit_and_save(
     memory = make_memory(data.table, fitted, again)
     known = hashes or {}
     parents = {path.name: known.get(path.name) or hash_path(path) for path in inputs}
-    config = {"model": fitted.name, "seed": seed}
+    config = {"model": fitted.name, "seed": seed, **(record or {})}
     save_checkpoint(out, fitted, parents=parents, config=config, memory=memory, overwrite=overwrite)
     return fitted
 

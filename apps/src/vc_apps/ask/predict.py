@@ -1,7 +1,6 @@
 """`vc predict`: questions to a model, or the held-out conditions of a split; one spelling for both."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -188,10 +187,12 @@ def _contexts(settings: Predict, model: "AskModel") -> "Contexts | None":
 def _print(settings: Predict, answers: "Answers") -> None:
     from collections import Counter
 
+    from vc_contracts.command import print_json
+
     n, table = len(answers), answers.table
     answered = sum(table["answered"])
     if settings.json:
-        print(json.dumps([dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]))
+        print_json([dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)])
         return
     for name, count in Counter(table["support"]).most_common():
         print(f"{count:>7,} {name}")

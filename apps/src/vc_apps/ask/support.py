@@ -1,11 +1,10 @@
 """`vc support`: the map of what a model knows, genes x contexts."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from vc_apps.ask.settings import Support
-from vc_apps.outputs import AppError
+from vc_apps.outputs import AppError, say
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,6 +18,7 @@ def support(settings: Support) -> None:
         AppError: If the request cannot be carried out.
         VcModelError: If the model is refused.
     """
+    from vc_contracts.command import print_json
     from vc_model.ask.model import load
     from vc_model.ask.questions import read_names
 
@@ -33,12 +33,12 @@ def support(settings: Support) -> None:
     names = [*settings.genes, *(read_names(settings.genes_file) if settings.genes_file else ())]
     found = model.support(names, mode=settings.mode, cell_lines=settings.cell_line)
     if settings.json:
-        print(json.dumps(_counts(found)))
+        print_json(_counts(found))
     else:
         _print(found, named=bool(names))
     if settings.out is not None:
         _write(found, settings.out, settings.overwrite)
-        print(f"wrote {settings.out}: {len(found.genes):,} genes x {len(found.cell_lines)} contexts")
+        say(f"wrote {settings.out}: {len(found.genes):,} genes x {len(found.cell_lines)} contexts")
 
 
 def _counts(found: "SupportMap") -> list[dict]:

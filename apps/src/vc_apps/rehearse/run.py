@@ -1,8 +1,12 @@
 """The command: every model through every hold-out, and what that says of the real entry."""
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from vc_contracts.command import print_json
+from vc_contracts.progress import progress
 
 from vc_apps.outputs import RUN_FNAME, AppError, run_folder, write_json
 from vc_apps.rehearse.expect import LEVEL, Expectation, expect
@@ -36,6 +40,9 @@ def rehearse(command: Rehearse) -> None:
         expected = {name: _expect(found, command.rule) for name, found in scores.items()}
         write_json(folder / RUN_FNAME, _as_json(command, scores, expected, seconds, tuned))
         (folder / "rehearsal.md").write_text(make_page(command, scores, expected, seconds, tuned))
+    if command.json:
+        print_json({name: dataclasses.asdict(one) for name, one in expected.items()})
+        return
     print(make_table(command, scores, expected))
     for line in _tuned_lines(tuned):
         print(line)
@@ -59,12 +66,11 @@ def _check(command: Rehearse) -> None:
 def _play_all(
     command: Rehearse, splits: list[Path]
 ) -> tuple[dict[str, list["LocalScore"]], dict[str, float], list[Any]]:
-    from tqdm import tqdm
 
     scores: dict[str, list[LocalScore]] = {name: [] for name in command.models}
     seconds, tuned = {"fit and predict": 0.0, "emit, pack and score": 0.0, "tune": 0.0}, []
     best = command.models[-1]
-    for at, split in enumerate(tqdm(splits, desc="rehearsals", leave=False, disable=None)):
+    for at, split in enumerate(progress(splits, desc="rehearsals")):
         start = time.perf_counter()
         files = predict(command.screen, split, command.features, command.models, command.seed + at)
         seconds["fit and predict"] += time.perf_counter() - start

@@ -88,5 +88,7 @@ class Rehearse:
     """Resamples behind the intervals."""
     seed: int = 0
     """Of everything."""
+    json: bool = False
+    """Print what a real entry may expect as JSON instead of the table."""
     overwrite: bool = False
     """Replace --out."""

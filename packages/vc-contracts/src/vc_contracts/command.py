@@ -1,13 +1,17 @@
 """The edge of every command line: each failure gets one message and an exit code, each signal leaves nothing behind."""
 
+import contextlib
 import errno
 import hashlib
+import json
+import logging
+import math
 import os
 import platform
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,7 +21,57 @@ from vc_contracts.errors import Refusal
 CACHE_BYTES = 1 << 30
 """Of compiled programs that are kept."""
 INTERRUPTED = 130
+SWITCHES = {"-q": "quiet", "--quiet": "quiet", "-v": "verbose", "--verbose": "verbose"}
 REFUSED = 2
+
+
+def switches(args: Sequence[str], packages: Sequence[str]) -> list[str]:
+    """Act on what every command of the project takes, and return the other arguments.
+
+    `--version` as the first argument prints the versions and leaves with exit code 0. -q, --quiet: no progress, errors only.
+    -v, --verbose: what each step does. Both may stand anywhere, as long as no file is called so.
+
+    Args:
+        args: What was typed after the command.
+        packages: Distributions whose versions `--version` prints.
+    """
+    if list(args[:1]) == ["--version"]:
+        print(version_line(packages))
+        raise SystemExit(0)
+    given = {SWITCHES[arg] for arg in args if arg in SWITCHES}
+    chosen = "quiet" if "quiet" in given else "verbose" if "verbose" in given else "normal"
+    os.environ["VC_VOLUME"] = chosen  # read by vc_contracts.progress; child processes inherit it
+    level = {"quiet": logging.ERROR, "verbose": logging.INFO, "normal": logging.WARNING}[chosen]
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    return [arg for arg in args if arg not in SWITCHES]
+
+
+def version_line(packages: Sequence[str]) -> str:
+    """Name and version of those that are installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    parts = []
+    for name in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            parts.append(f"{name} {version(name)}")
+    return ", ".join(parts)
+
+
+def print_json(value: Any) -> None:
+    """A table, or anything else, as JSON on standard output; what is not a finite number is null."""
+    print(json.dumps(_plain(value), allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(part) for part in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
 def run_command(prog: str, command: Callable[[], Any], *, errors: tuple[type[Exception], ...] = ()) -> int:

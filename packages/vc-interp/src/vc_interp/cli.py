@@ -70,15 +70,24 @@ def enrich(
     )
 
 
-def inspect(latents: Positional[Path], /) -> None:
+def inspect(latents: Positional[Path], /, json: bool = False) -> None:
     """Check a latents file against latents-v1 and say what is in it.
 
     Args:
         latents: Latents, .zarr or .h5ad.
+        json: Print JSON.
     """
+    from vc_contracts.command import print_json
+
     from vc_interp.latents import read_latents
 
     found = read_latents(latents)
+    if json:
+        counts = {kind: found.kinds.count(kind) for kind in sorted(set(found.kinds))}
+        print_json(
+            {"latents": str(latents), "rows": counts, "dims": len(found.dims), "model": found.model, "site": found.site}
+        )
+        return
     kinds = ", ".join(f"{found.kinds.count(kind)} {kind}" for kind in sorted(set(found.kinds)))
     print(f"{latents}: {len(found.rows)} rows ({kinds}) x {len(found.dims)} dimensions")
     print(f"  model: {found.model}")
@@ -87,7 +96,9 @@ def inspect(latents: Positional[Path], /) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0 when whole, 2 on a refusal, 130 on Ctrl-C."""
-    from vc_contracts.command import run_command
+    from vc_contracts.command import run_command, switches
+
+    argv = switches(sys.argv[1:] if argv is None else argv, ("vc-interp", "vc-contracts"))
 
     def command() -> None:
         tyro.extras.subcommand_cli_from_dict(

@@ -12,7 +12,7 @@ from vc_data.datasets.registry import Dataset
 from vc_data.download.transfer import DownloadSettings
 
 
-def list_datasets(keys: tyro.conf.Positional[tuple[str, ...]] = ()) -> None:
+def list_datasets(keys: tyro.conf.Positional[tuple[str, ...]] = (), json: bool = False) -> None:
     """Show the public data sets, or all that is known of some of them.
 
     For example:
@@ -21,9 +21,15 @@ def list_datasets(keys: tyro.conf.Positional[tuple[str, ...]] = ()) -> None:
 
     Args:
         keys: Data sets to show in full.
+        json: Print all that is known of them as JSON.
     """
+    from vc_contracts.command import print_json
+
     from vc_data.datasets import DATASETS, get_dataset
 
+    if json:
+        print_json([dataclasses.asdict(one) for one in (map(get_dataset, keys) if keys else DATASETS.values())])
+        return
     print("\n\n".join(describe(get_dataset(key)) for key in keys) if keys else table(DATASETS.values()))
 
 

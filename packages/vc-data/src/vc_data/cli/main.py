@@ -123,6 +123,7 @@ def genes(
     gene_table: Path | None = None,
     aliases: Path | None = None,
     output: Path | None = None,
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> None:
     """Report how the genes of an .h5ad would reach a panel, without converting.
 
@@ -136,18 +137,24 @@ def genes(
         gene_table: Table with Ensembl ids and symbols (TSV, .gz).
         aliases: Table with alias and approved symbols (TSV, .gz).
         output: JSON file for the full lists.
+        as_json: Print the full lists as JSON.
     """
     import json
+
+    from vc_contracts.command import print_json
 
     from vc_data.contract import write_whole
     from vc_data.convert.inspect import align_file
 
     alignment = align_file(source, panel, gene_table=gene_table, aliases=aliases)
-    print("\n".join(alignment.lines()))
+    if as_json:
+        print_json(alignment.to_json())
+    else:
+        print("\n".join(alignment.lines()))
     if output is not None:
         with write_whole(output, kind="file", inputs=[source]) as temporary:
             temporary.write_text(json.dumps(alignment.to_json(), indent=1) + "\n")
-        print(f"wrote {output}; next: vc-data convert {source} OUT.zarr --panel {panel}")
+        print(f"wrote {output}; next: vc-data convert {source} OUT.zarr --panel {panel}", file=sys.stderr)
 
 
 def simulate(output: Folder, preset: Literal["tiny", "small", "thousand", "vcc"] = "tiny", seed: int = 0) -> None:
@@ -196,6 +203,8 @@ def main(args: list[str] | None = None) -> int:
     import threading
     import warnings
 
+    from vc_contracts.command import switches
+
     from vc_data.cli.corpus import merge, variable
     from vc_data.cli.download import download_dataset, list_datasets
     from vc_data.cli.split import check, split
@@ -209,6 +218,7 @@ def main(args: list[str] | None = None) -> int:
         "genes": genes,
         "simulate": simulate,
     }
+    args = switches(sys.argv[1:] if args is None else args, ("vc-data", "vc-contracts"))
     if threading.current_thread() is threading.main_thread():
         # A kill by the system (a time limit, a batch queue) cleans up as Ctrl-C does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)

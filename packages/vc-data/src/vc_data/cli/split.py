@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Screen = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SCREEN.zarr")]
 Recipe = Literal[
-    "by_perturbation", "kfold", "follow", "by_cell_line", "few_shot", "gears", "cell_load", "by_scaffold", "by_dose"
+    "by_perturbation", "kfold", "follow", "by_cell_line", "few_shot", "gears", "cell_load", "by_scaffold", "by_dose", "named"
 ]  # fmt: skip
 
 
@@ -24,7 +24,11 @@ class SplitOptions:
     recipe: Recipe = "by_perturbation"
     """by_perturbation: targets; kfold: one fold of them; follow: as in other screens; by_cell_line: whole lines; few_shot:
     one line with few perturbations; gears: GEARS' simulation split; cell_load: a TOML file of cell-load; by_scaffold:
-    compounds by structure; by_dose: one dose of each compound."""
+    compounds by structure; by_dose: one dose of each compound; named: what --hold-out names."""
+    hold_out: tuple[str, ...] = ()
+    """named: targets, combinations (MYC+KLF1) or labels to test, in every cell line; LINE|NAME for one line."""
+    hold_out_val: tuple[str, ...] = ()
+    """named: the same, for validation."""
     seed: int = 0
     """Same seed, same split."""
     min_cells: int = 20
@@ -87,6 +91,7 @@ def split(
       vc-data split lines.zarr splits.json --recipe cell_load --toml fewshot.toml
       vc-data split drugs.zarr splits.json --recipe by_scaffold --structures smiles.tsv.gz
       vc-data split drugs.zarr splits.json --recipe by_dose --doses highest
+      vc-data split k562.zarr splits.json --recipe named --hold-out TP53 MYC+KLF1 "K562|GATA1"
 
     Args:
         screen: The screen.
@@ -139,6 +144,8 @@ def make(screen, options: SplitOptions) -> "Splits":
         return splitting.kfold(
             screen, fold=o.fold, n_folds=o.folds, val=o.val > 0, others=others, groups=groups, **shared
         )
+    if o.recipe == "named":
+        return splitting.named(screen, test=need("hold_out"), val=o.hold_out_val, **shared)
     if o.recipe == "follow":
         return splitting.follow(screen, read_pairs(need("others")), **shared)
     if o.recipe == "by_cell_line":
@@ -161,6 +168,7 @@ def make(screen, options: SplitOptions) -> "Splits":
 def check(
     files: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="SCREEN SPLITS ...")],
     trust_names: bool = False,
+    json: bool = False,
 ) -> None:
     """Check that the splits of several screens hold out the same targets, and that no study is there twice.
 
@@ -170,12 +178,19 @@ def check(
     Args:
         files: Screens, each followed by its splits.
         trust_names: Take targets that are linked to no gene for what their names say.
+        json: Print JSON.
     """
+    from vc_contracts.command import print_json
+
     import vc_data.split as splitting
 
     pairs = read_pairs(files)
     names = [path.name for path in files[::2]]
-    print("\n".join(splitting.check_corpus(pairs, names, trust_names=trust_names)))
+    lines = splitting.check_corpus(pairs, names, trust_names=trust_names)
+    if json:
+        print_json({"screens": names, "findings": lines, "leak": False})
+        return
+    print("\n".join(lines))
     print(f"no leak among {len(names)} screens; next: train on them together")
 
 

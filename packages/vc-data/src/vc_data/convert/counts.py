@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+from vc_contracts.progress import progress
 
 from vc_data.convert.moments import moments
 from vc_data.convert.source import Matrix, iter_columns, iter_rows
@@ -128,7 +128,7 @@ class Spool:
             _RowFiles(self._folder, note) as files,
             # One block is written while the next is checked and those after it are inflated.
             ThreadPoolExecutor(1) as writer,
-            tqdm(total=self.shape[0], initial=row, desc="reading counts", unit="cell", disable=None) as bar,
+            progress(total=self.shape[0], initial=row, desc="reading counts", unit="cell", leave=True) as bar,
         ):
             writing = None
             for block in iter_rows(matrix, whole=whole, start=row):
@@ -149,7 +149,7 @@ class Spool:
         sizes = note.get("ranges", [0] * len(paths))
         with (
             contextlib.ExitStack() as stack,
-            tqdm(total=n_genes, initial=note["next"], desc="reading counts", unit="gene", disable=None) as bar,
+            progress(total=n_genes, initial=note["next"], desc="reading counts", unit="gene", leave=True) as bar,
         ):
             files = [stack.enter_context(_open_at(path, size)) for path, size in zip(paths, sizes, strict=True)]
             for column, block in iter_columns(matrix, whole=whole, start=note["next"]):
@@ -171,7 +171,7 @@ class Spool:
         edges = note["edges"]
         paths = self._range_paths(len(edges) - 1)
         with _RowFiles(self._folder, note) as files:
-            for i in tqdm(range(note["next"], len(paths)), desc="sorting by cell", unit="range", disable=None):
+            for i in progress(range(note["next"], len(paths)), desc="sorting by cell", unit="range", leave=True):
                 entries = np.fromfile(paths[i], _ENTRY)
                 # Stable: columns came in rising order and stay so within a row.
                 order = np.argsort(entries["row"], kind="stable")

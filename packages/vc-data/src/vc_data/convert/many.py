@@ -8,7 +8,7 @@ from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
+from vc_contracts.progress import progress
 
 from vc_data.convert.run import ConvertReport, convert
 from vc_data.errors import OutputError, VcDataError, few
@@ -64,7 +64,7 @@ def convert_many(
         futures = [
             executor.submit(convert_one, path, output, options) for path, output in zip(paths, outputs, strict=True)
         ]
-        for future in tqdm(as_completed(futures), total=len(futures), desc="converting", unit="file", disable=None):
+        for future in progress(as_completed(futures), total=len(futures), desc="converting", unit="file", leave=True):
             outcome = future.result()
             outcomes[outcome.source] = outcome
     return [outcomes[path] for path in paths]

@@ -109,7 +109,7 @@ class Transfer:
     def _receive(self, url: str) -> None:
         """One request: append what arrives to `bytes`; returns when the file is whole."""
         import requests
-        from tqdm import tqdm
+        from vc_contracts.progress import progress
 
         start, ask = self._resume(url)
         if start and not ask:
@@ -128,9 +128,9 @@ class Transfer:
             mode = "ab" if start else "wb"
             with (
                 self.bytes_path.open(mode, buffering=0) as out,
-                tqdm(
-                    total=total, initial=start, unit="B", unit_scale=True, desc=self.name,
-                    disable=None if self.settings.progress else True,
+                progress(
+                    total=total, initial=start, unit="B", unit_scale=True, desc=self.name, leave=True,
+                    shown=self.settings.progress,
                 ) as bar,
             ):  # fmt: skip
                 block = first

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+from vc_contracts.progress import progress
 
 from vc_data.contract import sha256_tree
 from vc_data.errors import ContractError, OutputError
@@ -180,7 +180,7 @@ def _write_codes(root, screen_path, X, n_genes: int, bounds, order) -> tuple[str
     lengths = np.zeros(n, np.int64)
     waiting: list[np.ndarray] = []
     begin = done = 0
-    with tqdm(total=n, desc="packing", unit="cell", disable=None) as bar:
+    with progress(total=n, desc="packing", unit="cell", leave=True) as bar:
         while done < n:
             upto = max(done + 1, int(np.searchsorted(indptr, indptr[done] + BLOCK_VALUES, side="right")) - 1)
             part, values, indices = _read_block(X, indptr, done, upto, n_genes, screen_path)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from tqdm import tqdm
 from vc_contracts.content import Digest, stamp
 from vc_contracts.errors import raised_as
+from vc_contracts.progress import progress
 from vc_contracts.store import open_tables
 from vc_contracts.tables import blocks
 
@@ -275,7 +275,7 @@ def _write_matrix(
     step, noted = max(1, min(1024, BATCH_ELEMENTS >> 14)), start
     with (
         ThreadPoolExecutor(1) as pool,
-        tqdm(total=len(order), initial=start, desc="writing screen", unit="cell", disable=None) as bar,
+        progress(total=len(order), initial=start, desc="writing screen", unit="cell", leave=True) as bar,
     ):
         following = pool.submit(rows, order[start : start + step])
         while start < len(order):

@@ -263,9 +263,9 @@ def _var(world: World):
 
 def _progress(blocks: Iterator, ready: _Prepared) -> Iterator:
     """Blocks as they are, with a progress bar over cells."""
-    from tqdm import tqdm
+    from vc_contracts.progress import progress
 
-    with tqdm(total=len(ready.plan), unit="cell", desc="simulate", delay=2) as bar:
+    with progress(total=len(ready.plan), unit="cell", desc="simulate") as bar:
         for block in blocks:
             yield block
             bar.update(block.shape[0])

@@ -10,6 +10,7 @@ from vc_data.split.conditions import cut_controls
 from vc_data.split.file import Splits, read_splits, write_splits
 from vc_data.split.gears import gears
 from vc_data.split.leakage import LeakError, check_corpus
+from vc_data.split.named import named
 from vc_data.split.perturbation import by_perturbation, follow, kfold
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "follow",
     "gears",
     "kfold",
+    "named",
     "read_splits",
     "read_structures",
     "write_splits",

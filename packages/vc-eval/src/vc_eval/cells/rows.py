@@ -35,9 +35,9 @@ class Rows(Protocol):
 
 def with_bar(matrix: Rows, what: str, progress: bool) -> Iterator[tuple[int, scipy.sparse.csr_array]]:
     """The blocks of a matrix, the next one read while one is worked on, with a progress bar if wanted."""
-    from tqdm import tqdm
+    from vc_contracts import progress as bars
 
-    bar = tqdm(total=matrix.n_blocks, desc=what, unit="block", disable=not progress, leave=False)
+    bar = bars.progress(total=matrix.n_blocks, desc=what, unit="block", shown=progress)
     blocks = matrix.blocks()
     with bar, ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, blocks, None)

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vc_contracts.command import print_json
+
 from vc_eval.cli import options
 from vc_eval.cli.predictions import Predictions, load_plugin, name_files
 from vc_eval.cli.tables import write_page
@@ -115,6 +117,9 @@ def _write(
     if rule != "vcc2026" and command.profile != "bio":
         written += _peer_files(command.out, results, list(files.paths))
     write_page(command.out, command.out / "report.html")
+    if command.json:
+        print_json(summary)
+        return
     for note in notes:
         print(note)
     print(lines(own, model, f"{rule} on {dataset}", ranges))

@@ -3,6 +3,8 @@
 import sys
 from dataclasses import replace
 
+from vc_contracts.command import print_json
+
 from vc_eval.cli import options
 from vc_eval.errors import VcEvalError
 
@@ -86,6 +88,9 @@ def score(command: options.Score) -> None:
     scores = peer_files.score_against_baseline(peer_files.read_mean(command.user), peer_files.read_mean(command.base))
     command.out.parent.mkdir(parents=True, exist_ok=True)
     peer_files.write_score(command.out, scores)
+    if command.json:
+        print_json(dict(scores))
+        return
     for name, value in scores:
         print(f"  {name:28} {value:8.4f}")
     print(f"wrote {command.out}; avg_score is the mean of the others, from baseline (0) to perfect (1).")

@@ -35,11 +35,11 @@ _COMMANDS = {
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `vc-eval`: exit code 0 when whole, 2 on refusal, 130 on Ctrl-C."""
     import tyro
-    from vc_contracts.command import run_command
+    from vc_contracts.command import run_command, switches
 
     from vc_eval.cli import options
 
-    given = sys.argv[1:] if arguments is None else arguments
+    given = switches(sys.argv[1:] if arguments is None else arguments, ("vc-eval", "vc-contracts"))
     if given[:1] == ["run"]:
         _refuse_run(given[1:])
     union = None

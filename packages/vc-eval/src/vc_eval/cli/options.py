@@ -27,6 +27,8 @@ class Common:
     """Threads; default every core. No number depends on it."""
     quiet: bool = False
     """No progress bar."""
+    json: bool = False
+    """Print the scores as JSON instead of as a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +156,8 @@ class Score:
     """agg_results.csv of the mean baseline."""
     out: Path = Path("baseline_diff.csv")
     """The CSV to write."""
+    json: bool = False
+    """Print the scores as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +172,8 @@ class Compare:
     """Names; default all that both have."""
     out: Path | None = None
     """CSV to write as well."""
+    json: bool = False
+    """Print the table as JSON."""
     seed: int = 0
     """Seed of resampling."""
     n_boot: int = 2000
@@ -212,5 +218,7 @@ class List:
 
     family: str = field(default="")
     """Only names of this family, e.g. vcc2025."""
+    json: bool = False
+    """Print JSON."""
     markdown: bool = False
     """Print the page of all metrics (docs/metrics.md)."""

@@ -4,6 +4,8 @@ import shlex
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from vc_contracts.command import print_json
+
 from vc_eval.cli import options
 from vc_eval.cli.predictions import Predictions, load_plugin, name_files
 from vc_eval.cli.text import headline, plain, records
@@ -91,6 +93,9 @@ def _write(
         "versions": {name: version(name) for name in ("scipy", "numba", "anndata")},
     }
     write_report(command.out / "report.html", summary=table, splits_scores=[scores], meta=meta)
+    if command.json:
+        print_json(summary)
+        return
     for note in notes:
         print(note)
     print(headline(own, model, ranges))

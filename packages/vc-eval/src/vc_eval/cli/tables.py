@@ -1,7 +1,10 @@
 """`vc-eval compare`, `report` and `list`: what is made of scores."""
 
 import json
+import sys
 from pathlib import Path
+
+from vc_contracts.command import print_json
 
 from vc_eval.cli import options
 
@@ -20,6 +23,13 @@ def compare(command: options.Compare) -> None:
         *tables, first_model=models[0], second_model=models[1], metrics=list(command.metrics) or None,
         seed=command.seed, n_boot=command.n_boot,
     )  # fmt: skip
+    if command.out is not None:
+        with write_whole(command.out, overwrite=True) as temporary:
+            result.to_csv(temporary, index=False)
+        print(f"wrote {command.out}.", file=sys.stderr)
+    if command.json:
+        print_json(result.to_dict("records"))
+        return
     print(
         f"{models[1]} ({command.folders[1].name}) against {models[0]} ({command.folders[0].name}); positive: {models[1]} is better"
     )
@@ -31,10 +41,6 @@ def compare(command: options.Compare) -> None:
         print(
             f"  {row.metric:28} {row.first:9.4f} {row.second:9.4f} {row.difference:9.4f}  {row.lower:8.4f} to {row.upper:8.4f} {row.n:5} {won:>13} {row.p_holm:10.4f}"
         )
-    if command.out is not None:
-        with write_whole(command.out, overwrite=True) as temporary:
-            result.to_csv(temporary, index=False)
-        print(f"wrote {command.out}.")
 
 
 def report(command: options.Report) -> None:
@@ -67,12 +73,22 @@ def list_metrics(command: options.List) -> None:
     from vc_eval.metrics import REGISTRY, beat
 
     metrics = [*REGISTRY.values(), *(make("BASELINE") for make, _, _ in beat.FAMILIES.values())]
+    found = []
     families = {metric.name.split("/")[0] for metric in metrics}
     for metric in sorted(metrics, key=lambda m: m.name):
         family = metric.name.split("/")[0]
         if family == command.family or (command.family not in families and metric.name.startswith(command.family)):
+            if command.json:
+                found.append(
+                    {"name": metric.name, "direction": metric.direction, "best": metric.best, "chance": metric.chance,
+                     "unit": metric.unit, "definition": metric.definition, "excludes_target": metric.excludes_target,
+                     "reference": metric.reference, "version": metric.version}
+                )  # fmt: skip
+                continue
             print(
                 f"{metric.name}  ({metric.direction} is better, best {metric.best}, chance {metric.chance}; {metric.unit})"
             )
             target = " The perturbed gene is left out." if metric.excludes_target else ""
             print(f"    {metric.definition}{target} [{metric.reference}; version {metric.version}]")
+    if command.json:
+        print_json(found)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
+from vc_contracts import progress as bars
 
 from vc_eval.cells import controls, emission
 from vc_eval.cells.states import ControlState, compare_controls
@@ -73,7 +73,7 @@ def score_split(
     lines = test_lines(splits)
     ask = _Ask(seed=seed, n_ceiling=n_ceiling, n_ceiling_des=min(n_ceiling_des, n_ceiling), n_threads=n_threads)
     names = [*files, *([NO_CHANGE] if NO_CHANGE not in files else [])]
-    with tqdm(total=len(lines) * (len(names) + 3), desc="scoring", unit="model", disable=not progress) as bar:
+    with bars.progress(total=len(lines) * (len(names) + 3), desc="scoring", unit="model", shown=progress) as bar:
         scored = [_score_line(make_truth(screen, splits, line, genes), files, ask, bar.update) for line in lines]
     return SplitScores(
         dataset=dataset or "+".join(sorted(set(screen.obs["dataset"].astype(str)))),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.sparse
-from tqdm import tqdm
+from vc_contracts.progress import progress
 
 from vc_eval.cells.rows import BLOCK_BYTES
 from vc_eval.errors import VcEvalError
@@ -99,7 +99,7 @@ def compute_anchors(
     baseline = aggregate(predicted, real)
     seeds = split_seeds(seed, n_splits)
     splits = []
-    for split_seed in tqdm(seeds, desc="replicate anchor", unit="split", disable=not counts.progress):
+    for split_seed in progress(seeds, desc="replicate anchor", unit="split", shown=counts.progress):
         half, truth = measure_halves(counts, labels, genes, real, control, target_genes, split_seed)
         splits.append(aggregate(half, truth))
         splits[-1]["lfc_nmae"] = mean(members.lfc_nmae(truth.lfc_pg, real, against_pg=half.lfc_pg))

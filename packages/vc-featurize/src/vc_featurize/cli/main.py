@@ -90,15 +90,22 @@ def compound(
     write_bank(out, bank, [table], {"encoder": "compound", **options})
 
 
-def inspect(bank: Positional[Path], /) -> None:
+def inspect(bank: Positional[Path], /, json: bool = False) -> None:
     """Check a bank against features-v1 and say what is in it.
 
     Args:
         bank: A bank, .zarr or .h5ad.
+        json: Print JSON.
     """
+    from vc_contracts.command import print_json
+
     from vc_featurize.bank import read_features
 
     found = read_features(bank)
+    if json:
+        parts = {"entities": len(found.entities), "missing": int(found.missing.sum()), "dim": len(found.dims)}
+        print_json({"bank": str(bank), **parts, "encoder": found.encoder, "parents": found.header.get("parents", {})})
+        return
     print(f"{bank}: {summary(found)}")
     for key, value in {**found.encoder, "parents": found.header.get("parents", {})}.items():
         print(f"  {key}: {value}")
@@ -106,7 +113,9 @@ def inspect(bank: Positional[Path], /) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0 when whole, 2 on a refusal, 130 on Ctrl-C."""
-    from vc_contracts.command import run_command
+    from vc_contracts.command import run_command, switches
+
+    argv = switches(sys.argv[1:] if argv is None else argv, ("vc-featurize", "vc-contracts"))
 
     def command() -> None:
         tyro.extras.subcommand_cli_from_dict(

@@ -104,23 +104,41 @@ def table(
     write_bank(out, bank, inputs, {"encoder": "table", "scale": scale})
 
 
-def compare(first: Positional[Path], second: Positional[Path], /, k: int = 10) -> None:
+def compare(first: Positional[Path], second: Positional[Path], /, k: int = 10, json: bool = False) -> None:
     """Say whether two banks agree: kernel alignment and shared nearest neighbours.
 
     Args:
         first: A bank.
         second: Another bank of the same entities.
         k: Neighbours compared.
+        json: Print JSON.
     """
+    import dataclasses
+
+    from vc_contracts.command import print_json
+
     from vc_featurize.bank import read_features
     from vc_featurize.compare import compare_banks
 
     found = compare_banks(read_features(first), read_features(second), k)
+    if json:
+        print_json(dataclasses.asdict(found))
+        return
     print(f"{found.n} shared entities: CKA {found.cka:.3f}; {found.k} nearest shared {found.neighbours:.3f}", end="")
     print(f" (chance {found.chance:.3f})")
 
 
-def list_encoders() -> None:
-    """List the encoders: command, name, width, extra, licence."""
-    for row in (("command", "encoder", "width", "extra", "licence"), *ENCODERS):
+def list_encoders(json: bool = False) -> None:
+    """List the encoders: command, name, width, extra, licence.
+
+    Args:
+        json: Print JSON.
+    """
+    from vc_contracts.command import print_json
+
+    head = ("command", "encoder", "width", "extra", "licence")
+    if json:
+        print_json([dict(zip(head, row, strict=True)) for row in ENCODERS])
+        return
+    for row in (head, *ENCODERS):
         print("".join(f"{cell:<20}" for cell in row).rstrip())

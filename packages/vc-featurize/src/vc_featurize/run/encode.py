@@ -1,7 +1,6 @@
 """From entities and texts to a bank: equal texts are encoded once, in batches of like length, shard by shard."""
 
 import hashlib
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -161,8 +160,8 @@ def _on_cluster(address: str) -> Runner:
 
 def _progress(items: Iterable[tuple[int, np.ndarray]], n: int) -> Iterable[tuple[int, np.ndarray]]:
     """The items, with rate and time left on a terminal."""
-    if n < 2 or not sys.stderr.isatty():
+    if n < 2:
         return items
-    from tqdm import tqdm
+    from vc_contracts.progress import progress
 
-    return tqdm(items, total=n, unit="shard")
+    return progress(items, total=n, desc="encoding", unit="shard", leave=True)

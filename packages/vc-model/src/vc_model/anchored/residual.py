@@ -12,7 +12,7 @@ exponential moving average of the weights is kept. The network itself is in `net
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
+from vc_contracts.progress import progress
 
 from vc_model.anchored.weights import LossWeights, de_weights
 from vc_model.table.components import top_eigen
@@ -188,7 +188,7 @@ def train_residuals(
 
     context_map = make_context_map(table)
     fits = []
-    for held_p, held_m in tqdm(held, desc="residual", leave=False, disable=None):
+    for held_p, held_m in progress(held, desc="residual"):
         # Each fit has features, directions and scale from its own rows alone.
         seen = table if not held_p.any() else table.subset(~held_p)
         features = make_features(seen)

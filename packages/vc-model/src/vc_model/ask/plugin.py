@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+from vc_contracts.progress import progress
 
 from vc_model.doubt.spread import Spread, fit_spread
 from vc_model.errors import CheckpointError, VcModelError
@@ -59,7 +59,7 @@ class Plugin:
         folds, half = all_folds(train, 5, 0), train.half
         rows, bins, deltas = [], [], []
         done: set[tuple[int, int]] = set()
-        for fold in tqdm(folds, desc=self.name, leave=False, disable=None):
+        for fold in progress(folds, desc=self.name):
             bin_t = known_before(train, fold.train).bins(train.conditions.subset(fold.test))
             fresh = np.array([pair not in done for pair in zip(fold.test.tolist(), bin_t.tolist(), strict=True)])
             if not fresh.any():

@@ -10,12 +10,12 @@ that were a cell and describes candidates by their sequence alone; repaired, it 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
+from vc_contracts.progress import progress
 
 from vc_model.biojepa.actions import ActionBank
 from vc_model.biojepa.config import BioJepaConfig
@@ -28,6 +28,9 @@ from vc_model.predictor import Prediction, make_prediction
 from vc_model.table.effects import Action, Conditions, Contexts, EffectTable
 from vc_model.table.folds import BINS, OutOfFold
 from vc_model.table.pseudobulk import ControlCells
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 NEEDED = ("encoder", "teacher", "composer", "predictor", "decoder")
 
@@ -79,7 +82,7 @@ class FittedBioJepa:
     def delta(self, conditions: Conditions) -> np.ndarray:
         """[q, g] float32 effects."""
         delta_qg = np.zeros((len(conditions), len(self.contexts.genes)), np.float32)
-        with tqdm(total=len(conditions), desc=self.name, leave=False, disable=None) as bar:
+        with progress(total=len(conditions), desc=self.name) as bar:
             for line in dict.fromkeys(conditions.cell_line.tolist()):
                 rows = np.flatnonzero(conditions.cell_line == line)
                 actions = [conditions.actions[row] for row in rows]
@@ -119,7 +122,7 @@ class FittedBioJepa:
         actions: Sequence[Action],
         *,
         sequence_only: bool = False,
-        bar: tqdm | None = None,
+        bar: "tqdm | None" = None,
     ) -> np.ndarray:
         """[q, g] mean effect of each action on these control cells."""
         parts = jax.tree.map(jnp.asarray, {part: self.parts[part] for part in NEEDED})

@@ -133,10 +133,19 @@ def encode(
     print(f"Wrote {out}: {name} on {n} cell lines. Next: vc-model fit {screen} {splits} model --contexts {out}.")
 
 
-def list_models() -> None:
-    """List every model with its definition."""
+def list_models(json: bool = False) -> None:
+    """List every model with its definition.
+
+    Args:
+        json: Print JSON.
+    """
+    from vc_contracts.command import print_json
+
     from vc_model.models import MODELS, describe
 
+    if json:
+        print_json([{"model": name, "definition": describe(name)} for name in MODELS])
+        return
     for name in MODELS:
         print(f"{name:36s} {describe(name)}")
 
@@ -147,11 +156,12 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: What was typed after `vc-model`; by default the process's own.
     """
-    from vc_contracts.command import run_command
+    from vc_contracts.command import run_command, switches
 
     # The decompositions here are small: threads of OpenBLAS wait for each other longer than they work. numpy is not
     # loaded before this line.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    arguments = switches(sys.argv[1:] if arguments is None else arguments, ("vc-model", "vc-contracts"))
     commands = {"fit": fit, "predict": predict, "encode": encode, "list": list_models}
 
     def command() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
-from tqdm import tqdm
+from vc_contracts.progress import progress
 
 from vc_model.baselines import BASELINES
 from vc_model.checkpoint import load_checkpoint
@@ -73,7 +73,7 @@ def make_cell_file(
     blocks, labels, lines = [], [], []
     sources = {line: source_of(cells, line) for line in np.unique(file.cell_line)}
     for line, label, control, mean_g in zip(
-        tqdm(file.cell_line, desc="cells", leave=False, disable=None),
+        progress(file.cell_line, desc="cells"),
         file.perturbation,
         file.is_control,
         file.mean_ng,

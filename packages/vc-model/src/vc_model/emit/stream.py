@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from tqdm import tqdm
+from vc_contracts.progress import progress
 
 from vc_model.contracts import PredictionFile
 from vc_model.contracts.header import make_header, whole
@@ -112,7 +112,7 @@ def stream_cells(
     header = _open_parts(parts, question, parents, config)
     sources: dict[str, CellSource] = {}
     rows = [row for row in range(len(sizes)) if with_controls or not file.is_control[row]]
-    for row in tqdm(rows, desc="cells", leave=False, disable=None):
+    for row in progress(rows, desc="cells"):
         target = parts / f"{row:06d}.npz"
         if target.exists():
             continue

@@ -13,7 +13,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
+from vc_contracts.progress import progress
 
 from vc_model.doubt.spread import Spread, fit_spread
 from vc_model.errors import TableError
@@ -85,7 +85,7 @@ class FittedSt:
         """[q, g] float32 effects: mean of the mapped cells less mean of the control cells they were made of."""
         base_qg = None if self.anchor is None else self.anchor.predict(conditions).mean_pg
         delta_qg = np.zeros((len(conditions), len(self.contexts.genes)), np.float32)
-        for row, action in enumerate(tqdm(conditions.actions, desc=self.name, leave=False, disable=None)):
+        for row, action in enumerate(progress(conditions.actions, desc=self.name)):
             if not action.targets:
                 continue
             line = str(conditions.cell_line[row])

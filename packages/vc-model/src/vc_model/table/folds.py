@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from tqdm import tqdm
+from vc_contracts import progress as bars
 
 from vc_model.table.effect import Effect
 from vc_model.table.effects import Action, Conditions, EffectTable
@@ -218,7 +218,7 @@ def out_of_fold(
         reduced, conditions = half.subset(part[0]), table.conditions.subset(part[1])
         return [factory(reduced).delta(conditions) for factory in factories.values()]
 
-    bar = tqdm(total=len(asked), desc=progress, leave=False, disable=True if progress is None else None)
+    bar = bars.progress(total=len(asked), desc=progress or "", shown=progress is not None)
     with bar:
         for blocks in in_threads(predict, asked):
             for name, block in zip(factories, blocks, strict=True):

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from tqdm import tqdm
+from vc_contracts.progress import progress
 
 from vc_model.contracts import FeatureBank, Screen, Splits, read_features, read_screen, read_splits
 from vc_model.contracts.screen import CONTROL
@@ -217,7 +217,7 @@ class _Controls:
         sampled_n = _spread_over_lines(used_n, screen.obs["cell_line"].astype(str).to_numpy(), per_line)
         sample: list[tuple[int, np.ndarray]] = []
         ranges = list(zip(control["start"], control["stop"], strict=True))
-        for slot, (start, stop) in enumerate(tqdm(ranges, desc="controls", leave=False, disable=None)):
+        for slot, (start, stop) in enumerate(progress(ranges, desc="controls")):
             for a, b in screen.blocks(int(start), int(stop)):
                 x: Any = _cp10k(screen, a, b, self.columns)
                 for role, member_n in member.items():
@@ -337,7 +337,7 @@ def _measure(
         if slot is None or controls.n_sr["reference"][slot] == 0:
             bare_batches.add((str(line), str(batch)))
     sum_pg = np.zeros((n_p, len(columns)))
-    for row in tqdm(range(n_p), desc="conditions", leave=False, disable=None):
+    for row in progress(range(n_p), desc="conditions"):
         # A condition is one contiguous slice: its batches follow each other.
         for a, b in screen.blocks(ranges[row][0][0], ranges[row][-1][1]):
             sum_pg[row] += np.asarray(_cp10k(screen, a, b, columns).sum(axis=0)).ravel()

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
-from tqdm import tqdm
+from vc_contracts.progress import progress
 
 from vc_model.errors import TrainingError
 from vc_model.train.interrupt import InterruptedRun
@@ -150,7 +150,7 @@ class _Run:
         before, last_cells = self.seconds, self.cells
         pending: tuple[int, dict] | None = None
         quiet = None if jax.process_index() == 0 else True
-        bar = tqdm(total=config.steps, initial=done, desc=self.stage.name, disable=quiet, leave=False, mininterval=1)
+        bar = progress(total=config.steps, initial=done, desc=self.stage.name, shown=not quiet, mininterval=1)
         with bar:
             for batch in self.batches:
                 placed = put_batch(batch, self.mesh)
