@@ -1,9 +1,9 @@
 """`vc predict`: questions to a model, or the held-out conditions of a split; one spelling for both."""
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vc_apps.ask.compounds import describe_compounds, read_compounds
 from vc_apps.ask.settings import Predict
 from vc_apps.outputs import AppError, check_space, say, write_json
 
@@ -39,6 +39,8 @@ def predict(settings: Predict) -> None:
     inputs = [path for path in (settings.model, settings.genes_file, settings.like, settings.cells) if path is not None]
     check_target(settings.out, kind="answers", overwrite=settings.overwrite, inputs=inputs, make_parent=True)
     model = load(settings.model, plugin=settings.plugin)
+    if settings.compounds is not None:
+        model = describe_compounds(settings.compounds, model)
     contexts = _contexts(settings, model)
     questions = model.questions(
         _names(settings, model),
@@ -117,52 +119,12 @@ def _names(settings: Predict, model: "AskModel") -> list[str]:
     if settings.like is not None:
         names += read_names(settings.like)
     if settings.compounds is not None:
-        names += _compounds(settings.compounds, model)
+        names += [name for name, _ in read_compounds(settings.compounds)]
     if settings.all_genes:
         names += list(dict.fromkeys([*model.memory.targets, *model.fitted.contexts.genes]))
     if not names:
         raise QuestionError("names: expected at least one target, found an empty list. Name genes, e.g. --genes TP53.")
     return names
-
-
-def _compounds(path: Path, model: "AskModel") -> list[str]:
-    """Names of the compounds of a table; every SMILES is read, so that one that is none is refused."""
-    from vc_featurize.compound import read_compound_table
-
-    header = path.read_text(encoding="utf-8-sig").splitlines()[0].split("\t") if path.is_file() else []
-    columns = [next((name for name in header if name.casefold() in wanted), wanted[0])
-               for wanted in (("name", "compound", "drug", "id"), ("smiles", "canonical_smiles"))]  # fmt: skip
-    names, smiles = read_compound_table(path, *columns)
-    check_smiles(path, names, smiles)
-    unknown = [name for name, known in zip(names, model.memory.relatives.knows(names), strict=True)
-               if not known and name not in model.memory.targets]  # fmt: skip
-    if unknown:
-        say(
-            f"note: {len(unknown)} compound(s) are neither in training nor in the model's bank, e.g. {unknown[:3]}. Fit with "
-            "--bank of a compound bank that holds them (vc-featurize compound) to have their structure count"
-        )
-    return names
-
-
-def check_smiles(path: Path, names: list[str], smiles: list[str]) -> None:
-    """Refuse a table with a text that is no structure.
-
-    Raises:
-        AppError: Naming the first ones.
-    """
-    try:
-        from rdkit import Chem, RDLogger
-    except ImportError:
-        say("note: rdkit is not installed, so SMILES are not checked; install vc-featurize[chem]")
-        return
-    RDLogger.DisableLog("rdApp.*")  # pyrefly: ignore[missing-attribute] rdkit's stubs leave it out
-    bad = [
-        (name, text) for name, text in zip(names, smiles, strict=True) if not text or Chem.MolFromSmiles(text) is None
-    ]
-    if bad:
-        raise AppError(
-            f"{path}: smiles: expected structures, found {len(bad)} that are none, e.g. {bad[:3]}. Mend them."
-        )
 
 
 def _contexts(settings: Predict, model: "AskModel") -> "Contexts | None":

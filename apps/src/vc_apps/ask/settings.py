@@ -76,7 +76,7 @@ class Predict:
     genes_file: Path | None = None
     """A file with one name a line, or a .csv or .tsv with a column of names."""
     compounds: Path | None = None
-    """A .tsv of compounds: columns name and smiles. New ones need a model that was fitted with a compound bank."""
+    """A .tsv of compounds: columns name and smiles. New ones are encoded as the bank was that the model was fitted with."""
     all_genes: bool = False
     """Every gene that the model measures, and every target it was trained on."""
     like: Path | None = None

@@ -20,6 +20,7 @@ class FeatureBank:
         vectors_ef: [e, f] float32; zeros where missing.
         missing_e: [e] bool.
         kind: What the entities are: `gene`, `guide`, `protein` or `compound`; the kind of most.
+        recipe: How the vectors were made: `encoder` and the header's `config`, as JSON with sorted keys.
     """
 
     name: str
@@ -27,6 +28,7 @@ class FeatureBank:
     vectors_ef: np.ndarray
     missing_e: np.ndarray
     kind: str = "gene"
+    recipe: str = ""
 
 
 def read_features(path: Path | str) -> FeatureBank:
@@ -42,4 +44,6 @@ def read_features(path: Path | str) -> FeatureBank:
     encoder = json.loads(adata.uns["encoder"])
     kind = str(adata.obs["kind"].astype(str).mode().iloc[0]) if len(adata.obs) else "gene"
     entities = tuple(adata.obs_names.astype(str))
-    return FeatureBank(str(encoder["id"]), entities, adata.X, adata.obs["missing"].to_numpy(), kind)
+    header = json.loads(adata.uns["contract"])
+    recipe = json.dumps({"encoder": encoder, "config": header.get("config") or {}}, sort_keys=True)
+    return FeatureBank(str(encoder["id"]), entities, adata.X, adata.obs["missing"].to_numpy(), kind, recipe)

@@ -26,10 +26,16 @@ class BankMap:
     Attributes:
         entities: Entities that have a vector.
         vector_eb: [e, b] float32, the projected vectors.
+        centre_f: [f] float32, what is subtracted from a vector of the encoder, and
+        directions_fb: [f, b] float32, what it is multiplied by then; kept for compounds, so that new ones can be asked about.
+        recipe: How vectors of compounds were made (`FeatureBank.recipe`); empty for other kinds.
     """
 
     entities: tuple[str, ...]
     vector_eb: np.ndarray
+    centre_f: np.ndarray | None = None
+    directions_fb: np.ndarray | None = None
+    recipe: str = ""
 
     @cached_property
     def row_of(self) -> dict[str, int]:
@@ -179,4 +185,7 @@ def _project_bank(bank: FeatureBank, targets: set[str]) -> BankMap:
         directions[keep]
         * np.where(directions[keep][np.arange(len(keep)), np.abs(directions[keep]).argmax(axis=1)] < 0, -1, 1)[:, None]
     )
-    return BankMap(entities, ((vectors - centre) @ directions.T).astype(np.float32))
+    projected = ((vectors - centre) @ directions.T).astype(np.float32)
+    if bank.kind != "compound" or not bank.recipe:
+        return BankMap(entities, projected)
+    return BankMap(entities, projected, centre.astype(np.float32), np.ascontiguousarray(directions.T), bank.recipe)
