@@ -32,6 +32,8 @@ class Latents:
         site: Where in the model, e.g. `residual/hidden`.
         model: The model's name.
         header: The contract header of the file they were read from; empty for latents that were just made.
+        lines: Cell line per row, or none.
+        labels: Perturbation per row (`control` for nothing done), or none.
     """
 
     values_rd: np.ndarray
@@ -41,6 +43,8 @@ class Latents:
     site: str
     model: str
     header: dict[str, Any] = field(default_factory=dict)
+    lines: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
     def of_kind(self, kind: str) -> tuple[np.ndarray, tuple[str, ...]]:
         """Values and identities of the rows of one kind."""
@@ -86,7 +90,12 @@ def write_latents(
         warnings.simplefilter("ignore")  # repeated names are refused below, with the names in the text
         adata = AnnData(
             X=values_rd,
-            obs=pd.DataFrame({"kind": pd.Categorical(latents.kinds)}, index=pd.Index(latents.rows, dtype=object)),
+            obs=pd.DataFrame(
+                {"kind": pd.Categorical(latents.kinds)}
+                | ({"cell_line": pd.Categorical(latents.lines)} if latents.lines else {})
+                | ({"perturbation": pd.Categorical(latents.labels)} if latents.labels else {}),
+                index=pd.Index(latents.rows, dtype=object),
+            ),
             var=pd.DataFrame(index=pd.Index(latents.dims, dtype=object)),
             uns={
                 "contract": json.dumps(
@@ -129,4 +138,6 @@ def _latents_of(adata: "AnnData") -> Latents:
         site=adata.uns["site"],
         model=adata.uns["model"],
         header=json.loads(adata.uns["contract"]),
+        lines=tuple(adata.obs["cell_line"].astype(str)) if "cell_line" in adata.obs else (),
+        labels=tuple(adata.obs["perturbation"].astype(str)) if "perturbation" in adata.obs else (),
     )

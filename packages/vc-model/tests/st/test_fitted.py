@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from vc_model.checkpoint import load_checkpoint, save_checkpoint
 from vc_model.contracts import read_context_vectors
+from vc_model.sites import open_site
+from vc_model.sites.write import write_site
 from vc_model.st import StTraining, fit_st
-from vc_model.st.cache import write_residuals
 from vc_model.table.effects import Action
 from vc_model.table.pseudobulk import load_control_cells, load_tables
 
@@ -31,9 +32,9 @@ def test_fit_predict_save_load_and_cache(parts, tmp_path):
     again = load_checkpoint(tmp_path / "model")
     assert again.name == "st"
     np.testing.assert_array_equal(again.predict(test).mean_pg, prediction.mean_pg)
-    n_rows = write_residuals(tmp_path / "latents.h5ad", again, test)
+    n_rows = write_site(tmp_path / "latents.zarr", open_site(again, test))
     assert n_rows == sum(len(controls.of(line)[0]) for line in test.cell_line)
-    assert set(read_context_vectors(tmp_path / "latents.h5ad")) == set(test.cell_line)
+    assert set(read_context_vectors(tmp_path / "latents.zarr")) == set(test.cell_line)
 
 
 class Plus:

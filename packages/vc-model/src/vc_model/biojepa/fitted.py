@@ -176,20 +176,20 @@ def _for_cells(cfg: BioJepaConfig, x_ng: np.ndarray) -> BioJepaConfig:
     return cfg.for_cells(int(np.count_nonzero(x_ng, axis=1).max()))
 
 
-def _reader(cfg: BioJepaConfig) -> str:
+def reader_of(cfg: BioJepaConfig) -> str:
     """Which encoder reads control cells: published the student, repaired the teacher (Q8)."""
     return "encoder" if cfg.faithful else "teacher"
 
 
 @partial(jax.jit, static_argnums=0)
 def _encode(cfg: BioJepaConfig, parts: Mapping[str, Any], x_ng: jax.Array, total_n: jax.Array) -> Tokens:
-    encoder = bind("encoder", cfg, parts[_reader(cfg)])
+    encoder = bind("encoder", cfg, parts[reader_of(cfg)])
     return few_cells(encoder.tokens, (x_ng, total_n), cfg.n_genes)
 
 
 @partial(jax.jit, static_argnums=0)
 def _vectors(cfg: BioJepaConfig, parts: Mapping[str, Any], x_ng: jax.Array, total_n: jax.Array) -> jax.Array:
-    encoder = bind("encoder", cfg, parts[_reader(cfg)])
+    encoder = bind("encoder", cfg, parts[reader_of(cfg)])
 
     def vectors(x_ng: jax.Array, total_n: jax.Array) -> jax.Array:
         tokens = encoder.tokens(x_ng, total_n)

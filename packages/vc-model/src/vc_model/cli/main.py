@@ -1,10 +1,12 @@
-"""The command line: `vc-model fit | predict | encode | list`."""
+"""The command line: `vc-model fit | predict | encode | latents | list`."""
 
 import os
 import sys
 from pathlib import Path
 
 import tyro
+
+from vc_model.cli.latents import latents
 
 EXAMPLES = """examples:
   vc-model list
@@ -13,6 +15,7 @@ EXAMPLES = """examples:
   vc-model predict model screen.zarr splits.json predictions.zarr
   vc-model encode biojepa screen.zarr splits.json lines.zarr
   vc-model fit screen.zarr splits.json model --contexts lines.zarr
+  vc-model latents st screen.zarr splits.json latents.zarr --gradient gradient.zarr
 """
 
 
@@ -162,7 +165,7 @@ def main(arguments: list[str] | None = None) -> None:
     # loaded before this line.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     arguments = switches(sys.argv[1:] if arguments is None else arguments, ("vc-model", "vc-contracts"))
-    commands = {"fit": fit, "predict": predict, "encode": encode, "list": list_models}
+    commands = {"fit": fit, "predict": predict, "encode": encode, "latents": latents, "list": list_models}
 
     def command() -> None:
         tyro.extras.subcommand_cli_from_dict(
