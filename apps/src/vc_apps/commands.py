@@ -24,6 +24,7 @@ COMMANDS: dict[str, Command] = {
     "submit": Command("vc_apps.submit.settings:Submit", "vc_apps.submit.run:submit"),
     "rehearse": Command("vc_apps.submit.settings:Rehearse", "vc_apps.rehearse.run:rehearse"),
     "rerun": Command("vc_apps.rerun:Rerun", "vc_apps.rerun:rerun"),
+    "interp": Command("vc_apps.interp.settings:Interp", "vc_apps.interp.run:interp"),
     "discover": Command("vc_apps.discover.settings:Discover", "vc_apps.discover.run:discover"),
 }
 """In the order in which `vc --help` shows them."""

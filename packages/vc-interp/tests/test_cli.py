@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from vc_interp.cli import main
+from vc_interp.cli.main import main
 from vc_interp.latents import Latents, write_latents
 
 
@@ -68,7 +68,7 @@ def test_refusals_are_one_line_and_exit_2(files, tmp_path, monkeypatch, capsys, 
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys, vc_interp.cli as c\n"
+        "import sys, vc_interp.cli.main as c\n"
         "try: c.main(['--help'])\n"
         "except SystemExit: pass\n"
         "heavy = {'anndata', 'pandas', 'scipy', 'zarr', 'torch', 'numpy'} & set(sys.modules)\n"

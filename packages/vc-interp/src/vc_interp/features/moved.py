@@ -71,7 +71,9 @@ def moved(stored: StoredLatents, dictionary: Dictionary) -> Moved:
     """
     check_width(stored, dictionary)
     if not (stored.labels != "").any():
-        raise InputError(f'{stored.path}: obs["perturbation"]: expected one per row, found none. Write latents of conditions.')
+        raise InputError(
+            f'{stored.path}: obs["perturbation"]: expected one per row, found none. Write latents of conditions.'
+        )
     group_n, pairs = _groups(stored)
     sums = np.zeros((2, len(pairs), dictionary.n_features))
     active_f = np.zeros(dictionary.n_features)

@@ -60,9 +60,7 @@ def make_directions(name: str, x_nd: np.ndarray, k: int, seed: int = 0) -> Direc
     raise InputError(f"directions: expected pca, ica or random, found {name!r}.")
 
 
-def attribute_changes(
-    change_cf: np.ndarray, scale_f: np.ndarray, effect_fg: np.ndarray, m: int
-) -> np.ndarray:
+def attribute_changes(change_cf: np.ndarray, scale_f: np.ndarray, effect_fg: np.ndarray, m: int) -> np.ndarray:
     """[c, g] what the m most changed features of each condition say about genes.
 
     Args:

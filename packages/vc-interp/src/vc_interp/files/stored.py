@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from vc_contracts.errors import raised_as
@@ -54,7 +54,7 @@ class StoredLatents:
 
     @property
     def width(self) -> int:
-        """d."""
+        """D."""
         return len(self.dims)
 
     def __len__(self) -> int:
@@ -158,7 +158,7 @@ def _tables(path: Path) -> tuple[Any, Any, dict[str, Any]]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return read_elem(store["obs"]), read_elem(store["var"]), dict(read_elem(store["uns"]))
+                return read_elem(store["obs"]), read_elem(store["var"]), cast("dict[str, Any]", read_elem(store["uns"]))
         except MemoryError:
             raise
         except Exception as error:  # anndata, zarr and h5py raise nearly every type for damaged files
@@ -193,7 +193,9 @@ def _scan(path: Path, x: Any, shape: tuple[int, int], digest: "Digest") -> tuple
         try:
             block = np.asarray(x[start : start + rows])
         except (OSError, ValueError, RuntimeError, KeyError) as error:  # what zarr, its codecs and h5py raise
-            raise ContractError(path, "X", "values that can be read", str(error)[:200], "Copy the file again.") from error
+            raise ContractError(
+                path, "X", "values that can be read", str(error)[:200], "Copy the file again."
+            ) from error
         if not np.isfinite(block).all():
             bad = int((~np.isfinite(block)).sum())
             raise ContractError(

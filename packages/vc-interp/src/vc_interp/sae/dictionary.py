@@ -49,12 +49,12 @@ class Dictionary:
 
     @property
     def n_features(self) -> int:
-        """f."""
+        """F."""
         return self.dec_fd.shape[0]
 
     @property
     def width(self) -> int:
-        """d."""
+        """D."""
         return self.dec_fd.shape[1]
 
     @property
@@ -98,7 +98,9 @@ def read_dictionary(path: str | Path) -> Dictionary:
         weights = {name: np.asarray(value, np.float32) for name, value in load_file(path / WEIGHTS).items()}
         record = json.loads((path / RECORD).read_text(encoding="utf-8")) if (path / RECORD).is_file() else {}
     except Exception as error:  # safetensors raises a type of its own
-        raise InputError(f"{path}: expected a dictionary of sae-lens; found files that cannot be read ({error}).") from error
+        raise InputError(
+            f"{path}: expected a dictionary of sae-lens; found files that cannot be read ({error})."
+        ) from error
     return _make(path, config, weights, record)
 
 
@@ -120,7 +122,9 @@ def _make(path: Path, config: Any, weights: dict[str, np.ndarray], record: Any) 
     shapes = {"W_enc": (width, n_features), "b_enc": (n_features,), "b_dec": (width,), "threshold": (n_features,)}
     wrong = [name for name, shape in shapes.items() if name in weights and weights[name].shape != shape]
     if missing or wrong or not all(np.isfinite(value).all() for value in weights.values()):
-        raise InputError(f"{path}/{WEIGHTS}: expected finite weights whose shapes agree; found {missing or wrong or 'NaN'}.")
+        raise InputError(
+            f"{path}/{WEIGHTS}: expected finite weights whose shapes agree; found {missing or wrong or 'NaN'}."
+        )
     return Dictionary(
         config["architecture"],
         weights["W_enc"],

@@ -4,7 +4,7 @@ An epoch permutes blocks of rows; a window of several blocks is held in memory a
 stopped goes on with the same batches, and memory is two windows (the next one is read while one is used).
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -64,7 +64,7 @@ def make_order(stored: StoredLatents, batch: int, seed: int) -> Order:
     return Order(len(stored), batch, block, max(1, -(-rows // block)), seed)
 
 
-def batches(stored: StoredLatents, order: Order, step: int = 0) -> Iterator[np.ndarray]:
+def batches(stored: StoredLatents, order: Order, step: int = 0) -> Generator[np.ndarray]:
     """[batch, d] float32 of every step from `step` on, for ever.
 
     Args:

@@ -44,12 +44,14 @@ class SaeSettings:
         low = {"features": 0, "k": 1e-9, "passes": 0, "batch": 1, "lr": 1e-12, "save_every": 1, "dead_window": 1}
         for name, least in low.items():
             if not getattr(self, name) >= least:
-                raise InputError(f"--{name.replace('_', '-')}: expected {least:g} or more, found {getattr(self, name)}.")
+                raise InputError(
+                    f"--{name.replace('_', '-')}: expected {least:g} or more, found {getattr(self, name)}."
+                )
         if self.architecture == "topk" and (self.k < 1 or self.k != int(self.k)):
             raise InputError(f"--k: expected a whole number of features for topk, found {self.k:g}. Or use batchtopk.")
 
     def n_features(self, width: int) -> int:
-        """f for activations of a width."""
+        """F for activations of a width."""
         return self.features or 2 * width
 
     def n_steps(self, n_rows: int) -> int:

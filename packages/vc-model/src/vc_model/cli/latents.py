@@ -81,6 +81,8 @@ def load_for_sites(
     Raises:
         VcModelError: If a part is unknown, there are no conditions, or a file is refused.
     """
+    import numpy as np
+
     from vc_model.biojepa.fitted import FittedBioJepa
     from vc_model.checkpoint import load_checkpoint
     from vc_model.errors import VcModelError
@@ -96,7 +98,7 @@ def load_for_sites(
     fitted = load_checkpoint(checkpoint)
     found = [load_conditions(screen, splits, name, fitted.contexts) for name in part]
     conditions = Conditions(
-        [str(line) for some in found for line in some.cell_line],  # pyrefly: ignore
+        np.array([str(line) for some in found for line in some.cell_line], dtype=object),
         tuple(action for some in found for action in some.actions),
         found[0].contexts,
         tuple(label for some in found for label in some.perturbation),

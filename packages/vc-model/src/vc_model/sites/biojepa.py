@@ -130,7 +130,7 @@ def _vectors(
 
     def vectors(x: jax.Array, total: jax.Array) -> jax.Array:
         tokens = bind("encoder", cfg, parts[reader_of(cfg)]).tokens(x, total)
-        if action is None or predictor is None:
+        if action is None or predictor is None or token_pa is None:
             return cell_vector(tokens.spread(tokens.z))
         token_npa, mask_np = (jnp.repeat(u, len(x), axis=0) for u in (token_pa, action["pert_mask"]))
         return cell_vector(predictor(tokens.z, token_npa, mask_np, tokens.weight)[0])

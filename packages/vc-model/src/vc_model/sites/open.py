@@ -1,11 +1,18 @@
 """Which sites each model has."""
 
+from typing import TYPE_CHECKING, cast
+
 import numpy as np
 
 from vc_model.errors import VcModelError
 from vc_model.predictor import Fitted
 from vc_model.sites.site import Site
 from vc_model.table.effects import Action, Conditions
+
+if TYPE_CHECKING:
+    from vc_model.anchored.model import FittedAnchored
+    from vc_model.biojepa.fitted import FittedBioJepa
+    from vc_model.st.fitted import FittedSt
 
 SITES: dict[str, tuple[str, ...]] = {
     "st": ("backbone/state",),
@@ -51,17 +58,18 @@ def open_site(fitted: Fitted, conditions: Conditions, site: str | None = None) -
     if kind == "st":
         from vc_model.sites.st import StateSite
 
-        return StateSite(fitted, conditions)  # pyrefly: ignore
+        return StateSite(cast("FittedSt", fitted), conditions)
     if kind == "biojepa":
         from vc_model.sites.biojepa import LatentSite
 
-        missing = [part for part in ("teacher", "predictor", "decoder") if part not in fitted.parts]  # pyrefly: ignore
+        model = cast("FittedBioJepa", fitted)
+        missing = [part for part in ("teacher", "predictor", "decoder") if part not in model.parts]
         if missing:
             raise VcModelError(f"{fitted.name}: expected all four stages, found no {missing}. Train the others first.")
-        return LatentSite(fitted, conditions, site)  # pyrefly: ignore
+        return LatentSite(model, conditions, site)
     from vc_model.sites.anchored import ConditionSite
 
-    return ConditionSite(fitted, conditions, site)  # pyrefly: ignore
+    return ConditionSite(cast("FittedAnchored", fitted), conditions, site)
 
 
 def with_controls(conditions: Conditions) -> Conditions:

@@ -41,7 +41,7 @@ class StateSite:
 
     @property
     def width(self) -> int:
-        """h of the mapper."""
+        """H of the mapper."""
         return self.fitted.config.width
 
     @property

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import jax
 
@@ -103,4 +103,4 @@ def open_tracker(name: str | None, *, run: str, config: Mapping[str, object]) ->
         return
     # A run that is left open is what the next `init` gives back, and steps of the next stage are dropped as too old.
     with wandb.init(name=run, config={key: str(value) for key, value in config.items()}) as tracker:
-        yield tracker
+        yield cast("Tracker", tracker)

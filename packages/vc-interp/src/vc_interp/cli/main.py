@@ -7,11 +7,21 @@ from typing import Literal
 import tyro
 from tyro.conf import Positional
 
-from vc_interp.errors import InputError
+from vc_interp.cli.attention import attention
+from vc_interp.cli.features import features
+from vc_interp.cli.probe import probe
+from vc_interp.cli.report import report
+from vc_interp.cli.sae import sae
+from vc_interp.cli.tables import check_table, write_table
 
 DESCRIPTION = """Find out what a perturbation model has learnt, from its latents (latents-v1).
 
 Examples:
+  vc-interp sae latents.zarr sae --k 8
+  vc-interp features latents.zarr sae --gradient gradient.zarr --genesets hallmark.gmt --out features
+  vc-interp attention factors.zarr --effects predictions.zarr --out attention
+  vc-interp probe genes.zarr --genesets kegg.gmt --out probes.tsv
+  vc-interp report features --out page.html
   vc-interp enrich latents.zarr --genesets hallmark.gmt --out table.tsv
   vc-interp enrich latents.zarr --genesets hallmark.gmt --out table.tsv --top 100 --max-fdr 0.05
   vc-interp inspect latents.zarr
@@ -45,11 +55,7 @@ def enrich(
         max_fdr: Write only rows up to this false discovery rate; the correction covers all tests all the same.
         overwrite: Replace an earlier table at `out`.
     """
-    if out.suffix not in (".tsv", ".txt"):
-        raise InputError(f"--out {out}: expected a name that ends in .tsv or .txt.")
-    from vc_contracts.whole import check_target
-
-    check_target(out, overwrite=overwrite, inputs=[latents, genesets], make_parent=True)
+    check_table(out, overwrite, [latents, genesets])
     from vc_interp.enrichment import enrich as enrich_latents
     from vc_interp.gmt import read_gmt
     from vc_interp.latents import read_latents
@@ -63,7 +69,7 @@ def enrich(
         max_size=max_size,
     )
     n_tests, n_found = len(table), int((table["fdr"] <= 0.05).sum())
-    _write_table(table[table["fdr"] <= max_fdr], out)
+    write_table(table[table["fdr"] <= max_fdr], out)
     print(
         f"wrote {out}: {n_found} of {n_tests} tests at FDR 5 %, background {table['background'].iloc[0]} genes "
         f"({background}). Next: sort or filter the columns dimension, end, gene_set, fdr."
@@ -102,21 +108,21 @@ def main(argv: list[str] | None = None) -> int:
 
     def command() -> None:
         tyro.extras.subcommand_cli_from_dict(
-            {"enrich": enrich, "inspect": inspect},
+            {
+                "sae": sae,
+                "features": features,
+                "attention": attention,
+                "probe": probe,
+                "report": report,
+                "enrich": enrich,
+                "inspect": inspect,
+            },
             prog="vc-interp",
             description=DESCRIPTION,
             args=argv,
         )
 
     return run_command("error", command)
-
-
-def _write_table(table, out: Path) -> None:
-    """Tab-separated, whole or not at all."""
-    from vc_contracts.whole import write_whole
-
-    with write_whole(out, overwrite=True, make_parent=True) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Attention beside intervention: exact implicit weights of linear attention, and edges only where perturbing says so."""

@@ -1,0 +1,67 @@
+"""Probes find what is planted and chance where nothing is."""
+
+import numpy as np
+import pytest
+from vc_interp.cli.main import main
+from vc_interp.errors import InputError
+from vc_interp.latents import Latents, write_latents
+from vc_interp.probe.dimension import dimension
+from vc_interp.probe.genes import auroc, essential_probe, pathway_probes
+from vc_interp.probe.run import probe
+
+GENES = tuple(f"G{at}" for at in range(60))
+SETS = {"A": set(GENES[:20]), "B": set(GENES[20:40])}
+
+
+@pytest.fixture(scope="module")
+def embedding():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 6))
+    x[:20, 0] += 3
+    x[20:40, 1] += 3
+    return x.astype(np.float32)
+
+
+def test_pathways_stand_together_where_they_do(embedding):
+    near, silhouette = pathway_probes(embedding, GENES, SETS, permutations=10)
+    assert near.value > 0.75 and near.z > 5 and near.chance == pytest.approx(0.5, abs=0.05)
+    assert silhouette.value > 0.1 > silhouette.chance
+    noise = np.random.default_rng(1).standard_normal((60, 6))
+    assert abs(pathway_probes(noise, GENES, SETS, permutations=10)[0].z) < 3
+    with pytest.raises(InputError, match="two genes"):
+        pathway_probes(embedding, GENES, {"A": {"X"}})
+
+
+def test_essential_genes_are_told_apart(embedding):
+    roc, precision = essential_probe(embedding, GENES, SETS["A"], permutations=3)
+    assert roc.value > 0.9 and precision.value > 0.8 and roc.chance < 0.7
+    with pytest.raises(InputError, match="at least 5 of each"):
+        essential_probe(embedding, GENES, {"G1"})
+
+
+def test_dimension_counts_directions():
+    x = np.random.default_rng(0).standard_normal((500, 3)) @ np.eye(3, 10)
+    found = dimension(x)
+    assert found.d90 == 3 and found.dead == 7
+    assert found.participation == pytest.approx(3, abs=0.2) and found.rankme == pytest.approx(3, abs=0.1)
+    assert dimension(np.ones((5, 4))).dead == 4
+    assert auroc(np.array([1, 2, 2, 3]), np.array([False, False, True, True])) == 0.875
+
+
+def test_cells_are_probed_beside_chance(stored):
+    table = probe(stored).set_index("probe")
+    assert table.loc["perturbation kappa", "value"] > 0.7 and abs(table.loc["perturbation kappa", "chance"]) < 0.15
+    # Held-out perturbations move features that no other one moves: nothing to detect them by.
+    assert 0.2 < table.loc["perturbation detection AUROC", "value"] < 0.8
+    assert "cell line kappa" not in table.index  # one line only
+
+
+def test_command_writes_a_table(embedding, tmp_path, capsys):
+    found = Latents(values_rd=embedding, rows=GENES, kinds=("gene",) * 60, dims=tuple("abcdef"), site="s", model="m")
+    write_latents(tmp_path / "g.zarr", found)
+    (tmp_path / "s.gmt").write_text("".join(f"{name}\tx\t" + "\t".join(sorted(SETS[name])) + "\n" for name in SETS))
+    (tmp_path / "e.tsv").write_text("\n".join(sorted(SETS["A"])))
+    options = ["--genesets", str(tmp_path / "s.gmt"), "--essential", str(tmp_path / "e.tsv")]
+    assert main(["probe", str(tmp_path / "g.zarr"), "--out", str(tmp_path / "p.tsv"), *options]) == 0
+    assert "pathway co-membership AUROC" in (tmp_path / "p.tsv").read_text()
+    assert "by chance" in capsys.readouterr().out
