@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from vc_eval.stats import gates
+from vc_eval.stats import differences, gates
 from vc_eval.stats.differences import compare, coverage_error, resampled
 
 NAMES = gates.Names("ours", "shuffled", "nameless", "half", "truth")
@@ -17,6 +17,11 @@ MODELS = {
     "nameless": 0.95,
 }
 LEVELS = np.arange(1, 10) / 10
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    monkeypatch.setattr(differences, "N_BOOT", 200)
 
 
 def make_scores(seed: int = 0, *, worse: bool = False, shift: float = 0.0) -> pd.DataFrame:

@@ -78,13 +78,11 @@ def control_pairs(real: "RankedSide", seed: int) -> "dict[str, tuple[RankedSide,
 
 
 def _mean_effect(real: "RankedSide") -> "RankedSide":
-    below_g, equal_g, control_ties_g = real.placed
-    n = real.sizes[:-1, None].astype(np.float64)
-    both = equal_g + n
+    twice_u, ties = de.rank_tiles(real.placed, real.sizes[:-1])
     profile_g = vcc.mean_baseline(real.mean_lg).astype(np.float32).astype(np.float64)
     log_g = profile_g if real.mean_log_lg is real.mean_lg else np.log1p(profile_g)
     return replace(
-        real, twice_u=n * (2 * below_g + equal_g), ties=control_ties_g - (equal_g**3 - equal_g) + both**3 - both,
+        real, twice_u=twice_u, ties=ties,
         mean_lg=_over_controls(profile_g, real.mean_lg), mean_log_lg=_over_controls(log_g, real.mean_log_lg),
     )  # fmt: skip
 

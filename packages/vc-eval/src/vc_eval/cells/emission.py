@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 import numpy as np
 import scipy.sparse
 
-from vc_eval.rank import de, kernels
+from vc_eval.rank import de, kernels, sweep
 from vc_eval.rank.de import DeTable, SortedControl
 
 FACTOR_CAP = 100.0  # no gene of a cell is scaled up or down by more
@@ -108,41 +108,35 @@ def emit_table(
     profile_pg = np.ascontiguousarray(profile_pg, np.float64)
     sizes = np.array([len(rows) for rows in drawn])
     rows, ends = np.concatenate(drawn), np.cumsum(sizes)
-    twice_u, ties, means, residual = (np.empty(profile_pg.shape) for _ in range(4))
+    means, residual = (np.empty(profile_pg.shape) for _ in range(2))
 
-    def task(start: int, stop: int) -> None:
-        values, offsets, control_ties = control.blocks[start // kernels.BLOCK]
-        kernels.emit_and_rank(
+    def columns(start: int, stop: int) -> de.Block:
+        return kernels.emit(
             cells.indptr, cells.indices, cells.linear, cells.n_cells, rows, ends, profile_pg, cap,
-            values, offsets, control_ties, control.n_cells, start, stop, twice_u, ties, means, residual,
+            control.values, control.offsets, start, stop, means, residual,
         )  # fmt: skip
 
-    kernels.run_blocks(task, profile_pg.shape[1], n_threads)
+    twice_u, ties, _ = de.rank_blocks(columns, sizes, control, n_threads)
     return Emission(de.make_table(twice_u, ties, means, sizes, control), residual)
 
 
 def tile_table(
-    profile_pg: np.ndarray, sizes: np.ndarray, control: SortedControl, *, n_threads: int | None = None
+    profile_g: np.ndarray, sizes: np.ndarray, control: SortedControl, *, n_threads: int | None = None
 ) -> DeTable:
     """DE table of identical cells, which is how cell-eval's mean baseline is written (docs/metrics.md#mean-baseline).
 
     Identical cells have no spread within the group, which inflates significance; use it for that baseline only.
 
     Args:
-        profile_pg: `[p, g]` mean log1p_cp10k, repeated in every cell as float32.
+        profile_g: `[g]` mean log1p_cp10k, repeated in every cell of every condition as float32.
         sizes: `[p]` cells per condition.
-        control: Reference of the test.
+        control: Reference of the test; no value below zero.
         n_threads: Threads; default is every core.
     """
-    profile_pg = np.ascontiguousarray(profile_pg, np.float32)
-    sizes = np.asarray(sizes, np.int64)
-    twice_u, ties = (np.empty(profile_pg.shape) for _ in range(2))
-
-    def task(start: int, stop: int) -> None:
-        values, offsets, control_ties = control.blocks[start // kernels.BLOCK]
-        kernels.rank_tiles(
-            profile_pg, sizes, values, offsets, control_ties, control.n_cells, start, stop, twice_u, ties
-        )
-
-    kernels.run_blocks(task, profile_pg.shape[1], n_threads)
-    return de.make_table(twice_u, ties, profile_pg.astype(np.float64), sizes, control)
+    profile_g = np.asarray(profile_g, np.float32)
+    placed = np.empty((control.n_genes, 3))
+    codes = np.zeros(control.values.size, np.uint16)
+    sweep.place(control.values, codes, control.offsets, 0, 1, control.n_cells, profile_g, placed, n_threads=n_threads)
+    twice_u, ties = de.rank_tiles(placed.T, sizes)
+    mean_pg = np.repeat(profile_g[None].astype(np.float64), len(sizes), axis=0)
+    return de.make_table(twice_u, ties, mean_pg, np.asarray(sizes), control)

@@ -1,9 +1,10 @@
 """Differential expression as cell-eval 0.8.2 computes it: Mann-Whitney U, Benjamini-Hochberg, fold change.
 
-Every perturbation is tested against one control group, gene by gene, on log1p values (docs/metrics.md#differential-expression). The work is in
-`kernels`; this file turns U and tie sums into p values, q values and fold changes, all in float64.
+Every perturbation is tested against one control group, gene by gene, on log1p values (docs/metrics.md#differential-expression). The ranks come
+from `sweep`; this file turns U and tie sums into p values, q values and fold changes, all in float64.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,8 @@ from vc_eval.rank import kernels, sweep
 
 type Matrix = np.ndarray | scipy.sparse.sparray | scipy.sparse.spmatrix
 """Dense, or any scipy sparse format."""
+type Block = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Cells of a block of genes: non-zero values, the group of each, and where each gene starts."""
 
 SIGNIFICANT = (
     0.05  # strict bound on the adjusted p value, compared in float32 (docs/metrics.md#differential-expression)
@@ -47,8 +50,10 @@ class DeTable:
 class SortedControl:
     """The control group with every gene sorted: made once, used for every prediction that is tested against it."""
 
-    blocks: list
-    """Per block of genes: (sorted values, offsets `[b + 1]`, tie sums `[b]`)."""
+    values: np.ndarray
+    """Non-zero values, gene after gene, each gene ascending."""
+    offsets: np.ndarray
+    """`[g + 1]` where each gene starts."""
     mean_g: np.ndarray
     n_cells: int
     n_genes: int
@@ -69,19 +74,19 @@ def sort_control(control: Matrix, *, n_threads: int | None = None) -> SortedCont
     n_cells, n_genes = control.shape
     if n_cells == 0:
         raise VcEvalError("differential expression: the control group holds no cell; expected at least one.")
-    order = np.arange(n_cells)
-    blocks: list = [None] * len(range(0, n_genes, kernels.BLOCK))
+    columns = control.tocsc()
+    columns.eliminate_zeros()
+    values, offsets = columns.data, columns.indptr.astype(np.int64)
     mean_g = np.zeros(n_genes)
 
     def task(start: int, stop: int) -> None:
-        block = kernels.sort_control(control.indptr, control.indices, control.data, order, start, stop)
-        blocks[start // kernels.BLOCK] = block
-        values, offsets, _ = block
         for gene in range(start, stop):
-            mean_g[gene] = values[offsets[gene - start] : offsets[gene - start + 1]].sum(dtype=np.float64) / n_cells
+            own = values[offsets[gene] : offsets[gene + 1]]
+            own.sort()
+            mean_g[gene] = own.sum(dtype=np.float64) / n_cells
 
     kernels.run_blocks(task, n_genes, n_threads)
-    return SortedControl(blocks=blocks, mean_g=mean_g, n_cells=n_cells, n_genes=n_genes)
+    return SortedControl(values=values, offsets=offsets, mean_g=mean_g, n_cells=n_cells, n_genes=n_genes)
 
 
 def test_groups(
@@ -107,22 +112,64 @@ def test_groups(
             "bring both to one gene axis."
         )
     order, ends = group_order(group_n, n_groups)
-    twice_u, ties, sums = (np.empty((n_groups, control.n_genes)) for _ in range(3))
-
-    def task(start: int, stop: int) -> None:
-        values, offsets, control_ties = control.blocks[start // kernels.BLOCK]
-        kernels.rank_groups(
-            cells.indptr, cells.indices, cells.data, order, ends, values, offsets, control_ties, control.n_cells,
-            start, stop, twice_u, ties, sums,
-        )  # fmt: skip
-
-    kernels.run_blocks(task, control.n_genes, n_threads)
     sizes = np.diff(ends, prepend=0)
+    dtype = np.result_type(cells.data, control.values)
+    data, values = cells.data.astype(dtype, copy=False), control.values.astype(dtype, copy=False)
+
+    def columns(start: int, stop: int) -> Block:
+        return kernels.gather(cells.indptr, cells.indices, data, order, ends, values, control.offsets, start, stop)
+
+    twice_u, ties, sums = rank_blocks(columns, sizes, control, n_threads)
     return make_table(twice_u, ties, sums / sizes[:, None], sizes, control)
 
 
 # pyrefly: ignore[missing-attribute] a function may carry attributes; pytest reads this one
 test_groups.__test__ = False  # a statistical test, not one for pytest
+
+
+def rank_blocks(
+    columns: Callable[[int, int], Block], sizes: np.ndarray, control: SortedControl, n_threads: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rank every group against the controls, one block of genes after the other on each thread.
+
+    Args:
+        columns: Gives the cells of the genes `start..stop`: values, the group of each (controls last), and where each
+            gene starts.
+        sizes: `[p]` cells per group, zeros included.
+        control: The controls, which `columns` has to bring with the cells.
+        n_threads: Threads; default is every core.
+
+    Returns:
+        (2U, sums of t^3 - t over tied blocks, sums of values), each `[p, g]`.
+    """
+    with_control = np.append(sizes, control.n_cells)
+    found = [np.zeros((control.n_genes, with_control.size)) for _ in range(3)]
+    code_type = np.uint16 if with_control.size < 2**16 else np.uint32
+
+    def task(start: int, stop: int) -> None:
+        values, codes, starts = columns(start, stop)
+        twice_u, ties, sums = (part[start:stop] for part in found)
+        sweep.rank(values, codes.astype(code_type), starts, with_control, twice_u, ties, sums, n_threads=1)
+
+    kernels.run_blocks(task, control.n_genes, n_threads)
+    twice_u, ties, sums = (np.ascontiguousarray(part[:, :-1].T) for part in found)
+    return twice_u, ties, sums
+
+
+def rank_tiles(placed: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks of groups whose cells all equal one profile, from where the profile stands among the controls.
+
+    Args:
+        placed: `[3, g]` controls below the profile, those equal to it, and the sum of t^3 - t of the controls alone.
+        sizes: `[p]` cells per group.
+
+    Returns:
+        (2U, sums of t^3 - t over tied blocks of group and controls together), each `[p, g]`.
+    """
+    below_g, equal_g, control_ties_g = placed
+    n = np.asarray(sizes)[:, None].astype(np.float64)
+    both = equal_g + n
+    return n * (2 * below_g + equal_g), control_ties_g - (equal_g**3 - equal_g) + both**3 - both
 
 
 def make_table(

@@ -1,9 +1,12 @@
-"""Rank kernels for cells stored gene by gene: each gene is sorted once, then one sweep gives every perturbation's U.
+"""The rank engine (Mann-Whitney): each gene is sorted once, then one sweep gives every perturbation's U.
 
 A gene's non-zero values of all groups lie together, each with the code of its group. They are sorted by radix (the
 bits of a float, turned so that they sort as whole numbers), and a single pass over the sorted list counts the controls
 below each value. The cost is O(nnz), whatever the number of perturbations; zeros are never stored. All sums run over
 sorted values, so no result depends on the order of cells, threads or blocks.
+
+Both ways of scoring use it: cells of two files, read in windows of genes (`vc_eval.cells`), and cells in memory or
+emitted from a predicted profile, in blocks of genes (`vc_eval.rank.de`, `vc_eval.cells.emission`).
 """
 
 import math
@@ -105,22 +108,27 @@ def _insertion_sort(values, codes):
 def _radix_sort(keys, codes, other_keys, other_codes, n_digits, histogram):
     """Sort unsigned `keys` with their codes by digits of 11 bits, least first; True if the result lies in `other`."""
     n = keys.size
+    histogram[:n_digits] = 0
+    for i in range(n):
+        key = np.uint64(keys[i])
+        for digit in range(n_digits):
+            histogram[digit, (key >> np.uint64(11 * digit)) & np.uint64(2047)] += 1
     swapped = False
     for digit in range(n_digits):
         shift = np.uint64(11 * digit)
-        histogram[:] = 0
-        for i in range(n):
-            histogram[(np.uint64(keys[i]) >> shift) & np.uint64(2047)] += 1
+        own = histogram[digit]
+        if own[(np.uint64(keys[0]) >> shift) & np.uint64(2047)] == n:
+            continue  # every key has the same digit
         total = 0
         for k in range(2048):
-            count = histogram[k]
-            histogram[k] = total
+            count = own[k]
+            own[k] = total
             total += count
         for i in range(n):
             k = (np.uint64(keys[i]) >> shift) & np.uint64(2047)
-            other_keys[histogram[k]] = keys[i]
-            other_codes[histogram[k]] = codes[i]
-            histogram[k] += 1
+            other_keys[own[k]] = keys[i]
+            other_codes[own[k]] = codes[i]
+            own[k] += 1
         keys, other_keys = other_keys, keys
         codes, other_codes = other_codes, codes
         swapped = not swapped
@@ -138,7 +146,7 @@ def sort_column(values, codes, bits, sign, scratch, scratch_codes, histogram):
         sign: The sign bit of that integer type.
         scratch: Unsigned integers, at least as long.
         scratch_codes: Codes, at least as long.
-        histogram: `[2048]` whole numbers.
+        histogram: `[6, 2048]` whole numbers.
     """
     n = values.size
     if n < SMALL:
@@ -250,7 +258,7 @@ def sweep_genes(values, codes, bits, sign, offsets, sizes, first, last, log_sums
     scratch = np.empty(longest, bits.dtype)
     scratch_codes = np.empty(longest, codes.dtype)
     some_values = np.empty(longest if n_subsets > 1 else 0, values.dtype)
-    histogram = np.empty(2048, np.int64)
+    histogram = np.empty((6, 2048), np.int32)
     stored = np.empty(sizes.shape[1], np.int64)
     in_block = np.zeros(sizes.shape[1], np.int64)
     for gene in range(first, last):

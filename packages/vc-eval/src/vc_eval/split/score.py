@@ -279,7 +279,7 @@ def _mean_baseline(
     """cell-eval's mean baseline and its scores: one profile for all conditions, written as identical cells."""
     predicted = _constant(truth.mean_baseline_g, input_mean_g, len(truth.perturbations))
     values = profile_scores(predicted, truth)
-    table = emission.tile_table(predicted.profile_pg, truth.sizes, truth.control, n_threads=n_threads)
+    table = emission.tile_table(truth.mean_baseline_g, truth.sizes, truth.control, n_threads=n_threads)
     return predicted, values | dict(
         zip(ceiling.DES, vcc.differential_expression_score(truth.table, table), strict=True)
     )
