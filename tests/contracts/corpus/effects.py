@@ -65,6 +65,12 @@ def _unflagged(adata: anndata.AnnData) -> None:
     adata.obs["is_control"] = False
 
 
+def _predicted(adata: anndata.AnnData) -> None:
+    adata.uns |= {"model": "anchored", "role": "model"}
+    adata.obs["supported"] = [True, True, True, False]
+    adata.obs["n_cells"] = np.full(4, np.nan, np.float32)
+
+
 EXAMPLES = anndata_examples(
     "effects",
     effects,
@@ -72,6 +78,7 @@ EXAMPLES = anndata_examples(
         "masked.zarr": _masked,
         "masked_column.zarr": _masked_column,
         "replicates.zarr": _replicates,
+        "predicted.zarr": _predicted,
         "ranks.h5ad": lambda a: a.uns.update(space="rank"),
         "without_se.h5ad": lambda a: a.layers.pop("se") is None,
     },
@@ -79,6 +86,7 @@ EXAMPLES = anndata_examples(
         "two_masks": (_both, ("measured",)),
         "values_where_not_measured": (_not_zero, ("measured", "X")),
         "condition_twice": (lambda a: a.obs.__setitem__("perturbation", strings(["G1"] * 4)), ("obs", "row")),
+        "unknown_role": (lambda a: a.uns.update(model="m", role="judge"), ("role",)),
         "unflagged_control": (_unflagged, ("is_control",)),
     },
 )

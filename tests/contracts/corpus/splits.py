@@ -86,6 +86,10 @@ def _splits_examples() -> list[Example]:
             f"controls_{name}_empty": (lambda c, name=name: c["controls"].update({name: []}), ("controls",))
             for name in ("input", "reference", "evaluation")
         },
+        "controls_all_empty_in_a_screen": (
+            lambda c: c.update(controls={name: [] for name in ("input", "reference", "evaluation")}),
+            ("controls",),
+        ),
         "controls_without_evaluation": (lambda c: c["controls"].pop("evaluation"), ("controls",)),
         "controls_that_are_no_cells": (lambda c: c["controls"]["input"].append("nobody"), ("controls",)),
         "controls_that_are_perturbed": (lambda c: c["controls"]["input"].append("cell47"), ("controls",)),

@@ -51,14 +51,14 @@ class TrainingData:
 
     Attributes:
         table: Effects of the training conditions.
-        screen: The screen they were measured in.
-        splits: Which of its conditions train.
+        screen: The screen they were measured in; None for a table of effects.
+        splits: Which of its conditions train; None for a table of effects.
         banks: Vectors of the targets.
     """
 
     table: "EffectTable"
-    screen: "Screen"
-    splits: "Splits"
+    screen: "Screen | None"
+    splits: "Splits | None"
     banks: tuple["FeatureBank", ...]
 
 
@@ -70,11 +70,15 @@ def load(
     min_cells: int = 20,
     seed: int = 0,
 ) -> TrainingData:
-    """The training table of a screen, with a split or without."""
+    """The training table of a screen, or of a table of effects, with a split or without."""
     from vc_model.ask.everything import whole_split
     from vc_model.contracts import FeatureBank, Screen, read_features, read_screen, read_splits
+    from vc_model.contracts.effects import is_effects
+    from vc_model.table.measured import load_effects
     from vc_model.table.pseudobulk import load_tables
 
+    if isinstance(screen, Path) and is_effects(screen):
+        return TrainingData(load_effects(screen, split, banks)[0], None, None, ())
     opened = screen if isinstance(screen, Screen) else read_screen(screen)
     splits = whole_split(opened, min_cells=min_cells, seed=seed) if split is None else read_splits(split, opened)
     read = tuple(bank if isinstance(bank, FeatureBank) else read_features(bank) for bank in banks)
@@ -115,8 +119,10 @@ def fit_and_save(
     chosen = make_model(model, seed) if plugin is None else read_plugin(plugin)
     say(f"fitting {chosen.name}")
     fitted = chosen.fit(data.table)
-    say("asking it again: what is it worth on conditions that it has seen?")
-    again = ask_again(data.screen, data.splits, chosen, data.banks, seed=seed)
+    again = None
+    if data.screen is not None and data.splits is not None:
+        say("asking it again: what is it worth on conditions that it has seen?")
+        again = ask_again(data.screen, data.splits, chosen, data.banks, seed=seed)
     memory = make_memory(data.table, fitted, again)
     known = hashes or {}
     parents = {path.name: known.get(path.name) or hash_path(path) for path in inputs}

@@ -99,7 +99,10 @@ def predict_part(settings: Predict) -> None:
     if settings.out.suffix not in (".zarr", ".h5ad"):
         raise AppError(f"--out {settings.out}: expected a name that ends in .zarr or .h5ad.")
     inputs = [settings.model, settings.screen, settings.splits]
-    check_target(settings.out, kind="predictions", overwrite=settings.overwrite, inputs=inputs, make_parent=True)
+    from vc_model.contracts.effects import is_effects
+
+    kind = "effects" if is_effects(settings.screen) else "predictions"
+    check_target(settings.out, kind=kind, overwrite=settings.overwrite, inputs=inputs, make_parent=True)
     from vc_model.ask.plugin import using
     from vc_model.emit.output import predict_checkpoint
 

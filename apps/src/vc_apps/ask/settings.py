@@ -24,7 +24,7 @@ class Fit:
     """
 
     screen: tyro.conf.Positional[Path]
-    """A screen-v1 file, as `vc-data convert` writes it."""
+    """A screen-v1 file, as `vc-data convert` writes it, or effects-v1 of `vc-data convert-effects`."""
     out: Output
     """The model folder to write: checkpoint-v1, with what answers need to know of the screen."""
     split: Path | None = None

@@ -111,7 +111,7 @@ SCREEN = Schema(
 SPLITS = Schema(
     name="splits",
     form="json",
-    version="1.1",
+    version="1.2",
     writer="with 'vc-data split'",
     fields=(
         Field(
@@ -130,7 +130,7 @@ SPLITS = Schema(
         Field(
             place="controls", kind="object", keys=("input", "reference", "evaluation"),
             stored="object with the lists `input`, `reference`, `evaluation`",
-            what="names of control cells, disjoint",
+            what="names of control cells, disjoint; three empty lists in a split of effects-v1",
         ),
     ),
     rules=(
@@ -142,7 +142,7 @@ SPLITS = Schema(
         ),
         Rule(
             name="controls_of_a_split",
-            says="control lists that overlap, are empty or hold other things than names",
+            says="control lists that overlap, are empty (but for all three) or hold other things than names",
             check=rules.controls_of_a_split,
         ),
     ),
@@ -282,19 +282,20 @@ EFFECTS = Schema(
             place="var[measured]", kind="bool", required=False,
             what="false: no row measured the gene; absent masks mean that every gene was measured",
         ),
-        Field(
-            place="layers[measured]", kind="object", required=False, stored="bool, dense, X's shape",
-            what='which row measured which gene; excludes `var["measured"]`',
-        ),
-        Field(
-            place="layers[se]", kind="matrix", required=False, layout=("dense",), finite=True, low=0,
-            stored="float32, >= 0", what="standard error of X; zero where not measured",
-        ),
+        Field(place="layers[measured]", kind="object", required=False, stored="bool, dense, X's shape",
+              what='which row measured which gene; excludes `var["measured"]`'),
+        Field(place="layers[se]", kind="matrix", required=False, layout=("dense",), finite=True, low=0,
+              stored="float32, >= 0", what="standard error of X; zero where not measured"),
         Field(
             place="uns[space]", kind="text", allowed=("log1p_delta", "log_fold_change", "z", "rank"),
             what="`log1p_delta`: difference of two `log1p_cp10k` profiles; `log_fold_change`: logarithm of a ratio, its "
-            'base in `config["base"]` of the header; `z`: standardised against controls; `rank`: rank along the genes',
+            'base in `config["base"]` of the header; `z`: standardised against controls; `rank`: 1 for the gene that rises '
+            "most, 2 for the next, -1 for the gene that falls most, 0 for genes that are not listed",
         ),
+        Field(place="uns[model]", kind="text", required=False, what="of predicted effects: the model's name"),
+        Field(place="uns[role]", kind="text", required=False, allowed=("model", "baseline", "reference"),
+              what="of predicted effects: as in predictions-v1"),
+        Field(place="obs[supported]", kind="bool", required=False, what="of predicted effects: as in predictions-v1"),
     ),
     rules=(
         _FLAGGED,

@@ -166,8 +166,10 @@ def conditions_of_a_split(content: dict[str, Any], refuse: Refuse) -> None:
 
 
 def controls_of_a_split(content: dict[str, Any], refuse: Refuse) -> None:
-    """Three lists of names that are not empty and share no cell."""
+    """Three lists of names that are not empty and share no cell; all three are empty where effects are split."""
     controls = content["controls"]
+    if all(controls.get(name) == [] for name in CONTROL_SETS):
+        return
     for name in CONTROL_SETS:
         cells = controls.get(name)
         if not isinstance(cells, list) or not cells:
@@ -185,10 +187,14 @@ def split_of_this_screen(content: dict[str, Any], obs: Any, refuse: Refuse) -> N
 
     Args:
         content: A checked split.
-        obs: The rows of the screen.
+        obs: The rows of the screen, or of the effects.
         refuse: Raises.
     """
-    is_control = obs["is_control"].to_numpy()
+    cells = "total_counts" in obs
+    is_control = obs["is_control"].to_numpy() if "is_control" in obs else np.zeros(len(obs), bool)
+    if cells == (not any(content["controls"][name] for name in CONTROL_SETS)):
+        expected = "control cells of the screen" if cells else "empty lists, for effects have no control cells"
+        refuse("controls", expected, "none" if cells else "names")
     perturbed = obs.loc[~is_control, ["cell_line", "perturbation"]].astype(str).drop_duplicates()
     held = set(perturbed.itertuples(index=False, name=None))
     pairs = {(row["cell_line"], row["perturbation"]) for row in content["conditions"]}

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTROL",
     "Splits",
+    "is_effects",
+    "read_effects",
     "read_predictions",
     "read_scores",
     "read_screen",
@@ -77,6 +79,28 @@ def read_predictions(predictions: "str | Path | anndata.AnnData") -> "anndata.An
         ContractError: Any refusal of docs/contracts/predictions-v1.md.
     """
     return _read(predictions, "predictions")
+
+
+def read_effects(effects: "str | Path | anndata.AnnData") -> "anndata.AnnData":
+    """Read and check an effects-v1 file; control rows are left out.
+
+    Args:
+        effects: Path of a `.zarr` folder or `.h5ad` file, or the AnnData itself.
+
+    Raises:
+        ContractError: Any refusal of docs/contracts/effects-v1.md.
+    """
+    adata = _read(effects, "effects")
+    if "is_control" in adata.obs and adata.obs["is_control"].any():
+        return adata[~adata.obs["is_control"].to_numpy()].copy()
+    return adata
+
+
+def is_effects(path: str | Path) -> bool:
+    """Whether a file says in its header that it is effects-v1; nothing else is checked."""
+    from vc_contracts.kinds import header_of
+
+    return Path(path).exists() and header_of(Path(path)).get("name") == "effects"
 
 
 def read_splits(splits: "str | Path | dict | Splits", screen: "anndata.AnnData | None" = None) -> Splits:

@@ -26,6 +26,7 @@ Examples:
   vc-data inspect demo.zarr
   vc-data split demo.zarr splits.json --recipe by_perturbation
   vc-data convert a.h5ad b.h5ad --out-dir screens
+  vc-data convert-effects zscores.h5ad effects.zarr --values z --mode-name drug
   vc-data merge screens/a.zarr screens/b.zarr both.zarr --panel union
   vc-data list
   vc-data download scperturb_norman19_k562
@@ -207,10 +208,12 @@ def main(args: list[str] | None = None) -> int:
 
     from vc_data.cli.corpus import merge, variable
     from vc_data.cli.download import download_dataset, list_datasets
+    from vc_data.cli.effects import convert_effects
     from vc_data.cli.split import check, split
 
     commands = {"list": list_datasets, "download": download_dataset, "convert": convert, "inspect": inspect}
     commands |= {
+        "convert-effects": convert_effects,
         "split": split,
         "check": check,
         "merge": merge,

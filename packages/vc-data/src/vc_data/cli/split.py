@@ -101,10 +101,10 @@ def split(
     """
     import vc_data.split as splitting
     from vc_data.contract import check_target, sha256_tree
-    from vc_data.screen.file import read_screen
+    from vc_data.screen.file import read_screen_or_effects
 
     check_target(output, kind="splits", overwrite=overwrite, inputs=[screen])
-    splits = make(read_screen(screen), options)
+    splits = make(read_screen_or_effects(screen), options)
     splitting.write_splits(splits, output, parents={screen.name: sha256_tree(screen)}, overwrite=overwrite)
     print("\n".join(splits.lines()))
     print(f"held out: {splits.config['held_out']}")
@@ -125,7 +125,7 @@ def make(screen, options: SplitOptions) -> "Splits":
     """
     import vc_data.split as splitting
     from vc_data.genes.tables import read_panel
-    from vc_data.screen.file import read_screen
+    from vc_data.screen.file import read_screen_or_effects
 
     o, shared = options, {"seed": options.seed, "min_cells": options.min_cells}
 
@@ -139,7 +139,7 @@ def make(screen, options: SplitOptions) -> "Splits":
     if o.recipe == "by_perturbation":
         return splitting.by_perturbation(screen, test=o.test, val=o.val, **shared)
     if o.recipe == "kfold":
-        others = [read_screen(path) for path in o.others]
+        others = [read_screen_or_effects(path) for path in o.others]
         groups = _read_groups(o.groups) if o.groups else None
         return splitting.kfold(
             screen, fold=o.fold, n_folds=o.folds, val=o.val > 0, others=others, groups=groups, **shared
@@ -201,13 +201,13 @@ def read_pairs(files: tuple[Path, ...]) -> list[tuple[object, "Splits"]]:
         OptionError: An odd number of files, or none.
         ContractError: One of them breaks its contract.
     """
-    from vc_data.screen.file import read_screen
+    from vc_data.screen.file import read_screen_or_effects
     from vc_data.split.file import read_splits
 
     if not files or len(files) % 2:
         do = "Pass SCREEN SPLITS SCREEN SPLITS ..."
         raise OptionError("files", "arguments", "screens, each followed by its splits", f"{len(files)} files", do)
-    screens = [read_screen(path) for path in files[::2]]
+    screens = [read_screen_or_effects(path) for path in files[::2]]
     return [(screen, read_splits(path, screen)) for screen, path in zip(screens, files[1::2], strict=True)]
 
 

@@ -55,6 +55,21 @@ def read_screen(path: str | Path):
         return vc_contracts.read(path, "screen")
 
 
+def read_screen_or_effects(path: str | Path):
+    """Read and check a screen or, where its header says so, a table of effects (effects-v1).
+
+    Raises:
+        ContractError: It is neither, or breaks its contract.
+    """
+    import vc_contracts
+    from vc_contracts.kinds import header_of
+
+    path = Path(path)
+    is_effects = path.exists() and header_of(path).get("name") == "effects"
+    with raised_as(ContractError):
+        return vc_contracts.read(path, "effects" if is_effects else "screen")
+
+
 def check_screen(adata, path: str | Path = "screen") -> None:
     """Check everything that screen-v1 says readers refuse.
 

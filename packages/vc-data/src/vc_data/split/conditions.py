@@ -18,15 +18,17 @@ THIRDS = (1 / 3, 1 / 3, 1 / 3)
 
 
 def list_conditions(screen, min_cells: int) -> list[dict]:
-    """Every non-control condition of a screen.
+    """Every non-control condition of a screen or of a table of effects.
 
     Args:
-        screen: A checked screen (an AnnData).
-        min_cells: Conditions with fewer cells are marked.
+        screen: A checked screen (an AnnData), or effects.
+        min_cells: Conditions with fewer cells are marked; of effects, those of which so many are known to be behind them.
 
     Returns:
         Objects with `cell_line`, `perturbation`, `targets` (a tuple), and `why` where the condition cannot be used.
     """
+    if not has_cells(screen):
+        return _list_effects(screen, min_cells)
     obs = screen.obs[["cell_line", "perturbation", "target", "is_control"]]
     obs = obs.astype({"cell_line": str, "perturbation": str, "target": str})
     n_controls = obs[obs["is_control"]].groupby("cell_line").size()
@@ -37,6 +39,28 @@ def list_conditions(screen, min_cells: int) -> list[dict]:
         if n_controls.get(line, 0) < 3:
             condition["why"] = "fewer than 3 control cells in the cell line"
         elif len(cells) < min_cells:
+            condition["why"] = f"fewer than {min_cells} cells"
+        table.append(condition)
+    return table
+
+
+def has_cells(screen) -> bool:
+    """Whether a table holds cells (a screen), rather than effects."""
+    return "n_cells" not in screen.obs
+
+
+def _list_effects(effects, min_cells: int) -> list[dict]:
+    obs = effects.obs
+    obs = obs[~obs["is_control"]] if "is_control" in obs else obs
+    obs = obs.astype({"cell_line": str, "perturbation": str, "target": str})
+    table = []
+    for (line, perturbation), rows in obs.groupby(["cell_line", "perturbation"]):
+        condition = {
+            "cell_line": line,
+            "perturbation": perturbation,
+            "targets": tuple(rows["target"].iloc[0].split("+")),
+        }
+        if rows["n_cells"].sum(min_count=1) < min_cells:
             condition["why"] = f"fewer than {min_cells} cells"
         table.append(condition)
     return table
@@ -107,7 +131,9 @@ def finish(
     keys = ("cell_line", "perturbation", "part", "why", "group")
     conditions = [{key: condition[key] for key in keys if key in condition} for condition in table]
     # A stream of its own: the cut of controls must not move when the number of targets does.
-    controls = cut_controls(screen.obs, control_shares, np.random.default_rng([seed, 1]))
+    controls: dict[str, list[str]] = {name: [] for name in CONTROL_SETS}
+    if has_cells(screen):
+        controls = cut_controls(screen.obs, control_shares, np.random.default_rng([seed, 1]))
     config = {**config, "held_out": HELD_OUT[held_out], "control_shares": list(control_shares)}
     unproven = targets_of(screen).unproven if held_out != "condition" else []
     if unproven:

@@ -71,7 +71,7 @@ def write_splits(
         ContractError: The split breaks the contract; nothing is written.
     """
     text = {
-        "contract": make_header("splits", parents=parents, config=splits.config, version="1.1"),
+        "contract": make_header("splits", parents=parents, config=splits.config, version="1.2"),
         "recipe": splits.recipe,
         "seed": splits.seed,
         "conditions": splits.conditions,

@@ -32,7 +32,9 @@ class TargetTable:
 
 def targets_of(screen: Any) -> TargetTable:
     """Targets of a screen (an AnnData); of one without `uns["target_genes"]`, those that its genes are called by."""
-    perturbed = screen.obs["target"].astype(str)[~screen.obs["is_control"].to_numpy()]
+    perturbed = screen.obs["target"].astype(str)
+    if "is_control" in screen.obs:
+        perturbed = perturbed[~screen.obs["is_control"].to_numpy()]
     # Recipes need no more of a screen than its cells.
     return read_targets(
         perturbed.unique(), getattr(screen, "var", None), getattr(screen, "uns", {}).get("target_genes")
@@ -53,7 +55,8 @@ def read_targets(targets: Iterable[str], var: Any, record: Any) -> TargetTable:
         return TargetTable(names, {}, compounds=True)
     links = dict(content.get("targets", {}))
     if not content and var is not None:
-        for name, gene_id, symbol in zip(var.index.astype(str), var["gene_id"], var["symbol"], strict=True):
+        ids, symbols = (var[key] if key in var else [""] * len(var) for key in ("gene_id", "symbol"))
+        for name, gene_id, symbol in zip(var.index.astype(str), ids, symbols, strict=True):
             link = {"gene_id": str(gene_id), "symbol": str(symbol), "how": "symbol"}
             links |= {key: link for key in (name, str(gene_id), str(symbol)) if key in names}
     return TargetTable(names, links)

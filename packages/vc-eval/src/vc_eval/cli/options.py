@@ -73,7 +73,7 @@ class Split(Common):
     """
 
     screen: Path
-    """The measured data (screen-v1, .zarr or .h5ad)."""
+    """The measured data (screen-v1, or a table of effects-v1; .zarr or .h5ad)."""
     splits: Path
     """What is held out (splits-v1, .json)."""
     n_ceiling: int = 20

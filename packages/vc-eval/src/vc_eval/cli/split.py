@@ -10,23 +10,27 @@ from vc_eval.cli import options
 from vc_eval.cli.predictions import Predictions, load_plugin, name_files
 from vc_eval.cli.text import headline, plain, records
 from vc_eval.errors import VcEvalError
+from vc_eval.roles import MEAN_BASELINE, NO_CHANGE
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from vc_eval.stats.conditions import SplitScores
 
-PAIRED = ("pearson_delta", "mse_delta", "centroid_accuracy", "vcc2025/overall")
+PAIRED = ("pearson_delta", "mse_delta", "centroid_accuracy", "overlap_up100", "vcc2025/overall")
 
 
 def split(command: options.Split) -> None:
     """`vc-eval split`: read, score, write, say what was written."""
-    from vc_eval.contracts import read_predictions
+    from vc_eval.contracts import is_effects, read_predictions
     from vc_eval.split.score import score_split
     from vc_eval.stats.summary import summarise
 
     for plugin in command.plugin:
         load_plugin(plugin)
+    if is_effects(command.screen):
+        _split_effects(command)
+        return
     loaded = {path: read_predictions(path) for path in command.pred}
     files = name_files(command.pred)
     model, baselines = _roles(command, files)
@@ -39,18 +43,33 @@ def split(command: options.Split) -> None:
     _write(command, files, scores, table, model=model, baselines=baselines)
 
 
-def _roles(command: options.Split, files: Predictions) -> tuple[str, list[str]]:
-    """The model in focus and the baselines, our own two among them."""
-    from vc_eval.roles import MEAN_BASELINE, NO_CHANGE
+def _split_effects(command: options.Split) -> None:
+    """The same for a table of effects."""
+    from vc_eval.roles import MEAN_EFFECT, NO_CHANGE
+    from vc_eval.split.score_tables import score_effects
+    from vc_eval.stats.summary import summarise
 
+    files = name_files(command.pred)
+    model, baselines = _roles(command, files, (NO_CHANGE, MEAN_EFFECT))
+    scores = score_effects(
+        command.screen, command.splits, files.paths, seed=command.seed, n_ceiling=command.n_ceiling
+    )  # fmt: skip
+    table = summarise([scores], baselines=baselines, seed=command.seed, n_boot=command.n_boot)
+    _write(command, files, scores, table, model=model, baselines=baselines)
+
+
+def _roles(
+    command: options.Split, files: Predictions, own: tuple[str, str] = (NO_CHANGE, MEAN_BASELINE)
+) -> tuple[str, list[str]]:
+    """The model in focus and the baselines, our own two among them."""
     baselines = files.baselines(command.baselines, command.model)
     asked = [*baselines, *([command.model] if command.model else [])]
-    unknown = [name for name in asked if name not in {*files.paths, MEAN_BASELINE, NO_CHANGE}]
+    unknown = [name for name in asked if name not in {*files.paths, *own}]
     if unknown:
         raise VcEvalError(
             f"--model/--baselines: {unknown!r} not among the predictions {sorted(files.paths)!r}. Add their files."
         )
-    baselines += [name for name in (NO_CHANGE, MEAN_BASELINE) if name not in baselines]
+    baselines += [name for name in own if name not in baselines]
     return files.focus(command.model, baselines), baselines
 
 
@@ -67,8 +86,10 @@ def _write(
 
     ranges = dynamic_ranges([scores])
     own = table[(table["group"] == "all") & (table["model"] == model)]
+    given = set(scores.conditions["metric"])
     paired = paired_differences(
-        [scores], models=[model], baselines=[b for b in baselines if b != model], metrics=list(PAIRED),
+        [scores], models=[model], baselines=[b for b in baselines if b != model],
+        metrics=[name for name in PAIRED if name.replace("/overall", "/des") in given],
         seed=command.seed, n_boot=command.n_boot,
     )  # fmt: skip
     notes = [*files.notes(command.baselines), *scores.notes["said"]]

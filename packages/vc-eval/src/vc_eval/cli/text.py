@@ -29,7 +29,8 @@ def headline(rows: "pd.DataFrame", model: str, ranges: "pd.DataFrame") -> str:
     """The headline metrics of one model as a table of text."""
     from vc_eval.metrics import HEADLINES
 
-    wanted = rows[rows["metric"].isin(HEADLINES)].set_index("metric").loc[[*HEADLINES]].reset_index()
+    order = [name for name in HEADLINES if name in set(rows["metric"])]
+    wanted = rows[rows["metric"].isin(order)].set_index("metric").loc[order].reset_index()
     return lines(wanted, model, "all held-out conditions", ranges)
 
 

@@ -11,6 +11,7 @@ from vc_eval.metrics import (
     embedding,
     expression,
     full_profile,
+    lists,
     mechanism,
     population,
     probes,
@@ -27,7 +28,7 @@ from vc_eval.metrics.registry import Metric
 
 FAMILIES = (
     expression, discrimination, challenge2025, uncertainty, challenge2026, full_profile, population, profiles, severity,
-    direction, ranking, combination, retrieval, mechanism, reliability, probes, embedding, alignment, weighted, trust,
+    direction, ranking, combination, retrieval, mechanism, reliability, probes, embedding, alignment, weighted, trust, lists,
 )  # fmt: skip
 REGISTRY: dict[str, Metric] = {metric.name: metric for family in FAMILIES for metric in family.METRICS}
 HEADLINES = tuple(name for name, metric in REGISTRY.items() if metric.headline)

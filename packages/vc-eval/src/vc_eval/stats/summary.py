@@ -337,7 +337,8 @@ def _group_rows(cube: Cube, group: str, mask: np.ndarray, baselines: list[str], 
         for metric, (point, draws, n) in (challenge | calibration_scores).items():
             low, high = interval(np.array([point]), draws[:, None], weights.shape[1])
             derived.append((model, metric, point, low[0], high[0], n))
-    rows = pd.concat([rows, pd.DataFrame(derived, columns=rows.columns)], ignore_index=True)
+    if derived:
+        rows = pd.concat([rows, pd.DataFrame(derived, columns=rows.columns)], ignore_index=True)
     rows = rows.assign(dataset=cube.dataset, split=cube.split, group=group)
     best, ceiling = {}, {}
     for metric, part in rows.groupby("metric"):

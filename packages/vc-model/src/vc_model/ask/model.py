@@ -132,9 +132,17 @@ class AskModel:
             config: How they are made, for the header.
 
         Returns:
-            The answers. Nothing is written where no question is answered.
+            The answers. Nothing is written where no question is answered. A model of a table of effects writes effects-v1.
         """
         conditions = questions.conditions
+        if not self.fitted.contexts.has_profiles:
+            from vc_model.emit.effects import write_predicted
+
+            total = self.answers(questions, rules)
+            rows = np.flatnonzero(total.table["answered"])
+            if len(rows):
+                write_predicted(self.fitted, conditions.subset(rows), path, parents=parents, config=config)
+            return total
         blocks = answer(self.fitted, self.memory, conditions, rules)
         first = next(blocks, None)
         answered = count_answered(self.memory, questions.conditions, rules)

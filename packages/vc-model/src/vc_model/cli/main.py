@@ -32,7 +32,7 @@ def fit(
     """Fit a model on the training conditions of a split and write a checkpoint.
 
     Args:
-        screen: A screen-v1 file (.zarr or .h5ad).
+        screen: A screen-v1 file (.zarr or .h5ad), or a table of effects (effects-v1).
         splits: The splits-v1 file of that screen.
         out: Folder to write the checkpoint to.
         features: features-v1 banks of the perturbed entities; several are sources of their own.
@@ -52,12 +52,12 @@ def fit(
     from vc_model.errors import VcModelError
     from vc_model.models import make_model
     from vc_model.predictor import Fitted
-    from vc_model.table.pseudobulk import load_tables
+    from vc_model.table.load import load_any
 
     chosen = make_model(model, seed)
     if contexts is not None and not isinstance(chosen, Anchored):
         raise VcModelError(f"--contexts: expected --model anchored or stacked, found {model!r}. Leave it out.")
-    train, _, test = load_tables(screen, splits, features)
+    train, _, test = load_any(screen, splits, features)
     if isinstance(chosen, Anchored) and contexts is not None:
         fitted: Fitted = chosen.fit(train, read_context_vectors(contexts))
     else:
@@ -92,7 +92,7 @@ def predict(
 
     Args:
         checkpoint: A folder written by `vc-model fit`.
-        screen: The screen-v1 file; only its control cells are read.
+        screen: The screen-v1 file, of which only control cells are read; or effects-v1, then effects are written.
         splits: The splits-v1 file.
         out: File to write, .zarr or .h5ad.
         part: Which conditions: test, val or train.
@@ -104,7 +104,10 @@ def predict(
     from vc_contracts.whole import check_target
 
     sources = [checkpoint, screen, splits, *([] if contexts is None else [contexts])]
-    check_target(out, kind="predictions", overwrite=overwrite, inputs=sources, make_parent=True)
+    from vc_model.contracts.effects import is_effects
+
+    kind = "effects" if is_effects(screen) else "predictions"
+    check_target(out, kind=kind, overwrite=overwrite, inputs=sources, make_parent=True)
     from vc_model.emit.output import predict_checkpoint
 
     name, n = predict_checkpoint(checkpoint, screen, splits, out, part, contexts=contexts, cells=cells, seed=seed)

@@ -12,8 +12,10 @@ from vc_contracts.progress import progress
 from vc_model.baselines import BASELINES
 from vc_model.checkpoint import load_checkpoint
 from vc_model.contracts import PredictionFile, hash_path, read_context_vectors, write_context_vectors, write_predictions
+from vc_model.contracts.effects import is_effects
 from vc_model.contracts.screen import CONTROL, PARTS
 from vc_model.emit.cells import PLAIN, Knobs, draw_cells, source_of
+from vc_model.emit.effects import predict_effects
 from vc_model.emit.stream import stream_cells
 from vc_model.errors import VcModelError
 from vc_model.predictor import Fitted
@@ -137,6 +139,12 @@ def predict_checkpoint(
     if part not in PARTS[:3]:
         raise VcModelError(f"part: expected train, val or test, found {part!r}.")
     fitted = load_checkpoint(checkpoint)
+    if is_effects(screen):
+        if cells or contexts is not None:
+            raise VcModelError(
+                f"{screen}: expected cells, found effects: they have neither cells nor --contexts. Leave it out."
+            )
+        return fitted.name, predict_effects(fitted, checkpoint, screen, splits, out, part)
     conditions = load_conditions(screen, splits, part, fitted.contexts)
     if contexts is not None:
         own = fitted.contexts if conditions.contexts is None else conditions.contexts

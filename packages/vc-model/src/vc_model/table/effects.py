@@ -70,6 +70,8 @@ class Contexts:
         basis_gk: [g, k] float32, the directions of these components over standardised genes (shared by all lines).
         vector_cv: [c, v] float32, what describes a line to the model, where that comes from outside (an encoder of cells,
             say); None: its `input_cg`.
+        space: What effects are: `log1p_delta` of a screen's cells, or what a table of effects says of itself. Tables hold no
+            control profiles; theirs are zeros.
     """
 
     genes: tuple[str, ...]
@@ -81,6 +83,12 @@ class Contexts:
     loadings_cgk: np.ndarray
     basis_gk: np.ndarray
     vector_cv: np.ndarray | None = None
+    space: str = "log1p_delta"
+
+    @property
+    def has_profiles(self) -> bool:
+        """Whether control cells were seen; a table of effects has none."""
+        return bool(self.detected_cg.any())
 
     @property
     def describing_cv(self) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Tables of effects (bulk, z-scores, fold changes, ranks) into the effects-v1 contract."""
