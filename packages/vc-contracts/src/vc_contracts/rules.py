@@ -191,7 +191,7 @@ def split_of_this_screen(content: dict[str, Any], obs: Any, refuse: Refuse) -> N
         refuse: Raises.
     """
     cells = "total_counts" in obs
-    is_control = obs["is_control"].to_numpy() if "is_control" in obs else np.zeros(len(obs), bool)
+    is_control = _is_control(obs)
     if cells == (not any(content["controls"][name] for name in CONTROL_SETS)):
         expected = "control cells of the screen" if cells else "empty lists, for effects have no control cells"
         refuse("controls", expected, "none" if cells else "names")
@@ -240,7 +240,7 @@ def split_keeps_its_promise(content: dict[str, Any], obs: Any, refuse: Refuse) -
     promise = promise_of(content["recipe"], (content["contract"].get("config") or {}).get("held_out"))
     if promise in (None, "condition"):
         return
-    cells = obs.loc[~obs["is_control"].to_numpy(), ["cell_line", "perturbation", "target"]].astype(str)
+    cells = obs.loc[~_is_control(obs), ["cell_line", "perturbation", "target"]].astype(str)
     target_of = {(line, label): target for line, label, target in cells.drop_duplicates().itertuples(index=False)}
     rows = [
         (row["cell_line"], tuple(target_of[row["cell_line"], row["perturbation"]].split("+")), row["part"])
@@ -287,6 +287,10 @@ def score_rows_once(content: dict[str, Any], refuse: Refuse) -> None:
     if again.any():
         row = content["table"][again].iloc[0]
         refuse("rows", f"one row per {', '.join(key)}", f"{short(tuple(row[key]), 200)} twice")
+
+
+def _is_control(obs: Any) -> np.ndarray:
+    return obs["is_control"].to_numpy() if "is_control" in obs else np.zeros(len(obs), bool)
 
 
 def _labels(table: Any, column: str) -> np.ndarray:
