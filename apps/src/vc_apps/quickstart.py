@@ -8,8 +8,10 @@ import dataclasses
 import os
 import shlex
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -31,6 +33,8 @@ HEADLINES = ("pearson_delta", "mse_delta", "vcc2025/overall")
 """The three numbers that the last lines print."""
 FEW_PERTURBATIONS = 100
 """Under so many perturbations one split says little: several are scored and pooled."""
+MOST_VALUES_AT_ONCE = 20_000_000
+"""Groups of cells times genes up to which two models are fitted at a time; above it memory counts for more."""
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -50,6 +54,27 @@ class Run:
         start = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - start, 2)
+
+    def beside[A](self, name: str, work: Callable[[], A]) -> Callable[[], A]:
+        """Start one stage in a thread beside those that follow.
+
+        Returns:
+            Waits for its end and gives its result, or raises its error. The thread ends with the process, so that Ctrl-C
+            and errors of other stages need not wait for it.
+        """
+        done: Future[A] = Future()
+
+        def job() -> None:
+            try:
+                with self.stage(name):
+                    result = work()
+            except BaseException as error:  # handed to whoever asks for the result
+                done.set_exception(error)
+            else:
+                done.set_result(result)
+
+        threading.Thread(target=job, name=name, daemon=True).start()
+        return done.result
 
 
 def quickstart(settings: Quickstart) -> None:
@@ -73,12 +98,10 @@ def quickstart(settings: Quickstart) -> None:
         source_fpath, genesets_fpath = _source(run)
         inputs = _open(run, _convert(run, source_fpath), genesets_fpath)
         splits_fpaths = _split(run, inputs)
+        fit_all = _fit_on_everything(run, inputs)
         scored = [_fit_and_score(run, inputs, fpath) for fpath in splits_fpaths]
         summary = _report(run, scored, inputs, splits_fpaths)
-        with run.stage("fit on everything"):
-            gene = fit_for_use(
-                inputs, dpath / "model", min_cells=settings.min_cells, seed=settings.seed, plugin=settings.plugin
-            )
+        gene = fit_all()
         write_json(dpath / RUN_FNAME, _run_record(run))
     _say_goodbye(settings, summary, gene)
 
@@ -193,6 +216,27 @@ def _split(run: Run, inputs: Inputs) -> list[Path]:
             fpaths.append(fpath)
     console.print(f"  {recipe}, {repeats} split(s), conditions under {settings.min_cells} cells are left out")
     return fpaths
+
+
+def _fit_on_everything(run: Run, inputs: Inputs) -> Callable[[], str]:
+    """Fit the model that is kept, which needs none of the scores: beside the other stages where two fits are small.
+
+    Returns:
+        Gives a gene to ask the model about, when it has been written.
+    """
+    name, settings = "fit on everything", run.settings
+
+    def work() -> str:
+        return fit_for_use(
+            inputs, run.dpath / "model", min_cells=settings.min_cells, seed=settings.seed, plugin=settings.plugin
+        )
+
+    def later() -> str:
+        with run.stage(name):
+            return work()
+
+    small = len(inputs.screen.groups) * inputs.adata.n_vars <= MOST_VALUES_AT_ONCE
+    return run.beside(name, work) if small else later
 
 
 def _fit_and_score(run: Run, inputs: Inputs, splits_fpath: Path) -> "SplitScores":
