@@ -26,7 +26,6 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         0 when everything was written, 2 for a refused input or a failed write, 130 after Ctrl-C.
     """
-    args = list(sys.argv[1:] if args is None else args)
     name, settings = parse(switches(args, PARTS))
     ready_home()
     return guarded(lambda: run_of(name)(settings))

@@ -25,16 +25,20 @@ SWITCHES = {"-q": "quiet", "--quiet": "quiet", "-v": "verbose", "--verbose": "ve
 REFUSED = 2
 
 
-def switches(args: Sequence[str], packages: Sequence[str]) -> list[str]:
+def switches(args: Sequence[str] | None, packages: Sequence[str]) -> list[str]:
     """Act on what every command of the project takes, and return the other arguments.
 
     `--version` as the first argument prints the versions and leaves with exit code 0. -q, --quiet: no progress, errors only.
     -v, --verbose: what each step does. Both may stand anywhere, as long as no file is called so.
 
     Args:
-        args: What was typed after the command.
+        args: What was typed after the command. None: what this process was started with; it then is the command's own, and
+            imports nothing for dask until a command asks for it (`bring_back`).
         packages: Distributions whose versions `--version` prints.
     """
+    if args is None:
+        args = sys.argv[1:]
+        leave_out("dask")  # where it is installed, reading an AnnData would take a second longer to import
     if list(args[:1]) == ["--version"]:
         print(version_line(packages))
         raise SystemExit(0)
@@ -44,6 +48,18 @@ def switches(args: Sequence[str], packages: Sequence[str]) -> list[str]:
     level = {"quiet": logging.ERROR, "verbose": logging.INFO, "normal": logging.WARNING}[chosen]
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     return [arg for arg in args if arg not in SWITCHES]
+
+
+def leave_out(name: str) -> None:
+    """Make an optional library seem absent to those that would import it only because it is there."""
+    if name not in sys.modules:
+        sys.modules[name] = None  # pyrefly: ignore[unsupported-operation] how Python marks what cannot be imported
+
+
+def bring_back(name: str) -> None:
+    """Take back `leave_out`."""
+    if name in sys.modules and sys.modules[name] is None:
+        del sys.modules[name]
 
 
 def version_line(packages: Sequence[str]) -> str:

@@ -221,7 +221,7 @@ def main(args: list[str] | None = None) -> int:
         "genes": genes,
         "simulate": simulate,
     }
-    args = switches(sys.argv[1:] if args is None else args, ("vc-data", "vc-contracts"))
+    args = switches(args, ("vc-data", "vc-contracts"))
     if threading.current_thread() is threading.main_thread():
         # A kill by the system (a time limit, a batch queue) cleans up as Ctrl-C does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -8,6 +8,7 @@ from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+from vc_contracts.command import bring_back
 from vc_contracts.progress import progress
 
 from vc_data.convert.run import ConvertReport, convert
@@ -89,6 +90,7 @@ def _executor(scheduler: str | None, n_jobs: int) -> Iterator[Executor]:
         with ProcessPoolExecutor(n_jobs, mp_context=get_context("spawn")) as executor:
             yield executor
         return
+    bring_back("dask")
     try:
         from distributed import Client
     except ImportError:

@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     from vc_eval.cli import options
 
-    given = switches(sys.argv[1:] if arguments is None else arguments, ("vc-eval", "vc-contracts"))
+    given = switches(arguments, ("vc-eval", "vc-contracts"))
     if given[:1] == ["run"]:
         _refuse_run(given[1:])
     union = None

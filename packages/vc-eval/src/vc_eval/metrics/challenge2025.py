@@ -5,13 +5,15 @@ chance, the order here is fixed and the interval over all orders is returned bes
 """
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
+from vc_eval.metrics.pairwise import distances
 from vc_eval.metrics.registry import Metric
-from vc_eval.rank.de import DeTable
+
+if TYPE_CHECKING:
+    from vc_eval.rank.de import DeTable
 
 RULE = "vcc2025"
 RULE_VERSION = "cell-eval-0.8.2"
@@ -109,7 +111,9 @@ class PdsResult(NamedTuple):
     pessimistic: np.ndarray
 
 
-def differential_expression_score(real: DeTable, predicted: DeTable, rounding_p: np.ndarray | None = None) -> DesResult:
+def differential_expression_score(
+    real: "DeTable", predicted: "DeTable", rounding_p: np.ndarray | None = None
+) -> DesResult:
     """Share of the k real DE genes among the k strongest predicted DE genes (`overlap_at_N`).
 
     The target gene is not excluded and the sign is not checked, as in the source. Predicted genes are ordered by
@@ -171,7 +175,7 @@ def perturbation_discrimination_score(
         docs/metrics.md#pds.
     """
     n = real_delta_pg.shape[0]
-    distance = cdist(predicted_delta_pg, real_delta_pg, "cityblock")
+    distance = distances(predicted_delta_pg, real_delta_pg, "cityblock")
     rows = np.flatnonzero(target_p >= 0)
     genes = target_p[rows]
     distance[rows] -= np.abs(predicted_delta_pg[rows, genes][:, None] - real_delta_pg[:, genes].T)

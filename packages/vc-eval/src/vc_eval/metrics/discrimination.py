@@ -4,8 +4,8 @@ Distances are squared Euclidean between predicted and measured deltas, over all 
 """
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
+from vc_eval.metrics.pairwise import distances
 from vc_eval.metrics.registry import Metric
 
 METRICS = (
@@ -63,7 +63,7 @@ def centroid_scores(
     if cosine:
         distance = _cosine_distance(predicted_pg, measured_pg, excluded_pg)
     else:
-        distance = cdist(predicted_pg, measured_pg, "sqeuclidean")
+        distance = distances(predicted_pg, measured_pg, "sqeuclidean")
         for p, g in zip(*np.nonzero(excluded_pg), strict=True):
             distance[p] -= (predicted_pg[p, g] - measured_pg[:, g]) ** 2
     own = np.diagonal(distance)[:, None]

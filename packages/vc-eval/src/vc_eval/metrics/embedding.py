@@ -1,8 +1,8 @@
 """Shape and health of an embedding, and whether replicates of a perturbation agree in it (docs/metrics.md#profile-suite)."""
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
+from vc_eval.metrics.pairwise import distances
 from vc_eval.metrics.ranks import auroc, cosine_matrix, mean_defined, spearman
 from vc_eval.metrics.registry import family
 
@@ -81,7 +81,7 @@ def replicate_consistency(embedding_nd: np.ndarray, perturbation_n: np.ndarray, 
         cosine: Cosine instead of Euclidean distance.
     """
     names, code = np.unique(perturbation_n, return_inverse=True)
-    away = 1 - cosine_matrix(embedding_nd, embedding_nd) if cosine else cdist(embedding_nd, embedding_nd)
+    away = 1 - cosine_matrix(embedding_nd, embedding_nd) if cosine else distances(embedding_nd, embedding_nd)
     values = []
     for p in range(names.size):
         own = np.flatnonzero(code == p)
@@ -99,7 +99,7 @@ def consistency_ratio_biojepa(
     """Mean distance of pairs from different perturbations over that of pairs of one, 3 replicates or more each."""
     _, code, sizes = np.unique(perturbation_n, return_inverse=True, return_counts=True)
     kept = sizes[code] >= 3
-    away, code = cdist(embedding_nd[kept], embedding_nd[kept]), code[kept]
+    away, code = distances(embedding_nd[kept], embedding_nd[kept]), code[kept]
     i, j = np.triu_indices(code.size, 1)
     same = code[i] == code[j]
     if not 0 < same.sum() < same.size:

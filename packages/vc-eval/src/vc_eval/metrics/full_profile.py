@@ -4,12 +4,16 @@ Works on the DE tables of both sides and on their mean profiles, in the rounding
 fold changes and adjusted p values are compared in float32. `energy_distances` is in `population`.
 """
 
-import numpy as np
-from scipy.spatial.distance import cdist
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from vc_eval.metrics.pairwise import distances
 from vc_eval.metrics.ranks import auroc, average_precision
 from vc_eval.metrics.registry import family
-from vc_eval.rank.de import DeTable
+
+if TYPE_CHECKING:
+    from vc_eval.rank.de import DeTable
 
 TOP = (50, 100, 200, 500)
 SMALLEST_Q = 1e-10  # adjusted p values are raised to it before the logarithm
@@ -79,7 +83,7 @@ METRICS = (
 )  # fmt: skip
 
 
-def de_scores(real: DeTable, predicted: DeTable) -> dict[str, np.ndarray]:
+def de_scores(real: "DeTable", predicted: "DeTable") -> dict[str, np.ndarray]:
     """Every DE metric of the profile per perturbation, `{metric: [p]}`; `de_spearman_sig` repeats one value.
 
     Ties in the ranking by |fold change| are broken by gene position, where cell-eval leaves them open.
@@ -171,14 +175,14 @@ def discrimination(predicted_pg: np.ndarray, real_pg: np.ndarray, target_p: np.n
         norm = np.sqrt(np.maximum(own, 0)) * np.sqrt(np.maximum(other, 0))
         away = 1 - np.divide(dot, norm, out=np.zeros_like(dot), where=norm > 0)
     else:
-        away = cdist(predicted_pg, real_pg, "cityblock" if distance == "l1" else "sqeuclidean")
+        away = distances(predicted_pg, real_pg, "cityblock" if distance == "l1" else "sqeuclidean")
         away[rows] -= np.abs(a - b) ** (1 if distance == "l1" else 2)
     own_distance = np.diagonal(away)[:, None]
     rank = (away < own_distance).sum(axis=1) + ((away == own_distance).sum(axis=1) - 1) / 2
     return 1 - rank / len(real_pg)
 
 
-def _strength_rank(table: DeTable) -> np.ndarray:
+def _strength_rank(table: "DeTable") -> np.ndarray:
     """`[p, g]` position of each called gene by float32 |fold change| descending, then gene position; others come last."""
     called_pg = table.significant_pg
     size_pg = np.where(called_pg, np.abs(table.lfc_pg.astype(np.float32)), -1.0)

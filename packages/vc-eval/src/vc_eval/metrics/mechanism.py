@@ -5,8 +5,8 @@ real deltas are the ceiling and those for the input features alone the floor: ru
 """
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
+from vc_eval.metrics.pairwise import distances
 from vc_eval.metrics.ranks import auroc, cosine_matrix, mean_defined
 from vc_eval.metrics.registry import family
 
@@ -131,7 +131,7 @@ def silhouette(vector_nd: np.ndarray, label_n: np.ndarray, *, cosine: bool = Fal
     if names.size < 2:
         return float("nan")
     vectors = vector_nd[kept]
-    away = 1 - cosine_matrix(vectors, vectors) if cosine else cdist(vectors, vectors)
+    away = 1 - cosine_matrix(vectors, vectors) if cosine else distances(vectors, vectors)
     sums = away @ np.eye(names.size)[code]
     rows = np.arange(code.size)
     own_size = sizes[code]

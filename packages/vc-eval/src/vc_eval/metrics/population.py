@@ -7,7 +7,6 @@ the most and is computed once.
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 
 from vc_eval.metrics.ranks import pearson
 from vc_eval.metrics.registry import Metric
@@ -95,14 +94,16 @@ def edistance_correlation(real_p: np.ndarray, predicted_p: np.ndarray) -> float:
 
 
 def _rows(cells: Matrix) -> Matrix:
+    import scipy.sparse
+
     return scipy.sparse.csr_array(cells) if scipy.sparse.issparse(cells) else np.asarray(cells)
 
 
 def _dense(block: Matrix) -> np.ndarray:
-    return np.asarray(block.toarray() if scipy.sparse.issparse(block) else block, np.float64)
+    return np.asarray(block.toarray() if hasattr(block, "toarray") else block, np.float64)
 
 
 def _squares(cells: Matrix) -> np.ndarray:
-    if scipy.sparse.issparse(cells):
+    if hasattr(cells, "toarray"):
         return np.asarray(cells.astype(np.float64).power(2).sum(axis=1)).ravel()
     return np.einsum("ng,ng->n", np.asarray(cells, np.float64), np.asarray(cells, np.float64))

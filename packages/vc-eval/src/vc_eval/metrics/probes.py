@@ -8,7 +8,6 @@ beat: run the same function on them.
 from typing import NamedTuple
 
 import numpy as np
-import scipy.special
 
 from vc_eval.errors import VcEvalError
 from vc_eval.metrics.ranks import auroc, average_precision, mean_defined, pearson
@@ -100,12 +99,13 @@ def fit_softmax(x_nd: np.ndarray, class_n: np.ndarray, n_classes: int, penalty: 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weight, bias = flat[: n_classes * d].reshape(n_classes, d), flat[n_classes * d :]
         log_odds = x @ weight.T + bias
-        log_share = log_odds - scipy.special.logsumexp(log_odds, axis=1, keepdims=True)
+        log_share = log_odds - logsumexp(log_odds, axis=1, keepdims=True)
         residual = (np.exp(log_share) - target) / n
         gradient = np.concatenate([(residual.T @ x + penalty * weight).ravel(), residual.sum(axis=0)])
         return -(log_share * target).sum() / n + penalty / 2 * np.square(weight).sum(), gradient
 
     from scipy.optimize import minimize  # heavy to import
+    from scipy.special import logsumexp
 
     found = minimize(
         loss,
@@ -307,6 +307,8 @@ def _balanced(called_n: np.ndarray, class_n: np.ndarray) -> float:
 
 
 def _class_scores(score_nk: np.ndarray, class_n: np.ndarray, train_n: np.ndarray) -> tuple[float, ...]:
+    from scipy.special import logsumexp
+
     called = score_nk.argmax(axis=1)
     present = np.unique(class_n)
     balanced = _balanced(called, class_n)
@@ -315,7 +317,7 @@ def _class_scores(score_nk: np.ndarray, class_n: np.ndarray, train_n: np.ndarray
         2 * ((called == k) & (class_n == k)).sum() / ((called == k).sum() + (class_n == k).sum())
         for k in np.union1d(present, np.unique(called))
     ]
-    share = np.exp(score_nk - scipy.special.logsumexp(score_nk, axis=1, keepdims=True))
+    share = np.exp(score_nk - logsumexp(score_nk, axis=1, keepdims=True))
     return (
         float((called == class_n).mean()),
         balanced,

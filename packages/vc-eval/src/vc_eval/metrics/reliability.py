@@ -5,7 +5,6 @@ kept for comparison; it is free of scale and ruled by outliers, so it says littl
 """
 
 import numpy as np
-import scipy.special
 
 from vc_eval.metrics.ranks import pearson, spearman
 from vc_eval.metrics.registry import family
@@ -72,13 +71,13 @@ def normal_scores(predicted: np.ndarray, sd: np.ndarray, real: np.ndarray) -> di
         sd: Standard deviations, above 0, same shape.
         real: Truth; measurement noise belongs into `sd` if the truth is noisy.
     """
+    from scipy.special import ndtr, ndtri
+
     z = (np.asarray(real) - predicted) / sd
     error = (np.asarray(real) - predicted) ** 2
     nll = 0.5 * (np.log(2 * np.pi) + z**2) + np.log(sd)
-    crps = sd * (
-        z * (2 * scipy.special.ndtr(z) - 1) + 2 * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) - 1 / np.sqrt(np.pi)
-    )
-    widths = scipy.special.ndtri(0.5 + np.array(LEVELS) / 2)
+    crps = sd * (z * (2 * ndtr(z) - 1) + 2 * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) - 1 / np.sqrt(np.pi))
+    widths = ndtri(0.5 + np.array(LEVELS) / 2)
     inside = np.array([(np.abs(z) <= width).mean() for width in widths])
     scores = {
         "nll": float(nll.mean()),

@@ -115,7 +115,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; 0 when whole, 2 on a refusal, 130 on Ctrl-C."""
     from vc_contracts.command import run_command, switches
 
-    argv = switches(sys.argv[1:] if argv is None else argv, ("vc-featurize", "vc-contracts"))
+    argv = switches(argv, ("vc-featurize", "vc-contracts"))
 
     def command() -> None:
         tyro.extras.subcommand_cli_from_dict(

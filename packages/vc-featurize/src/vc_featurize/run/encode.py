@@ -145,6 +145,9 @@ def _on_cluster(address: str) -> Runner:
     """A runner that sends shards to the workers of a Dask scheduler; the encoder travels once per worker."""
 
     def run(encoder: SequenceEncoder, jobs: Jobs, budget: int) -> Iterable[tuple[int, np.ndarray]]:
+        from vc_contracts.command import bring_back
+
+        bring_back("dask")
         try:
             from distributed import Client, as_completed
         except ImportError as error:

@@ -9,7 +9,6 @@ predictions improve (`gate.fit_gate`). Doses never enter genetic perturbations: 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit
 
 from vc_model.anchored.gate import fit_gate
 from vc_model.table.effects import MODES, Conditions, EffectTable
@@ -39,6 +38,8 @@ class DoseGate:
 
     def factor(self, conditions: Conditions) -> np.ndarray:
         """[q] float32 >= 0, non-decreasing in the dose; 1 without a dose."""
+        from scipy.special import expit
+
         mode_q = np.array([action.mode for action in conditions.actions], dtype=np.int64)
         dose_q = np.array([action.dose for action in conditions.actions])
         curve_q = self.scale_m[mode_q] * expit(self.offset_m[mode_q] + self.slope_m[mode_q] * np.log1p(dose_q))
@@ -54,6 +55,8 @@ def fit_dose(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, weight_p:
         delta_mg: [m, g] out-of-fold predictions of the stack.
         weight_p: [p] weights of the conditions.
     """
+    from scipy.special import expit
+
     actions = [table.conditions.actions[row] for row in oof.row_m]
     dose_m, mode_m = np.array([action.dose for action in actions]), np.array([action.mode for action in actions])
     group_m = target_groups(table.conditions)[oof.row_m]
@@ -84,6 +87,8 @@ def _fit_curve(
     log_m: np.ndarray, cross_m: np.ndarray, square_m: np.ndarray, use_m: np.ndarray
 ) -> tuple[float, float, float]:
     """Offset, slope and scale of the smallest squared error on the rows in use."""
+    from scipy.special import expit
+
     shape_abm = expit(OFFSETS[:, None, None] + SLOPES[:, None] * log_m[use_m])
     cross_ab, square_ab = shape_abm @ cross_m[use_m], shape_abm**2 @ square_m[use_m]
     scale_ab = np.maximum(cross_ab, 0) / np.maximum(square_ab, 1e-12)

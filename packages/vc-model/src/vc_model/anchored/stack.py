@@ -15,7 +15,6 @@ from typing import cast
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.optimize import nnls
 
 from vc_model.baselines.singles import noise_weights
 from vc_model.doubt.spread import FALLBACK
@@ -329,6 +328,8 @@ def stack_weights(
     Returns:
         [d, j] weights >= 0, one row per draw.
     """
+    from scipy.optimize import nnls
+
     n_rows, n = moments.b_mj.shape
     n_units = int(unit_m.max()) + 1
     result_dj = np.empty((n_draws, n))

@@ -5,7 +5,6 @@ from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.optimize import nnls
 
 from vc_model.baselines.lowrank import LowRank, fit_lowrank_ridge
 from vc_model.table.effect import Effect, Parts, sum_by_owner
@@ -74,6 +73,8 @@ def fit_additive_scaled(table: EffectTable) -> Effect:
 
     Components are told apart by the length of their effects, not by their names, so their order does not matter.
     """
+    from scipy.optimize import nnls
+
     plain = fit_additive(table)
     combos = table.conditions.subset(table.conditions.sizes > 1)
     if len(combos) == 0:

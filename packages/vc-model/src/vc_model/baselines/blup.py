@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg import lapack
-from scipy.optimize import minimize
 
 from vc_model.baselines.ridge import cosines, squared_distances
 from vc_model.table.effect import BasisEffect, Effect, sum_by_owner
@@ -95,6 +94,8 @@ def fit_variances(
     Returns:
         [k] float64 >= 0.
     """
+    from scipy.optimize import minimize
+
     n = len(noise_pp)
     excess = max((np.trace(gram_pp) - np.trace(noise_pp)) / n, 1e-2 * np.trace(noise_pp) / n)
     size_k = np.array([np.trace(kernel_pp) / n for kernel_pp in kernels])

@@ -167,7 +167,7 @@ def main(arguments: list[str] | None = None) -> None:
     # The decompositions here are small: threads of OpenBLAS wait for each other longer than they work. numpy is not
     # loaded before this line.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    arguments = switches(sys.argv[1:] if arguments is None else arguments, ("vc-model", "vc-contracts"))
+    arguments = switches(arguments, ("vc-model", "vc-contracts"))
     commands = {"fit": fit, "predict": predict, "encode": encode, "latents": latents, "list": list_models}
 
     def command() -> None:

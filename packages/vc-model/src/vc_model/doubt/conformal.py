@@ -23,7 +23,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
 
 from vc_model.table.folds import BINS
 
@@ -65,6 +64,8 @@ class Conformal:
         Raises:
             ValueError: If the level is not in (0, 1).
         """
+        from scipy.special import ndtri
+
         if not 0 < level < 1:
             raise ValueError(f"level: expected a number in (0, 1), found {level}.")
         width_t = np.empty(len(self.n_t), dtype=np.float32)
@@ -129,6 +130,8 @@ def fit_conformal(
 
 def _thresholds(score_mg: np.ndarray, unit_m: np.ndarray) -> np.ndarray:
     """[s] thresholds of the levels `SHARES`; every perturbation weighs the same."""
+    from scipy.special import ndtri
+
     unit_m = np.unique(unit_m, return_inverse=True)[1]
     known_mg = ~np.isnan(score_mg)
     weight_m = 1 / np.maximum(np.bincount(unit_m, known_mg.sum(axis=1)), 1)[unit_m]

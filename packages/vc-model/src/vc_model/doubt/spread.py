@@ -12,8 +12,6 @@ on variances to which the judged perturbation has not contributed.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import nnls
-from scipy.special import ndtri
 
 from vc_model.doubt.conformal import Conformal, fit_conformal
 from vc_model.table.effects import EffectTable
@@ -320,6 +318,8 @@ def _fit_size(parts_mj: np.ndarray, scale_m: np.ndarray, weight_m: np.ndarray) -
     Squared errors are spread in proportion to what is expected of them, so rows weigh by the inverse square of that.
     The prior, worth `PRIOR_ROWS` conditions, is that the parts matter alike: few conditions cannot tell them apart.
     """
+    from scipy.optimize import nnls
+
     weight_m = weight_m / weight_m.mean()
     level = max(float(np.average(scale_m, weights=weight_m)), 0.05)
     n = parts_mj.shape[1]
@@ -347,6 +347,8 @@ def _gene_variance(
 
 def _match_coverage(error_n: np.ndarray, noise_n: np.ndarray, var_n: np.ndarray) -> float:
     """The temperature at which central intervals of 10 to 90 % cover their share, on average over the levels."""
+    from scipy.special import ndtri
+
     width_l = ndtri((1 + LEVELS) / 2)
     best, temperature = np.inf, 1.0
     # Where measurement noise is most of the error, coverage says little about the variance: no large factors.

@@ -1,0 +1,66 @@
+"""Commands begin at once: how many modules each loads is counted, because a time would depend on the machine."""
+
+import json
+import subprocess
+import sys
+
+import anndata
+import numpy as np
+import pytest
+
+MAINS = {
+    "vc": "vc_apps.cli",
+    "vc-data": "vc_data.cli.main",
+    "vc-eval": "vc_eval.cli.main",
+    "vc-featurize": "vc_featurize.cli",
+    "vc-interp": "vc_interp.cli",
+    "vc-model": "vc_model.cli.main",
+}
+HEAVY = {"anndata", "dask", "flax", "h5py", "jax", "matplotlib", "numba", "pandas", "pyarrow", "scipy", "torch", "zarr"}
+PROGRAM = """
+import json, sys
+module, *sys.argv[1:] = sys.argv[1:]
+try:
+    __import__("importlib").import_module(module).main()
+except SystemExit as left:
+    assert not left.code, left.code
+loaded = [name for name, found in sys.modules.items() if found is not None]
+print(json.dumps(loaded), file=sys.stderr)
+"""
+
+
+def loaded_by(command: str, *arguments: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, MAINS[command], *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("command", MAINS)
+def test_help_loads_no_library_that_computes(command):
+    loaded = loaded_by(command, "--help")
+    assert not loaded & (HEAVY | {"numpy"})
+    assert len(loaded) < 400
+
+
+@pytest.mark.parametrize("command", ["vc-data", "vc-eval", "vc-featurize"])
+def test_lists_load_no_library_that_computes(command):
+    loaded = loaded_by(command, "list")
+    assert not loaded & HEAVY
+    assert len(loaded) < 450
+
+
+def test_the_list_of_models_loads_of_scipy_only_what_they_are_made_of():
+    loaded = loaded_by("vc-model", "list")
+    assert not loaded & (HEAVY - {"scipy"} | {"scipy.optimize", "scipy.special", "scipy.stats"})
+    assert len(loaded) < 700
+
+
+def test_a_small_file_is_read_without_what_it_does_not_need(tmp_path):
+    counts = np.random.default_rng(0).poisson(1, (40, 12)).astype(np.float32)
+    anndata.AnnData(counts).write_h5ad(tmp_path / "small.h5ad")
+    loaded = loaded_by("vc-data", "inspect", str(tmp_path / "small.h5ad"))
+    assert "anndata" in loaded
+    assert not loaded & {"dask", "flax", "jax", "matplotlib", "numba", "sklearn", "torch"}
+    assert len(loaded) < 1500
