@@ -1,5 +1,6 @@
 """Settings of every test process."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -23,6 +24,14 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Two test processes on two cores: threads of the linear algebra below them only wait for each other (a fit took four
 # times as long).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# Property-based tests try few examples by default; many with `pytest --hypothesis-profile deep` or HYPOTHESIS_PROFILE=deep.
+with contextlib.suppress(ImportError):
+    import hypothesis
+
+    hypothesis.settings.register_profile("fast", max_examples=10, deadline=None)
+    hypothesis.settings.register_profile("deep", max_examples=200, deadline=None)
+    hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 # A shell starts what it puts into the background deaf to Ctrl-C, and so would be all that the tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -89,7 +89,7 @@ def write(made, path):
 
 
 @given(made=screens())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_labels_controls_and_sums_come_back_or_are_refused(made, tmp_path_factory):
     folder = tmp_path_factory.mktemp("any")
     write(made, folder / "a.h5ad")

@@ -526,7 +526,7 @@ def test_two_copies_of_one_study_are_refused(tmp_path):
         Loader.open(paths)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_held_out_cell_reaches_a_batch_under_any_split_or_mix(screen, other, obs, tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("any")

@@ -67,7 +67,7 @@ def check_controls(splits, screen):
         assert min(counts) > 0 and max(counts) - min(counts) <= 1, line
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(screens(), st.integers(0, 5), st.sampled_from([0.0, 0.2]))
 def test_by_perturbation_holds_out_targets_in_every_line(screen, seed, val):
     splits = by_perturbation(screen, seed=seed, test=0.3, val=val, min_cells=3)
@@ -83,7 +83,7 @@ def test_by_perturbation_holds_out_targets_in_every_line(screen, seed, val):
             assert parts.setdefault(condition["perturbation"], condition["part"]) == condition["part"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(screens(), st.integers(0, 5))
 def test_by_cell_line_keeps_lines_apart_and_the_test_lines_controls(screen, seed):
     splits = by_cell_line(screen, test_lines=["L1"], seed=seed, min_cells=3)
@@ -96,7 +96,7 @@ def test_by_cell_line_keeps_lines_apart_and_the_test_lines_controls(screen, seed
         assert "L1" in set(line_of[splits.controls[name]])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(screens(), st.integers(0, 5))
 def test_few_shot_shows_a_few_targets_of_one_line(screen, seed):
     splits = few_shot(screen, "L0", n_train=2, n_val=1, n_test=1, seed=seed, min_cells=3)
@@ -155,7 +155,7 @@ def test_same_seed_same_split_and_another_seed_another(tmp_path, monkeypatch):
     assert one == two != three
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 12), min_size=1, max_size=6),
     st.sampled_from([(1 / 3, 1 / 3, 1 / 3), (0.5, 0.25, 0.25), (0.8, 0.1, 0.1)]),

@@ -200,7 +200,7 @@ def published(conditions, seed, gene_share=0.75, pair_share=0.75):
     return train, val_groups, test_groups
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(st.integers(1, 50), st.integers(0, 60), st.integers(12, 40), st.booleans())
 def test_gears_picks_the_published_conditions(seed, n_pairs, n_genes, turned):
     pairs = pairs_of(GENES[:n_genes], n_pairs, seed)

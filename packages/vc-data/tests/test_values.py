@@ -177,7 +177,7 @@ def test_links_go_by_id_symbol_r_excel_alias_and_case(tmp_path):
     st.sampled_from(["{}", '"{}"', " {} ", "{}\n"]),
     st.sampled_from(["", "gene_name", "Gene Symbol", "index,gene", ",gene_names"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 def test_lists_are_read_alike(tmp_path_factory, names, encoding, end, form, header):
     path = tmp_path_factory.mktemp("list") / "panel.csv"
     indexed = "," in header

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from vc_eval.metrics import clustering
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=40))
 def test_adjusted_mutual_information_equals_sklearn(pairs):
     a, b = (np.array(x) for x in zip(*pairs, strict=True))

@@ -29,7 +29,7 @@ def groups_and_controls(draw):
     return groups, draw(hnp.arrays(np.float64, (draw(st.integers(1, 12)), n_genes), elements=VALUES))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 @given(groups_and_controls())
 def test_equals_scipy_on_ties_zeros_negatives_and_single_cells(data):
     groups, control = data
@@ -108,7 +108,7 @@ def test_fold_change_is_the_log2_ratio_of_expm1_of_mean_logs():
     assert np.isfinite(de.log_fold_change(mean, control, epsilon=1e-9)).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(hnp.arrays(np.float64, st.tuples(st.integers(1, 3), st.integers(1, 30)), elements=st.floats(0, 1)))
 def test_benjamini_hochberg_equals_scipy_row_by_row(p_values):
     expected = np.vstack([scipy.stats.false_discovery_control(row) for row in p_values])

@@ -154,7 +154,7 @@ def test_result_tables_equal_those_of_cell_eval(peer, files, tmp_path):
 values = st.one_of(st.just(np.nan), st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 2))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(st.lists(values, min_size=1, max_size=12))
 def test_statistics_equal_polars_describe(column):
     polars = pytest.importorskip("polars")
@@ -164,7 +164,7 @@ def test_statistics_equal_polars_describe(column):
     np.testing.assert_allclose(ours["x"], theirs["x"].astype(float), atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.tuples(values, values), min_size=5, max_size=5))
 def test_scaled_scores_equal_cell_eval(peer, rows):
     import polars

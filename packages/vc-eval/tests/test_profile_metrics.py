@@ -36,7 +36,7 @@ def test_no_two_metrics_share_a_name_and_every_family_metric_says_its_space():
             assert metric.space, metric.name
 
 
-@settings(max_examples=50, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=30))
 def test_auroc_and_average_precision_equal_sklearn(items):
     score, label = np.array([s for s, _ in items], float), np.array([y for _, y in items])

@@ -45,7 +45,7 @@ def test_des_ranks_infinite_fold_changes_first():
     assert des(real, table([1, 1, 0], [5, -np.inf, 0]))[0] == 0.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.sampled_from([1.0, 2.0, np.inf])), min_size=2, max_size=6))
 def test_des_interval_is_the_range_over_all_tie_orders(genes):
     real_sig, called, size = (np.array(x) for x in zip(*genes, strict=True))

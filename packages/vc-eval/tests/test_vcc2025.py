@@ -120,7 +120,7 @@ def small_screens(draw):
     return make(layout(values[order].astype(dtype)), labels[order])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(adata=small_screens())
 def test_u_p_and_fdr_equal_pdex_to_the_last_bit(peer, adata):
     assert_same_table(peer, adata)

@@ -42,7 +42,7 @@ def test_round_trip_keeps_every_field(tmp_path, suffix):
     assert back.header["config"] == {"dim": 2}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(deadline=None)
 @given(
     vectors_ef=arrays(
         np.float32, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.floats(-1e6, 1e6, width=32)

@@ -69,7 +69,7 @@ def test_refuses_absent_file_repeated_and_unknown_entities(tmp_path):
         geneset_features(path, dim=0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(members=set_lists)
 def test_all_dimensions_keep_every_inner_product(tmp_path_factory, members):
     sets = {f"S{i}": m for i, m in enumerate(members)}
@@ -78,7 +78,7 @@ def test_all_dimensions_keep_every_inner_product(tmp_path_factory, members):
     np.testing.assert_allclose(gram, weighted_gram(sets, bank.entities), atol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(deadline=None)
 @given(members=set_lists, seed=st.integers(0, 9))
 def test_order_of_lines_and_of_genes_does_not_matter(tmp_path_factory, members, seed):
     folder = tmp_path_factory.mktemp("gmt")
@@ -91,7 +91,7 @@ def test_order_of_lines_and_of_genes_does_not_matter(tmp_path_factory, members, 
     np.testing.assert_array_equal(first.vectors_ef, second.vectors_ef)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(deadline=None)
 @given(members=set_lists, data=st.data())
 def test_a_vector_does_not_depend_on_who_else_is_asked_for(tmp_path_factory, members, data):
     sets = {f"S{i}": m for i, m in enumerate(members)}

@@ -53,7 +53,7 @@ def test_hand_made_case():
     assert row["end"] == "high"  # no loading is negative, so there is no low end
 
 
-@settings(max_examples=30, deadline=None)
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), background=st.sampled_from(["annotated", "all"]), top=st.integers(1, 30))
 def test_equals_fishers_exact_test(seed, background, top):
     rng = np.random.default_rng(seed)

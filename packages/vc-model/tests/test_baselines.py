@@ -183,7 +183,7 @@ def test_every_baseline_keeps_the_rules_of_the_interface(name):
     np.testing.assert_array_equal(again.var_pg, prediction.var_pg)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(deadline=None)
 @given(
     name=st.sampled_from(["knn", "feature_ridge", "kernel_ridge", "pls", "lowrank_ridge"]),
     pair=st.permutations(range(6)),

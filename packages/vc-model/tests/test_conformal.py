@@ -24,7 +24,7 @@ def one_line(score_mg):
 
 
 @given(n=st.integers(5, 40), level=st.floats(0.05, 0.95))
-@settings(max_examples=30, deadline=None)
+@settings(deadline=None)
 def test_new_perturbations_are_inside_at_least_as_often_as_promised_and_not_much_more(n, level):
     rng = np.random.default_rng(n)
     covered = []

@@ -12,7 +12,7 @@ from vc_model.biojepa.stages import make_loss
 TOKENS = 12
 
 
-@settings(max_examples=30, deadline=None)
+@settings(deadline=None)
 @given(st.integers(1, 12), st.integers(1, 20))
 def test_few_cells_sees_every_cell_once_and_no_more_than_few(n_cells, n_tokens):
     seen = []

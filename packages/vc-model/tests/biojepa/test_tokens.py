@@ -39,7 +39,7 @@ def draw(n_genes, shown, hidden, seed):
     return x, np.array([7, 9], np.float32), masked
 
 
-@settings(max_examples=25, deadline=None)
+@settings(deadline=None)
 @given(st.integers(0, ROOM), st.integers(0, 30), st.integers(0, 99))
 def test_latents_are_those_of_every_gene(encode, faithful, shown, hidden, seed):
     cells = draw(faithful.n_genes, shown, hidden, seed)
