@@ -324,9 +324,10 @@ def test_what_cannot_work_is_refused_in_one_line(command, args, message, folder,
 
 
 def test_a_folder_that_is_no_checkpoint_is_kept(folder, capsys):
-    (folder / "thesis").mkdir()
+    (folder / "thesis.train").mkdir()
+    (folder / "thesis.train" / "notes.txt").write_text("mine")
     assert vc(folder, "train biojepa", "-o", folder / "thesis", *FEW) == 2
-    assert "exists and is no checkpoint" in capsys.readouterr().err
+    assert "notes.txt" in capsys.readouterr().err
 
 
 def test_the_published_recipe_is_the_published_model():

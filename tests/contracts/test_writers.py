@@ -136,13 +136,13 @@ def test_scores_of_vc_eval_hold_the_columns_of_the_page(tmp_path):
     from vc_eval.contracts import read_scores, write_scores
 
     table, _ = scores()
-    write_scores(tmp_path, table, parents={}, config={"seed": 1}, summary={"best": "anchored"})
-    stored = pd.read_parquet(tmp_path / "scores.parquet")
+    write_scores(tmp_path / "scores", table, parents={}, config={"seed": 1}, summary={"best": "anchored"})
+    stored = pd.read_parquet(tmp_path / "scores" / "scores.parquet")
     assert stored.columns.tolist() == table.columns.tolist()
-    found, summary = read_scores(tmp_path)
+    found, summary = read_scores(tmp_path / "scores")
     key = ["model", "group"]
     pd.testing.assert_frame_equal(
         found.sort_values(key, ignore_index=True), table.sort_values(key, ignore_index=True), check_dtype=False
     )
     assert summary == {"best": "anchored"}
-    assert json.loads((tmp_path / "scores.json").read_text())["contract"]["name"] == "scores"
+    assert json.loads((tmp_path / "scores" / "scores.json").read_text())["contract"]["name"] == "scores"

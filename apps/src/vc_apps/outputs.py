@@ -44,6 +44,31 @@ def run_folder(out_dpath: Path, *, overwrite: bool = False) -> Iterator[Path]:
         yield tmp_dpath
 
 
+def check_out(settings: Any, kind: str = "file") -> None:
+    """Refuse, before any work, an output that may not be written: taken, of another kind, or one of the inputs.
+
+    Args:
+        settings: What the user set: `out`, `overwrite`, and inputs in every other field that holds paths.
+        kind: As `vc_contracts.write_whole` takes it.
+
+    Raises:
+        OutputError: With the reason.
+    """
+    from vc_contracts import check_target
+
+    check_target(
+        settings.out, kind=kind, overwrite=settings.overwrite, inputs=list(inputs_of(settings)), make_parent=True
+    )
+
+
+def inputs_of(settings: Any) -> Iterator[Path]:
+    """Every path among the settings but the output."""
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name != "out":
+            yield from (path for path in (value if isinstance(value, tuple) else (value,)) if isinstance(path, Path))
+
+
 def check_space(dpath: Path, n_bytes: int) -> None:
     """Refuse a disk that cannot hold `n_bytes` more; to be asked before HDF5, which does not survive a failed write.
 

@@ -22,7 +22,7 @@ import numpy as np
 from rich.console import Console
 
 from vc_apps.models import MODEL, OURS, Inputs, fit_and_predict, fit_for_use, open_inputs, train_and_predict_biojepa
-from vc_apps.outputs import RUN_FNAME, AppError, run_folder, write_json
+from vc_apps.outputs import RUN_FNAME, AppError, check_out, run_folder, write_json
 from vc_apps.settings import Quickstart
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def quickstart(settings: Quickstart) -> None:
         ValueError: The packages' own refusals of the input (file, field, expected, found, what to do).
         OSError: If the disk is full or a folder cannot be written.
     """
+    check_out(settings, "run")
     _check(settings)
     if settings.dry_run:
         what = settings.data or f"a simulated screen ({settings.preset})"
@@ -271,7 +272,7 @@ def _fit_and_score(run: Run, inputs: Inputs, splits_fpath: Path) -> "SplitScores
 
 def _report(run: Run, scored: "list[SplitScores]", inputs: Inputs, splits_fpaths: list[Path]) -> "pd.DataFrame":
     """Pool the splits, write scores, page and challenge file; return the summary table."""
-    from vc_eval.contracts import write_scores
+    from vc_eval.contracts import fill_scores
     from vc_eval.report.page import write_report
     from vc_eval.stats.summary import summarise
 
@@ -283,7 +284,7 @@ def _report(run: Run, scored: "list[SplitScores]", inputs: Inputs, splits_fpaths
     with run.stage("summarise"):
         summary = summarise(scored, baselines=baselines, seed=settings.seed, n_boot=settings.bootstrap)
         config = {"seed": settings.seed, "n_boot": settings.bootstrap, "splits": len(splits_fpaths)}
-        write_scores(run.dpath, summary, parents=hashes, config=config, summary=_headline(summary, settings.model))
+        fill_scores(run.dpath, summary, parents=hashes, config=config, summary=_headline(summary, settings.model))
     with run.stage("report"):
         meta = {
             "model": settings.model,

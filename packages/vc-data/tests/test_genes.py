@@ -3,11 +3,11 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vc_contracts.text.ids import strip_version
 from vc_data.errors import ColumnError, GeneError, SourceError
 from vc_data.genes.align import align_genes
 from vc_data.genes.names import identify_genes, unique_names
 from vc_data.genes.tables import read_panel
-from vc_data.text.ids import strip_version
 
 SYMBOLS = [f"G{i}" for i in range(12)]
 

@@ -3,6 +3,7 @@
 import anndata
 import numpy as np
 import pytest
+from vc_contracts.text.ids import strip_version
 from vc_data.convert.run import convert
 from vc_data.errors import CountsError
 from vc_data.genes.tables import read_panel
@@ -10,7 +11,6 @@ from vc_data.options import Columns, ConvertOptions
 from vc_data.screen.describe import describe_screen
 from vc_data.screen.file import read_screen
 from vc_data.split import by_perturbation
-from vc_data.text.ids import strip_version
 
 # File -> (cells, genes, distinct labels without control, control cells), from the README of the data.
 FILES = {

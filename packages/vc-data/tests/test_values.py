@@ -4,14 +4,16 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vc_contracts.errors import Refusal
+from vc_contracts.text.plain import clean, compound_name
 from vc_data.convert.columns import as_bool, as_text
-from vc_data.errors import ColumnError, ControlError, SourceError
+from vc_data.errors import ColumnError, ControlError
 from vc_data.genes.link import GeneIndex
 from vc_data.genes.tables import read_panel
 from vc_data.text.guides import gene_of_guide
-from vc_data.text.labels import compound_name, read_labels
+from vc_data.text.labels import read_labels
 from vc_data.text.modes import parse_mode
-from vc_data.text.values import clean, is_no_label, read_amounts, read_booleans
+from vc_data.text.values import is_no_label, read_amounts, read_booleans
 
 GENES = ["TP53", "MYC", "HLA-A", "HLA-B", "NKX2-5", "MT-ND1", "KLF1", "AHR", "SEPTIN7", "7SK"]
 
@@ -188,5 +190,5 @@ def test_lists_are_read_alike(tmp_path_factory, names, encoding, end, form, head
 
 def test_lists_that_are_no_text(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"ABC\0\0\0\1")
-    with pytest.raises(SourceError, match="NUL"):
+    with pytest.raises(Refusal, match="NUL"):
         read_panel(tmp_path / "a.txt")

@@ -48,8 +48,28 @@ def test_run_writes_scores_and_report_and_says_so(files, tmp_path, capsys, monke
     run(files, tmp_path / "two")
     for name in ("scores.parquet", "scores.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    assert sorted(p.name for p in (tmp_path / "one").iterdir()) == ["report.html", "scores.json", "scores.parquet"]
+    assert sorted(p.name for p in (tmp_path / "one").iterdir()) == [
+        ".vc-output.json",
+        "report.html",
+        "scores.json",
+        "scores.parquet",
+    ]
     assert str(tmp_path) not in (tmp_path / "one" / "report.html").read_text()
+
+
+def test_scores_are_replaced_only_on_request_and_only_where_nothing_else_lies(files, tmp_path, capsys):
+    run(files, tmp_path / "out", pred=("mine",))
+    before = (tmp_path / "out" / "scores.parquet").read_bytes()
+    for words, stranger in (((), None), (("--overwrite",), "notes.txt")):
+        if stranger:
+            (tmp_path / "out" / stranger).write_text("mine")
+        with pytest.raises(SystemExit):
+            run(files, tmp_path / "out", "--seed", "1", *words, pred=("mine",))
+        assert (stranger or "--overwrite") in capsys.readouterr().err
+    assert (tmp_path / "out" / "scores.parquet").read_bytes() == before
+    (tmp_path / "out" / "notes.txt").unlink()
+    run(files, tmp_path / "out", "--seed", "1", "--overwrite", pred=("mine",))
+    assert (tmp_path / "out" / "scores.parquet").read_bytes() != before
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vc_apps.ask.settings import Fit
-from vc_apps.outputs import AppError, plain, say
+from vc_apps.outputs import AppError, check_out, plain, say
 
 if TYPE_CHECKING:
     from vc_model.contracts import FeatureBank, Screen, Splits
@@ -20,13 +20,11 @@ def fit(settings: Fit) -> None:
         AppError: If the request cannot be carried out.
         VcModelError: If an input is refused.
     """
-    from vc_contracts import check_target
-
+    check_out(settings, "checkpoint")
     inputs = [path for path in (settings.screen, settings.split, *settings.bank, settings.plugin) if path is not None]
     for path in inputs:
         if not path.exists():
             raise AppError(f"{path}: expected a file to read, found none. Check the path.")
-    check_target(settings.out, kind="checkpoint", overwrite=settings.overwrite, inputs=inputs, make_parent=True)
     data = load(settings.screen, settings.split, settings.bank, min_cells=settings.min_cells, seed=settings.seed)
     table = data.table
     lines = ", ".join(table.trained_lines[:5])

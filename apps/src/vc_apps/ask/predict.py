@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from vc_apps.ask.compounds import describe_compounds, read_compounds
 from vc_apps.ask.settings import Predict
-from vc_apps.outputs import AppError, check_space, say, write_json
+from vc_apps.outputs import AppError, check_out, check_space, say, write_json
 
 if TYPE_CHECKING:
     from vc_model.ask.answers import Answers, Rules
@@ -27,7 +27,7 @@ def predict(settings: Predict) -> None:
     if settings.part is not None or settings.screen is not None:
         predict_part(settings)
         return
-    from vc_contracts import check_target
+    check_out(settings, "answers")
     from vc_model.ask.answers import Rules, count_answered
     from vc_model.ask.model import load
 
@@ -36,8 +36,6 @@ def predict(settings: Predict) -> None:
         raise AppError("predict: expected a question, found none. Give --genes, --genes-file, --compounds, --all-genes, "
                        "--like, or --part with a screen and a split.")  # fmt: skip
     rules = Rules(limit=settings.limit, force=settings.force, top=settings.top, change=settings.change)
-    inputs = [path for path in (settings.model, settings.genes_file, settings.like, settings.cells) if path is not None]
-    check_target(settings.out, kind="answers", overwrite=settings.overwrite, inputs=inputs, make_parent=True)
     model = load(settings.model, plugin=settings.plugin)
     if settings.compounds is not None:
         model = describe_compounds(settings.compounds, model)
@@ -90,19 +88,15 @@ def write_answers(settings: Predict, model: "AskModel", questions: "Questions", 
 
 def predict_part(settings: Predict) -> None:
     """Predict one part of a split with any checkpoint and write a predictions-v1 file."""
-    from vc_contracts import check_target
-
     if settings.screen is None or settings.splits is None:
         raise AppError(
             "--part: expected a screen and its split, found fewer. Type: vc predict MODEL SCREEN SPLITS -o OUT."
         )
     if settings.out.suffix not in (".zarr", ".h5ad"):
         raise AppError(f"--out {settings.out}: expected a name that ends in .zarr or .h5ad.")
-    inputs = [settings.model, settings.screen, settings.splits]
     from vc_model.contracts.effects import is_effects
 
-    kind = "effects" if is_effects(settings.screen) else "predictions"
-    check_target(settings.out, kind=kind, overwrite=settings.overwrite, inputs=inputs, make_parent=True)
+    check_out(settings, "effects" if settings.screen.exists() and is_effects(settings.screen) else "predictions")
     from vc_model.ask.plugin import using
     from vc_model.emit.output import predict_checkpoint
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from vc_apps.ask.settings import Support
-from vc_apps.outputs import AppError, say
+from vc_apps.outputs import AppError, check_out, say
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,11 +24,9 @@ def support(settings: Support) -> None:
 
     suffixes = (".tsv", ".png", ".svg", ".pdf")
     if settings.out is not None:
-        from vc_contracts import check_target
-
         if settings.out.suffix not in suffixes:
             raise AppError(f"--out {settings.out}: expected a name that ends in one of {', '.join(suffixes)}.")
-        check_target(settings.out, overwrite=settings.overwrite, inputs=[settings.model], make_parent=True)
+        check_out(settings)
     model = load(settings.model, plugin=settings.plugin)
     names = [*settings.genes, *(read_names(settings.genes_file) if settings.genes_file else ())]
     found = model.support(names, mode=settings.mode, cell_lines=settings.cell_line)

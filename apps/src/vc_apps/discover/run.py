@@ -1,6 +1,5 @@
 """Carries out `vc discover VERB`: reads, asks, writes the answer whole or not at all."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +8,7 @@ import numpy as np
 
 from vc_apps.discover import settings as wishes
 from vc_apps.discover import sources
-from vc_apps.outputs import AppError
+from vc_apps.outputs import AppError, check_out
 
 if TYPE_CHECKING:
     from vc_model.plan.bank import EffectBank
@@ -24,38 +23,23 @@ def discover(settings: wishes.Discover) -> None:
         settings: The verb and what it was given.
 
     Raises:
-        AppError: If --out is taken, or something is missing.
+        OutputError: If --out is taken.
+        AppError: If something is missing.
         VcModelError: If the question is refused.
     """
-    from vc_model.contracts.header import whole
+    from vc_contracts import write_whole
 
     verb = settings.verb
-    name = type(verb).__name__.lower()
-    check_out(verb.out, name, verb.overwrite)
+    kind = f"answer of vc discover {type(verb).__name__.lower()}"
+    check_out(verb, kind)
     decision = VERBS[type(verb)](verb)
-    with whole(verb.out) as dpath:
-        dpath.mkdir(parents=True)
+    with write_whole(verb.out, kind=kind, overwrite=verb.overwrite, make_parent=True) as dpath:
+        dpath.mkdir()
         decision.write(dpath)
     print(decision.answer)
     for text in decision.doubts:
         print(f"doubt: {text}")
     print(f"{verb.out / 'page.html'}")
-
-
-def check_out(out: Path, verb: str, overwrite: bool) -> None:
-    """Refuse to replace anything but an earlier answer to the same question, and that only when asked to.
-
-    Raises:
-        AppError: If something else stands there.
-    """
-    if not out.exists():
-        return
-    record = out / "answer.json"
-    same = record.is_file() and json.loads(record.read_text()).get("verb") == verb
-    if not same:
-        raise AppError(f"--out {out}: exists and is no answer of `vc discover {verb}`. Give another folder.")
-    if not overwrite:
-        raise AppError(f"--out {out}: exists. Give another folder, or --overwrite to replace that answer.")
 
 
 def _next(verb: wishes.Next) -> "Decision":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vc_contracts.command import print_json
 from vc_contracts.progress import progress
 
-from vc_apps.outputs import RUN_FNAME, AppError, run_folder, write_json
+from vc_apps.outputs import RUN_FNAME, AppError, check_out, run_folder, write_json
 from vc_apps.rehearse.expect import LEVEL, Expectation, expect
 from vc_apps.rehearse.holdouts import hold_out
 from vc_apps.rehearse.play import Stage, predict
@@ -24,6 +24,7 @@ def rehearse(command: Rehearse) -> None:
     Raises:
         AppError: If a setting is refused.
     """
+    check_out(command, "run")
     _check(command)
     with run_folder(command.out, overwrite=command.overwrite) as folder:
         splits = [

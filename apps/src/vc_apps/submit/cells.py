@@ -67,6 +67,7 @@ def write_cells(
     import h5py
     import numpy as np
     import pandas as pd
+    from vc_contracts.kinds import OUTPUT_MARK
     from vc_model.emit.cells import source_of
     from vc_model.emit.output import MOST_CONTROLS
     from vc_model.emit.stream import stream_cells
@@ -91,5 +92,5 @@ def write_cells(
         del store["obs"], store["uns"]
         index = pd.Index([str(row) for row in range(len(obs))])
         anndata.io.write_elem(store, "obs", pd.DataFrame(columns, index=index))
-        anndata.io.write_elem(store, "uns", {})
+        anndata.io.write_elem(store, "uns", {OUTPUT_MARK: "vc submit"})
     return n_cells

@@ -1,6 +1,6 @@
 """What a challenge's rule asks for, as data, from its own lists or from a split that stands for them."""
 
-import csv
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -63,21 +63,18 @@ def make_challenge(
 
 
 def read_gene_names(path: Path) -> tuple[str, ...]:
-    """First column of a CSV, with or without one of the usual headers.
+    """A list of genes as people save it; see `vc_contracts.text.lists.read_names`.
 
     Raises:
         AppError: If there is no such file, or a name is empty or occurs twice.
     """
+    from vc_contracts.text import lists
+
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            names = [row[0].strip() for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError) as error:
-        raise AppError(
-            f"--genes {path}: expected a list of genes, found none ({error}). Give the challenge's."
-        ) from None
-    if names and names[0] in ("gene_name", "gene", "gene_id", "genes"):
-        names = names[1:]
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+        names = lists.read_names(path)
+    except lists.ListError as error:
+        raise AppError(f"--genes {error}") from None
+    twice = sorted(name for name, n in Counter(names).items() if n > 1)
     if not names or "" in names or twice:
         raise AppError(
             f"--genes {path}: expected names, each once, found {twice[:5] or 'an empty name'}. Take it anew."
@@ -96,11 +93,13 @@ def read_wanted(path: Path, contexts: tuple[str, ...], cells: int) -> dict[str, 
     Raises:
         AppError: If the file or a column is not as expected.
     """
+    from vc_contracts.text import lists
+
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise AppError(f"--perturbations {path}: expected a CSV, found none ({error}).") from None
+        header, *body = lists.read_rows(path) or [[]]
+    except lists.ListError as error:
+        raise AppError(f"--perturbations {error}") from None
+    rows = [dict(zip(header, row, strict=False)) for row in body]
     if not rows or PERT_COLUMN not in rows[0]:
         raise AppError(
             f"--perturbations {path}: header: expected a column {PERT_COLUMN!r}, found {sorted(rows[0]) if rows else 'no row'}. "
@@ -112,11 +111,12 @@ def read_wanted(path: Path, contexts: tuple[str, ...], cells: int) -> dict[str, 
         if name == CONTROL_LABEL:
             continue
         try:
-            number = int(float(row.get("n_cells") or cells))
+            number = lists.whole_number(row["n_cells"]) if row.get("n_cells") else cells
         except ValueError:
             raise AppError(
                 f"--perturbations {path}: n_cells: expected whole numbers, found {row['n_cells']!r}."
             ) from None
         for context in (row["context"],) if row.get("context") else contexts:
-            wanted.setdefault(context, {})[name] = number
+            if wanted.setdefault(context, {}).setdefault(name, number) != number:
+                raise AppError(f"--perturbations {path}: expected each perturbation once, found {name!r} twice.")
     return wanted

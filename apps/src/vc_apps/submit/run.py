@@ -1,7 +1,6 @@
 """The command: check, emit, check again, pack, prove, score, and a receipt."""
 
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,6 +10,9 @@ from vc_apps.submit.settings import Baseline, Submit
 
 if TYPE_CHECKING:
     from vc_model.contracts import PredictionFile
+
+KIND_OF = {".vcc": "archive", ".h5ad": "cells"}
+"""Ending of the output -> its kind, as `vc_contracts.write_whole` knows it."""
 
 
 def submit(command: Submit) -> None:
@@ -33,10 +35,7 @@ def submit(command: Submit) -> None:
     from vc_apps.submit.cells import select
 
     chosen = select(command.predictions or Path(f"--baseline {command.baseline}"), file, challenge)
-    receipt = make_submission(command, chosen, challenge)
-    receipt_path = command.out.with_suffix(".receipt.json")
-    write_json(receipt_path, receipt)
-    _say(command, receipt, receipt_path)
+    _say(command, make_submission(command, chosen, challenge), receipt_path(command))
 
 
 def _check_command(command: Submit) -> None:
@@ -44,10 +43,9 @@ def _check_command(command: Submit) -> None:
         raise AppError(f"--out {command.out}: expected a name that ends in .vcc or .h5ad.")
     from vc_contracts import check_target
 
-    given = (command.screen, command.splits, command.predictions, command.genes, command.perturbations)
-    inputs = [path for path in given if path is not None]
-    for target in (command.out, command.out.with_suffix(".receipt.json")):
-        check_target(target, kind="file", overwrite=command.overwrite, inputs=inputs, make_parent=True)
+    inputs = _inputs(command)
+    for target, kind in ((command.out, KIND_OF[command.out.suffix]), (receipt_path(command), "file")):
+        check_target(target, kind=kind, overwrite=command.overwrite, inputs=inputs, make_parent=True)
     if command.cells is not None and command.cells < 1:
         raise AppError(f"--cells {command.cells}: expected 1 or more.")
     if (command.predictions is None) == (command.baseline is None):
@@ -55,6 +53,16 @@ def _check_command(command: Submit) -> None:
     for name in ("amplitude", "dispersion"):
         if getattr(command, name) < 0:
             raise AppError(f"--{name} {getattr(command, name)}: expected 0 or more.")
+
+
+def _inputs(command: Submit) -> list[Path]:
+    given = (command.screen, command.splits, command.predictions, command.genes, command.perturbations)
+    return [path for path in given if path is not None]
+
+
+def receipt_path(command: Submit) -> Path:
+    """Where the receipt of a submission lies."""
+    return command.out.with_suffix(".receipt.json")
 
 
 def challenge_of(command: Submit) -> Challenge:
@@ -78,17 +86,19 @@ def challenge_of(command: Submit) -> Challenge:
 
 
 def make_submission(command: Submit, file: "PredictionFile", challenge: Challenge) -> dict[str, Any]:
-    """Cells, checks, archive, official tool and score; what the receipt says."""
+    """Cells, checks, archive, official tool and score; the file and its receipt; what the receipt says."""
+    from vc_contracts.whole import work_folder, write_whole
     from vc_model.emit.cells import Knobs
 
     from vc_apps.submit.cells import write_cells
     from vc_apps.submit.check import require
     from vc_apps.submit.prove import ask_official, pack, reopen
 
-    command.out.parent.mkdir(parents=True, exist_ok=True)
     knobs = Knobs(amplitude=command.amplitude, dispersion=command.dispersion)
-    with tempfile.TemporaryDirectory(prefix=f".{command.out.name}.", dir=command.out.parent) as folder:
-        cells_path, packed_path = Path(folder) / "cells.h5ad", Path(folder) / "packed.vcc"
+    options: dict[str, Any] = {"overwrite": command.overwrite, "inputs": _inputs(command), "make_parent": True}
+    kind = KIND_OF[command.out.suffix]
+    with write_whole(command.out, kind=kind, **options) as temporary, work_folder(temporary) as folder:
+        cells_path, packed_path = folder / "cells.h5ad", folder / "packed.vcc"
         if command.baseline == "pseudobulk-shift":
             from vc_apps.submit.shift import shift_cells_file
 
@@ -105,8 +115,11 @@ def make_submission(command: Submit, file: "PredictionFile", challenge: Challeng
         official = ask_official(cells_path, again, challenge) if command.official else {"verdict": "not asked"}
         score = local_score(command, cells, challenge) if command.score else None
         chosen = packed_path if command.out.suffix == ".vcc" else cells_path
-        chosen.replace(command.out)
-    return _receipt(command, file, challenge, n_cells, official, score, notes)
+        chosen.replace(temporary)
+        receipt = _receipt(command, temporary, file, challenge, n_cells, official, score, notes)
+        with write_whole(receipt_path(command), **options) as beside:
+            write_json(beside, receipt)
+    return receipt
 
 
 def local_score(command: Submit, cells: Any, challenge: Challenge, *, n_boot: int = 1000) -> dict[str, Any] | None:
@@ -141,7 +154,9 @@ def training_cells(screen: Path, splits: Path, challenge: Challenge) -> Any:
     return labelled(cells, labels, line_n[rows], challenge)
 
 
-def _receipt(command: Submit, file, challenge: Challenge, n_cells: int, official, score, notes) -> dict[str, Any]:
+def _receipt(
+    command: Submit, made: Path, file, challenge: Challenge, n_cells: int, official, score, notes
+) -> dict[str, Any]:
     from importlib.metadata import version
 
     from vc_model.contracts import hash_path
@@ -155,7 +170,7 @@ def _receipt(command: Submit, file, challenge: Challenge, n_cells: int, official
         "rule": challenge.rule,
         "file": {
             "name": command.out.name,
-            "sha256": hash_path(command.out),
+            "sha256": hash_path(made),
             "cells": n_cells,
             "genes": len(challenge.genes),
         },

@@ -83,11 +83,12 @@ def write_challenge_file(
     import numpy as np
     import pandas as pd
     import scipy.sparse as sp
+    from vc_contracts.kinds import OUTPUT_MARK
     from vc_model.contracts.header import whole
 
     genes, blocks = _blocks(screen_fpath, splits_fpath, prediction_fpath, seed=seed, cells=cells or CELLS[rule])
     labels, lines, conditions = [], [], 0
-    with whole(out_fpath) as temporary, h5py.File(temporary, "w") as file:
+    with whole(out_fpath, kind="cells") as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         for block in blocks:
             control = block.label == CONTROL_LABEL
@@ -116,6 +117,7 @@ def write_challenge_file(
         )
         ad.io.write_elem(file, "obs", obs)
         ad.io.write_elem(file, "var", pd.DataFrame(index=genes))
+        ad.io.write_elem(file, "uns", {OUTPUT_MARK: "vc submit"})
     return conditions, len(labels)
 
 

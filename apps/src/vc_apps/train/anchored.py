@@ -19,7 +19,7 @@ def train_anchored(settings: Anchored) -> str:
     banks = () if settings.features is None else (settings.features,)
     data = load(settings.screen, settings.splits, banks)
     sources = [settings.screen, settings.splits, *banks]
-    fit_and_save(data, settings.out, "anchored", None, settings.seed, sources, True)
+    fit_and_save(data, settings.out, "anchored", None, settings.seed, sources, settings.overwrite)
     return (
         f"wrote {settings.out}/: anchored on {len(data.table)} conditions x {len(data.table.genes)} genes. Next: vc predict "
         f"{settings.out} {settings.screen} {settings.splits} -o predictions.zarr"

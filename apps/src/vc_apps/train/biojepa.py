@@ -13,6 +13,7 @@ from rich.console import Console
 
 from vc_apps.outputs import AppError
 from vc_apps.train.settings import ActionConditioned, Align, BioJepa, Decode, Pretrain, Stage
+from vc_apps.train.work import close, work_folder
 
 if TYPE_CHECKING:
     from vc_model.biojepa.config import Stage as StageName
@@ -41,12 +42,10 @@ def train_biojepa(settings: BioJepa) -> str:
     _check(settings)
     _join(settings)
     from vc_model.biojepa.fitted import with_spread
-    from vc_model.checkpoint import save_checkpoint
-    from vc_model.contracts import hash_path
     from vc_model.table.pseudobulk import load_tables
     from vc_model.train.interrupt import catch_interrupts
 
-    with catch_interrupts() as should_stop:
+    with catch_interrupts() as should_stop, work_folder(settings.out, first=settings.process == 0) as work:
         table, val, test = load_tables(settings.screen, settings.splits, settings.features)
         recipe, fitted = _start(settings, table, val, test)
         stages = STAGES_OF[type(settings)]
@@ -58,26 +57,34 @@ def train_biojepa(settings: BioJepa) -> str:
             stages = tuple(stage for stage in stages if stage != "align")
             console.print("  no sequence vectors (--sequences): alignment is left out")
         console.print(f"  {fitted.bank.source}")
-        work = settings.out.with_name(settings.out.name + ".train")
         shown: dict[str, float] = {}
         for stage in stages:
             fitted, last = _run_stage(stage, settings, recipe, fitted, table, work / stage, should_stop)
             shown |= {f"{stage}/{name}": value for name, value in last.items()}
         if "decode" in stages:
             fitted = with_spread(fitted, table)
-    if settings.process > 0:
-        return f"process {settings.process} of {settings.processes} is done; process 0 writes {settings.out}/"
+        if settings.process > 0:
+            return f"process {settings.process} of {settings.processes} is done; process 0 writes {settings.out}/"
+        _save(settings, fitted, {name: value for name, value in shown.items() if value is not None})
+        _keep_metrics(work, settings.out, stages)
+        close(work)
+    return (
+        f"wrote {settings.out}/: {fitted.name} after {', '.join(fitted.stages)}. {_next(settings, fitted, len(test))}"
+    )
+
+
+def _save(settings: BioJepa, fitted, metrics: dict[str, float]) -> None:
+    from vc_model.checkpoint import save_checkpoint
+    from vc_model.contracts import hash_path
+
     banks = (settings.screen, settings.splits, settings.features, settings.sequences, settings.targets)
     save_checkpoint(
         settings.out,
         fitted,
-        metrics={name: value for name, value in shown.items() if value is not None},
+        metrics=metrics,
         parents={path.name: hash_path(path) for path in banks if path is not None},
         config={name: str(value) for name, value in dataclasses.asdict(settings).items()},
-    )
-    _keep_metrics(work, settings.out, stages)
-    return (
-        f"wrote {settings.out}/: {fitted.name} after {', '.join(fitted.stages)}. {_next(settings, fitted, len(test))}"
+        overwrite=settings.overwrite,
     )
 
 
@@ -96,8 +103,6 @@ def _check(settings: BioJepa) -> None:
         raise AppError(
             "--start: expected the checkpoint of the stage before, found none. Give it, or use `vc train biojepa`."
         )
-    if settings.out.exists() and not (settings.out / "meta.json").is_file():
-        raise AppError(f"{settings.out}: exists and is no checkpoint. Give another --out.")
 
 
 def _join(settings: BioJepa) -> None:
@@ -252,13 +257,12 @@ def _make_batches(stage: str, settings: BioJepa, batch: int, fitted, table):
 
 
 def _keep_metrics(work: Path, out: Path, stages: tuple[str, ...]) -> None:
-    """Move the metrics into the checkpoint and remove the unfinished work, which is now finished."""
+    """Copy the metrics into the checkpoint."""
     from vc_model.train.loop import METRICS
 
     (out / "metrics").mkdir(exist_ok=True)
     for stage in stages:
         shutil.copyfile(work / stage / METRICS, out / "metrics" / f"{stage}.jsonl")
-    shutil.rmtree(work)
 
 
 def _next(settings: BioJepa, fitted, n_test: int) -> str:

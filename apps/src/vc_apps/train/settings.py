@@ -23,6 +23,8 @@ class Source:
     """A features-v1 bank of the targets, e.g. gene sets."""
     seed: int = 0
     """The one seed of everything."""
+    overwrite: bool = False
+    """Replace an earlier checkpoint at --out."""
 
 
 @dataclass(frozen=True, kw_only=True)

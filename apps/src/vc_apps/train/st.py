@@ -1,8 +1,8 @@
 """`vc train st`: train the set mapper and save."""
 
-import shutil
-
+from vc_apps.outputs import inputs_of
 from vc_apps.train.settings import St
+from vc_apps.train.work import close, work_folder
 
 
 def train_st(settings: St) -> str:
@@ -21,21 +21,19 @@ def train_st(settings: St) -> str:
 
     table, _, test = load_tables(settings.screen, settings.splits, settings.features)
     controls = load_control_cells(settings.screen, settings.splits, table.genes, settings.per_condition)
-    work = settings.out.with_name(settings.out.name + ".train")
-    fitted = fit_st(
-        settings.screen, settings.splits, table, controls,
-        StTraining(preset=settings.preset, steps=settings.steps, peak_rate=settings.rate, seed=settings.seed), work,
-        anchor=None if settings.anchor is None else load_checkpoint(settings.anchor),
-        per_condition=settings.per_condition, loss=settings.loss,
-    )  # fmt: skip
-    sources = [
-        path for path in (settings.screen, settings.splits, settings.features, settings.anchor) if path is not None
-    ]
-    save_checkpoint(
-        settings.out, fitted, parents={path.name: hash_path(path) for path in sources},
-        config={"recipe": "st", "preset": settings.preset, "steps": settings.steps, "seed": settings.seed},
-    )  # fmt: skip
-    shutil.rmtree(work)
+    with work_folder(settings.out) as work:
+        fitted = fit_st(
+            settings.screen, settings.splits, table, controls,
+            StTraining(preset=settings.preset, steps=settings.steps, peak_rate=settings.rate, seed=settings.seed), work,
+            anchor=None if settings.anchor is None else load_checkpoint(settings.anchor),
+            per_condition=settings.per_condition, loss=settings.loss,
+        )  # fmt: skip
+        save_checkpoint(
+            settings.out, fitted, parents={path.name: hash_path(path) for path in inputs_of(settings)},
+            config={"recipe": "st", "preset": settings.preset, "steps": settings.steps, "seed": settings.seed},
+            overwrite=settings.overwrite,
+        )  # fmt: skip
+        close(work)
     gate = f", gate {fitted.gate:g}" if settings.anchor is not None else ""
     return (
         f"wrote {settings.out}/: {fitted.name} ({settings.preset}{gate}) on {len(table)} conditions x {len(table.genes)} genes. "

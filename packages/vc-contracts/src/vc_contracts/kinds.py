@@ -11,8 +11,21 @@ _ANNDATA = {"zarr.json", ".zattrs", ".zgroup", ".zmetadata", "X", "obs", "var", 
             "varp", "raw"}  # fmt: skip
 _PARTS = {
     "checkpoint": {"params", "state", "metrics", "config.json", "meta.json", "loader", "log.jsonl"},
-    "scores": {"scores.parquet", "scores.json"},
+    "scores": {"scores.parquet", "scores.json", "report.html", "results.csv", "agg_results.csv"},
 }
+_HEADS = {
+    ".png": (b"\x89PNG",),
+    ".pdf": (b"%PDF",),
+    ".parquet": (b"PAR1",),
+    ".h5ad": (b"\x89HDF",),
+    ".gz": (b"\x1f\x8b",),
+}
+"""How files begin whose names end so; other files of ours are text, or an archive of `ARCHIVED`."""
+_BINARY = (*(head for heads in _HEADS.values() for head in heads), b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"\x7fELF")
+ARCHIVED = frozenset(["pred.h5ad.zst", "meta.json", "watermark.txt"])
+"""Members of the archives that this project writes."""
+OUTPUT_MARK = "vc_output"
+"""In `uns` of an .h5ad without contract: that it is an output of this project."""
 
 
 def kind_of(path: Path, wanted: str) -> str | None:
@@ -20,7 +33,8 @@ def kind_of(path: Path, wanted: str) -> str | None:
 
     Args:
         path: An existing file or folder.
-        wanted: The kind to be written; a plain file is of kind `file` whatever it holds.
+        wanted: The kind to be written; a file is of kind `file` where it has the type that its name says, and of kind
+            `cells` or `archive` where a mark or its members say that it came from here.
     """
     if path.is_dir():
         if (path / MARKER).is_file():
@@ -33,10 +47,32 @@ def kind_of(path: Path, wanted: str) -> str | None:
     if not path.is_file():
         return None
     if wanted not in SCHEMAS:
-        return wanted
+        return wanted if path.stat().st_size == 0 or _is_such_a_file(path, wanted) else None
     if SCHEMAS[wanted].form == "json":
         return _name(_contract(_json(path)), "name")
     return _name(_anndata_header(path), "name")
+
+
+def _is_such_a_file(path: Path, wanted: str) -> bool:
+    if wanted == "cells":
+        return bool(_anndata_text(path, f"uns/{OUTPUT_MARK}")) or _anndata_header(path).get("name") == "predictions"
+    if wanted == "archive":
+        return _is_archive(path)
+    with path.open("rb") as file:
+        head = file.read(1 << 12)
+    if path.suffix in _HEADS:
+        return head.startswith(_HEADS[path.suffix])
+    return b"\0" not in head and not head.startswith(_BINARY)
+
+
+def _is_archive(path: Path) -> bool:
+    import tarfile
+
+    try:
+        with tarfile.open(path, "r:") as tar:
+            return set(tar.getnames()) <= ARCHIVED
+    except (tarfile.TarError, OSError, ValueError):
+        return False
 
 
 def header_of(path: Path) -> dict:
@@ -56,13 +92,14 @@ def strangers_in(path: Path, kind: str) -> list[str]:
     names = {entry.name for entry in path.iterdir()}
     if (path / MARKER).is_file():
         listed = _json(path / MARKER).get("holds")
-        return sorted(names - {MARKER, *(listed if isinstance(listed, list) else [])})
+        own = {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
+        return sorted(names - {MARKER} - own - _PARTS.get(kind, set()))
     return sorted(names - _PARTS.get(kind, _ANNDATA))
 
 
 def write_marker(folder: Path, kind: str) -> None:
     """Mark a folder that has no contract's header as an output, with what it holds."""
-    if kind not in SCHEMAS:
+    if kind not in SCHEMAS or SCHEMAS[kind].form == "scores":
         holds = sorted(entry.name for entry in folder.iterdir() if entry.name != MARKER)
         (folder / MARKER).write_text(json.dumps({"kind": kind, "holds": holds}) + "\n")
 
@@ -87,11 +124,18 @@ def _name(content: dict, key: str) -> str | None:
 
 def _anndata_header(path: Path) -> dict:
     """The header of an AnnData, read without its arrays; empty where there is none."""
+    try:
+        content = json.loads(_anndata_text(path, "uns/contract") or "null")
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _anndata_text(path: Path, place: str) -> str:
     from vc_contracts.store import open_store, text_at
 
     try:
         with open_store(path) as store:
-            content = json.loads(text_at(store, "uns/contract"))
+            return text_at(store, place)
     except Exception:  # whatever cannot be read is not ours
-        return {}
-    return content if isinstance(content, dict) else {}
+        return ""

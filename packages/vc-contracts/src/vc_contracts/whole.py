@@ -45,7 +45,7 @@ def check_target(
         raise OutputError(repr(str(path)), "output", "a name of a file", "a NUL character", "Choose another name.")
     _check_inputs(path, inputs)
     recover(path)
-    if path.is_symlink() or path.exists():
+    if not is_free(path):
         _check_replaceable(path, kind, overwrite)
     parent = path.parent
     while make_parent and not parent.exists() and parent != parent.parent:
@@ -71,7 +71,8 @@ def write_whole(
 
     Args:
         path: Target file or folder.
-        kind: A contract, `file` for a file without header, or any other word for a folder that is marked.
+        kind: A contract; `file`, `cells` or `archive` for a file without header; or any other word for a folder that is
+            marked.
         overwrite: Replace an existing output of the same kind; it stays in place until the replacement is whole.
         inputs: What the output is made from.
         make_parent: Make the folder of the target.
@@ -93,9 +94,29 @@ def write_whole(
             remove(temporary)
 
 
+@contextlib.contextmanager
+def work_folder(temporary: Path) -> Iterator[Path]:
+    """A folder for what is made on the way to an output, beside its temporary; the next run clears what a kill leaves."""
+    folder = temporary.with_name(f"{temporary.name}-work")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        remove(folder)
+
+
+def is_free(path: Path) -> bool:
+    """Whether nothing is lost by writing there: no such name, or an empty folder."""
+    if path.is_symlink():
+        return False
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
 def publish(temporary: Path, path: Path, *, kind: str, overwrite: bool) -> None:
     """Give a whole output its name; what is there by now is checked again, because work took time."""
-    if not (path.is_symlink() or path.exists()):
+    if is_free(path):
+        if path.is_dir():
+            path.rmdir()
         temporary.rename(path)
         return
     _check_replaceable(path, kind, overwrite)
@@ -143,11 +164,15 @@ def remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def lock_output(path: Path) -> Iterator[None]:
+def lock_output(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold `.NAME.lock` beside an output; the system lets go of it when the process dies.
 
+    Args:
+        path: The output.
+        wait: Wait for another process that holds it.
+
     Raises:
-        OutputError: Another process holds it.
+        OutputError: Another process holds it, and `wait` is false.
     """
     try:
         import fcntl
@@ -159,7 +184,7 @@ def lock_output(path: Path) -> Iterator[None]:
     while descriptor < 0:
         descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             same = os.path.samestat(os.fstat(descriptor), lock.stat())
         except BlockingIOError:
             os.close(descriptor)
@@ -227,4 +252,15 @@ def _escaped(name: str) -> str:
     return glob.escape(name)
 
 
-__all__ = ["MARKER", "check_target", "clear", "lock_output", "publish", "recover", "remove", "write_whole"]
+__all__ = [
+    "MARKER",
+    "check_target",
+    "clear",
+    "is_free",
+    "lock_output",
+    "publish",
+    "recover",
+    "remove",
+    "work_folder",
+    "write_whole",
+]

@@ -15,7 +15,7 @@ from vc_contracts.content import hash_json
 from vc_contracts.errors import raised_as
 from vc_contracts.header import make_header
 from vc_contracts.rules import CONTROL, CONTROL_SETS
-from vc_contracts.whole import write_whole
+from vc_contracts.whole import check_target, write_whole
 
 from vc_eval.errors import ContractError
 from vc_eval.hashing import sha256_tree
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTROL",
     "Splits",
+    "check_target",
+    "fill_scores",
     "is_effects",
     "read_effects",
     "read_predictions",
@@ -134,15 +136,41 @@ def read_splits(splits: "str | Path | dict | Splits", screen: "anndata.AnnData |
 
 
 def write_scores(
-    folder: str | Path, scores: pd.DataFrame, *, parents: dict[str, str], config: dict, summary: dict
+    folder: str | Path,
+    scores: pd.DataFrame,
+    *,
+    parents: dict[str, str],
+    config: dict,
+    summary: dict,
+    overwrite: bool = False,
 ) -> None:
-    """Write `scores.parquet` and `scores.json` (scores-v1) into a folder, each whole or not at all.
+    """Write a folder of scores (scores-v1): `scores.parquet` and `scores.json` appear together or not at all.
+
+    Args:
+        folder: Made; as `vc_contracts.write_whole` has it.
+        scores: As `fill_scores`.
+        parents: As `fill_scores`.
+        config: As `fill_scores`.
+        summary: As `fill_scores`.
+        overwrite: Replace an earlier folder of scores.
+
+    Raises:
+        ContractError: If the table does not keep the contract.
+        OutputError: If something stands there that may not be replaced.
+    """
+    with write_whole(folder, kind="scores", overwrite=overwrite, make_parent=True) as temporary:
+        temporary.mkdir()
+        fill_scores(temporary, scores, parents=parents, config=config, summary=summary)
+
+
+def fill_scores(folder: Path, scores: pd.DataFrame, *, parents: dict[str, str], config: dict, summary: dict) -> None:
+    """Write `scores.parquet` and `scores.json` into a folder that is being made (inside `write_whole`).
 
     Rows are sorted by key; the header's `created` is null unless SOURCE_DATE_EPOCH is set, because the bytes may
     depend on nothing but inputs, seed and versions.
 
     Args:
-        folder: Made if absent.
+        folder: An existing folder.
         scores: The columns of scores-v1.
         parents: File name -> sha256 of the inputs.
         config: Seed and settings.
@@ -155,24 +183,20 @@ def write_scores(
     import pyarrow.parquet
     import vc_contracts
 
-    folder = Path(folder)
     scores = scores.sort_values(SCORE_KEY, kind="stable", ignore_index=True)
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     header = make_header("scores", writer="vc-eval", parents=parents, config=config)
     header["created"] = header["created"] if epoch else None
     with raised_as(ContractError):
         vc_contracts.check({"contract": header, "table": scores}, "scores", folder / "scores.parquet")
-    folder.mkdir(parents=True, exist_ok=True)
     columns = {
         name: pyarrow.array(scores[name].tolist(), getattr(pyarrow, {"double": "float64"}.get(kind, kind))())
         for name, kind in SCORE_TYPES.items()
     }
-    with write_whole(folder / "scores.parquet", overwrite=True) as temporary:
-        pyarrow.parquet.write_table(pyarrow.table(columns), temporary, compression="zstd")
-    with write_whole(folder / "scores.json", overwrite=True) as temporary:
-        header["content"] = {"scores.parquet": sha256_tree(folder / "scores.parquet"), "summary": hash_json(summary)}
-        text = json.dumps({"contract": header, "summary": summary}, indent=1, sort_keys=True, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    pyarrow.parquet.write_table(pyarrow.table(columns), folder / "scores.parquet", compression="zstd")
+    header["content"] = {"scores.parquet": sha256_tree(folder / "scores.parquet"), "summary": hash_json(summary)}
+    text = json.dumps({"contract": header, "summary": summary}, indent=1, sort_keys=True, allow_nan=False)
+    (folder / "scores.json").write_text(text + "\n", encoding="utf-8")
 
 
 def read_scores(path: str | Path) -> tuple[pd.DataFrame, dict]:

@@ -1,9 +1,11 @@
-"""Text files that users bring: UTF-8, plain or gzip. Decides what counts as readable, nothing about their content."""
+"""Text files that users bring, read as every command of the project reads them (`vc_contracts.text.lists`)."""
 
-import gzip
 import hashlib
 from collections import Counter
 from pathlib import Path
+
+from vc_contracts.errors import FieldRefusal
+from vc_contracts.text import lists
 
 from vc_featurize.errors import InputError
 
@@ -12,41 +14,32 @@ def read_lines(path: str | Path, what: str) -> list[str]:
     """Lines of a text file, without line ends; gzip is recognised by its content.
 
     Args:
-        path: The file.
+        path: The file; UTF-8, UTF-16 or latin-1.
         what: What it should hold, for the message, e.g. `"a GMT file"`.
 
     Raises:
-        InputError: If the file does not exist, is empty or is not UTF-8 text.
+        InputError: If the file does not exist, is empty or is no text.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected {what}. Check the path.")
-    blob = path.read_bytes()
-    if blob[:2] == b"\x1f\x8b":
-        try:
-            blob = gzip.decompress(blob)
-        except (OSError, EOFError) as error:
-            raise InputError(
-                f"{path}: starts like gzip but cannot be unpacked ({error}). Download it again."
-            ) from error
     try:
-        text = blob.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected {what} as UTF-8 text, found other bytes at {error.start}.") from error
-    if "\0" in text:
-        raise InputError(f"{path}: expected {what} as text, found zero bytes: this is a binary file.")
+        text = lists.read_text(path)
+    except FieldRefusal as error:
+        raise InputError(f"{path}: expected {what}: {error}") from error
     if not text.strip():
         raise InputError(f"{path}: expected {what}, found an empty file.")
     return text.splitlines()
 
 
 def read_names(path: str | Path) -> list[str]:
-    """Entity names, one per line; blank lines are skipped.
+    """Entity names of a list as people save it; see `vc_contracts.text.lists.read_names`.
 
     Raises:
         InputError: If a name occurs twice, or the file cannot be read.
     """
-    names = [line.strip() for line in read_lines(path, "one name per line") if line.strip()]
+    read_lines(path, "one name per line")
+    names = lists.read_names(path)
     repeated = sorted(name for name, n in Counter(names).items() if n > 1)
     if repeated:
         raise InputError(f"{path}: {len(repeated)} names occur more than once: {repeated[:5]}. Keep one line of each.")

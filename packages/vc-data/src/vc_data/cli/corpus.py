@@ -48,14 +48,16 @@ def variable(files: Pairs, n_top: int = 2000, overwrite: bool = False) -> None:
         n_top: How many genes.
         overwrite: Replace an output that exists.
     """
-    from vc_data.cli.split import read_pairs
-    from vc_data.contract import write_whole
-    from vc_data.genes.variable import variable_genes
+    from vc_data.contract import check_target, write_whole
 
     if len(files) < 3:
         do = "Pass SCREEN SPLITS ... PANEL.txt."
         raise OptionError("files", "arguments", "a screen, its splits and an output", f"{len(files)} names", do)
     *inputs, output = files
+    check_target(output, overwrite=overwrite, inputs=inputs)
+    from vc_data.cli.split import read_pairs
+    from vc_data.genes.variable import variable_genes
+
     with write_whole(output, kind="file", overwrite=overwrite, inputs=inputs) as temporary:
         genes = variable_genes(read_pairs(tuple(inputs)), n_top)
         temporary.write_text("\n".join(genes) + "\n")

@@ -125,6 +125,7 @@ def genes(
     aliases: Path | None = None,
     output: Path | None = None,
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
+    overwrite: bool = False,
 ) -> None:
     """Report how the genes of an .h5ad would reach a panel, without converting.
 
@@ -139,12 +140,17 @@ def genes(
         aliases: Table with alias and approved symbols (TSV, .gz).
         output: JSON file for the full lists.
         as_json: Print the full lists as JSON.
+        overwrite: Replace an output that exists.
     """
     import json
 
     from vc_contracts.command import print_json
 
-    from vc_data.contract import write_whole
+    from vc_data.contract import check_target, write_whole
+
+    inputs = [path for path in (source, panel, gene_table, aliases) if path is not None]
+    if output is not None:
+        check_target(output, overwrite=overwrite, inputs=inputs)
     from vc_data.convert.inspect import align_file
 
     alignment = align_file(source, panel, gene_table=gene_table, aliases=aliases)
@@ -153,12 +159,17 @@ def genes(
     else:
         print("\n".join(alignment.lines()))
     if output is not None:
-        with write_whole(output, kind="file", inputs=[source]) as temporary:
+        with write_whole(output, overwrite=overwrite, inputs=inputs) as temporary:
             temporary.write_text(json.dumps(alignment.to_json(), indent=1) + "\n")
         print(f"wrote {output}; next: vc-data convert {source} OUT.zarr --panel {panel}", file=sys.stderr)
 
 
-def simulate(output: Folder, preset: Literal["tiny", "small", "thousand", "vcc"] = "tiny", seed: int = 0) -> None:
+def simulate(
+    output: Folder,
+    preset: Literal["tiny", "small", "thousand", "vcc"] = "tiny",
+    seed: int = 0,
+    overwrite: bool = False,
+) -> None:
     """Simulate a screen with known truth: screen.h5ad, truth.h5ad, pathways.gmt.
 
     For example:
@@ -168,10 +179,14 @@ def simulate(output: Folder, preset: Literal["tiny", "small", "thousand", "vcc"]
         output: Folder to write.
         preset: Size.
         seed: Same seed, same screen.
+        overwrite: Replace an earlier simulation.
     """
+    from vc_data.contract import check_target
+
+    check_target(output, kind="simulation", overwrite=overwrite)
     import vc_data.simulate as simulator
 
-    simulator.write_simulation(simulator.PRESETS[preset], seed, output)
+    simulator.write_simulation(simulator.PRESETS[preset], seed, output, overwrite=overwrite)
     print(f"wrote {output}; next: vc-data convert {output / 'screen.h5ad'} {output}.zarr")
 
 

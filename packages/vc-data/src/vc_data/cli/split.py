@@ -99,11 +99,14 @@ def split(
         options: What to hold out.
         overwrite: Replace an output that exists.
     """
-    import vc_data.split as splitting
     from vc_data.contract import check_target, sha256_tree
+
+    o = options
+    given = (screen, *o.others, o.groups, o.names, o.toml, o.structures)
+    check_target(output, kind="splits", overwrite=overwrite, inputs=[path for path in given if path is not None])
+    import vc_data.split as splitting
     from vc_data.screen.file import read_screen_or_effects
 
-    check_target(output, kind="splits", overwrite=overwrite, inputs=[screen])
     splits = make(read_screen_or_effects(screen), options)
     splitting.write_splits(splits, output, parents={screen.name: sha256_tree(screen)}, overwrite=overwrite)
     print("\n".join(splits.lines()))

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from vc_contracts.text.plain import clean, plain
 
 from vc_data.errors import ColumnError, ControlError, few
 from vc_data.options import Columns
 from vc_data.text.controls import control_stem, is_control_name
 from vc_data.text.modes import is_chemical, parse_mode
-from vc_data.text.plain import plain
-from vc_data.text.values import clean, is_no_label, is_nothing, read_booleans
+from vc_data.text.values import is_no_label, is_nothing, read_booleans
 
 # In order of trust; a later tier is used when no earlier one has a column with control cells in it.
 _PERTURBATION = (

@@ -9,11 +9,11 @@ from typing import Never
 import pandas as pd
 from vc_contracts.errors import raised_as
 from vc_contracts.store import check_files, check_links
+from vc_contracts.text.lists import read_rows
 
 from vc_data.convert.source import Source
 from vc_data.convert.tenx import TenX, read_mtx
 from vc_data.errors import SourceError, few
-from vc_data.text.lists import read_rows
 
 # Suffix -> the line that makes an .h5ad of it.
 _LINES = {

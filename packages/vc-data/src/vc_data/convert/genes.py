@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from vc_contracts.text.ids import is_ensembl
+from vc_contracts.text.plain import clean, plain
 
 from vc_data.convert.counts import merge_columns
 from vc_data.convert.notes import Notes, ask, say
@@ -15,9 +17,6 @@ from vc_data.genes.link import GeneIndex, is_date
 from vc_data.genes.names import GeneNames, unique_names
 from vc_data.genes.tables import read_panel
 from vc_data.options import ConvertOptions
-from vc_data.text.ids import is_ensembl
-from vc_data.text.plain import plain
-from vc_data.text.values import clean
 
 _EXPRESSION = frozenset(
     ["geneexpression", "geneexpressions", "gene", "genes", "rna", "mrna", "gex", "transcriptome", "expression"]

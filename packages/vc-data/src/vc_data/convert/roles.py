@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from vc_contracts.text.plain import clean
 
 from vc_data.convert.columns import as_bool, is_chemical_file, labels_of, pooled_columns, second_columns
 from vc_data.convert.notes import Notes, ask
@@ -15,7 +16,7 @@ from vc_data.genes.link import GeneIndex
 from vc_data.options import Columns, ConvertOptions
 from vc_data.text.controls import CONTROL
 from vc_data.text.labels import read_labels
-from vc_data.text.values import clean, is_no_call, is_no_label
+from vc_data.text.values import is_no_call, is_no_label
 
 _JOINT = "\x1f"
 """Joins the compounds of several columns: their names may hold '+'."""

@@ -70,7 +70,7 @@ def convert(in_path: str | Path, out_path: str | Path, options: ConvertOptions |
         OutputError: The target exists or its name does not end in `.zarr`.
     """
     options = options or ConvertOptions()
-    out_path = check_target(out_path, kind="screen", overwrite=options.overwrite, inputs=[in_path])
+    out_path = check_target(out_path, kind="screen", overwrite=options.overwrite, inputs=_inputs(in_path, options))
     if out_path.suffix != ".zarr":
         raise OutputError(out_path, "output", "a name that ends in .zarr", repr(out_path.name), "Choose such a name.")
     with open_source(in_path, options.obs_table) as source:
@@ -96,6 +96,11 @@ def convert(in_path: str | Path, out_path: str | Path, options: ConvertOptions |
         questions=list(notes.questions),
         alignment=plan.columns.alignment,
     )
+
+
+def _inputs(in_path: str | Path, options: ConvertOptions) -> list[str | Path]:
+    given = (options.panel, options.gene_table, options.aliases, options.obs_table)
+    return [in_path, *(path for path in given if path is not None)]
 
 
 def _spool_counts(plan: Plan, part: Path) -> Spool:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from vc_contracts.text.plain import clean
 
 from vc_data.convert.source import Matrix, Source
 from vc_data.errors import CountsError, SourceError, few
-from vc_data.text.values import clean
 
 
 class TenX(Source):

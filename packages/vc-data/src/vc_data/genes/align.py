@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from vc_contracts.text.ids import is_ensembl, strip_version
 
 from vc_data.errors import GeneError, few
 from vc_data.genes.tables import read_aliases, read_gene_table
-from vc_data.text.ids import is_ensembl, strip_version
 
 RULES = {
     "name": "id (without version), else symbol, equals the panel's name",

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vc_contracts.text.ids import is_ensembl, strip_version
+
 from vc_data.genes.tables import read_aliases, read_gene_table
-from vc_data.text.ids import is_ensembl, strip_version
 
 _MONTHS = {
     "mar": ("MARCH", "MARC"),

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vc_contracts.text.ids import is_ensembl, strip_version
+from vc_contracts.text.plain import plain
+
 from vc_data.errors import ColumnError, GeneError, few
 from vc_data.genes.tables import read_gene_table
-from vc_data.text.ids import is_ensembl, strip_version
-from vc_data.text.plain import plain
 
 _ID_COLUMNS = ("geneid", "geneids", "ensemblid", "ensembleid", "ensembl", "ensemblgeneid", "ensgene", "featureid", "id")
 _SYMBOL_COLUMNS = (

@@ -5,9 +5,10 @@ import gzip
 from collections.abc import Sequence
 from pathlib import Path
 
+from vc_contracts.text.ids import strip_version
+from vc_contracts.text.lists import read_names
+
 from vc_data.errors import SourceError, few
-from vc_data.text.ids import strip_version
-from vc_data.text.lists import read_names
 
 
 def read_panel(path: str | Path) -> list[str]:

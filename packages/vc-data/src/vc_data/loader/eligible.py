@@ -237,7 +237,7 @@ def _read_targets(screen: PackedScreen) -> TargetTable:
         file: Any = zarr.open_group(path, mode="r") if path.is_dir() else stack.enter_context(h5py.File(path, "r"))
         if "uns/target_genes" in file:
             record = read_elem(file["uns/target_genes"])
-        var = read_elem(file["var"]) if record is None else None
+        var = read_elem(file["var"])
     targets = {target for _, perturbation, target, *_ in screen.conditions if perturbation != "control"}
     return read_targets(targets, var, record)
 

@@ -3,14 +3,15 @@
 import contextlib
 import hashlib
 import logging
-import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from vc_contracts.progress import progress
+from vc_contracts.whole import clear, lock_output
 
 from vc_data.contract import sha256_tree
 from vc_data.errors import ContractError, OutputError
@@ -49,14 +50,15 @@ def pack_screen(screen_path: str | Path, packed_dir: str | Path | None = None) -
         return path
     if path.exists():
         _log.warning("%s: %s; it is made again from %s.", path, fault, screen_path)
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex[:12]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-        _write(screen_path, temporary)
-        # Another process may have been as far in the meantime; whoever is second keeps the first one's copy.
-        if find_fault(screen_path, path) is not None:
-            _replace(temporary, path)
+        # One process makes it, the others wait and take its copy.
+        with lock_output(path, wait=True):
+            if find_fault(screen_path, path) is not None:
+                clear(path)
+                _write(screen_path, temporary)
+                _replace(temporary, path)
     except OSError as error:
         do = "Make room or pass packed_dir, a folder that can be written."
         raise OutputError(path, "packed copy", "a place to write", f"{type(error).__name__}: {error}", do) from error
@@ -264,7 +266,7 @@ class _Codes:
 
 def _replace(temporary: Path, path: Path) -> None:
     if path.exists():
-        aside = path.with_name(f".{path.name}.old-{os.getpid()}")
+        aside = path.with_name(f".{path.name}.old-{uuid.uuid4().hex[:12]}")
         path.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
     temporary.rename(path)

@@ -9,11 +9,12 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
+from vc_contracts.text.plain import compound_name
+
 from vc_data.errors import OptionError, SourceError, few
 from vc_data.split.conditions import THIRDS, check_known, finish, list_conditions
 from vc_data.split.file import PARTS, Splits
 from vc_data.split.leakage import find_leaks
-from vc_data.text.labels import compound_name
 
 
 def cell_load(

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from vc_contracts.text.lists import read_rows
+from vc_contracts.text.plain import compound_name, plain
 
 from vc_data.errors import ColumnError, OptionError, SourceError, TooFewError, VcDataError, few
 from vc_data.split.conditions import THIRDS, finish, list_conditions, most_held_out, usable
 from vc_data.split.file import Splits
-from vc_data.text.labels import compound_name
-from vc_data.text.lists import read_rows
-from vc_data.text.plain import plain
 
 _NAME_COLUMNS = (
     "perturbagen",

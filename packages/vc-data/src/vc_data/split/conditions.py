@@ -12,7 +12,7 @@ from vc_data.contract import make_header
 from vc_data.errors import OptionError, TooFewError, few
 from vc_data.split.file import Splits, check_splits
 from vc_data.split.leakage import HELD_OUT, check_leakage
-from vc_data.split.targets import targets_of
+from vc_data.split.targets import targets_of, unproven_of
 
 THIRDS = (1 / 3, 1 / 3, 1 / 3)
 
@@ -135,7 +135,7 @@ def finish(
     if has_cells(screen):
         controls = cut_controls(screen.obs, control_shares, np.random.default_rng([seed, 1]))
     config = {**config, "held_out": HELD_OUT[held_out], "control_shares": list(control_shares)}
-    unproven = targets_of(screen).unproven if held_out != "condition" else []
+    unproven = unproven_of(targets_of(screen)) if held_out != "condition" else []
     if unproven:
         config["not_proven"] = unproven
     splits = Splits(recipe, seed, conditions, controls, config)

@@ -2,7 +2,7 @@
 
 import re
 
-from vc_data.text.plain import plain
+from vc_contracts.text.plain import plain
 
 CONTROL = "control"
 """What screen-v1 calls a control."""

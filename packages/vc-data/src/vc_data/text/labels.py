@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vc_contracts.text.plain import clean
+
 from vc_data.errors import ColumnError, ControlError, few
 from vc_data.text.combos import SEPARATORS, STRONG, half_known, looks_joined, split_at, split_at_plus
 from vc_data.text.controls import CONTROL, is_control_name, resembles_control
 from vc_data.text.guides import candidates, gene_of_guide, sisters
-from vc_data.text.values import clean, is_no_call, is_no_label, is_nothing
+from vc_data.text.values import is_no_call, is_no_label, is_nothing
 
 GuideRule = Literal["auto", "collapse", "keep"]
 
@@ -28,18 +30,6 @@ class Labels:
     """What was changed, for people."""
     questions: tuple[str, ...] = ()
     """What may mean something else, with the flag that says so."""
-
-
-def compound_name(name: str) -> str:
-    """A name as screen-v1 can hold it: without blanks around it, '+' as 'plus', because '+' joins targets there.
-
-    Every table that is joined to a screen by name has to be read through this.
-
-    Examples:
-        >>> compound_name("(+)-JQ1 "), compound_name("NAD"), compound_name("NAD+")
-        ('(plus)-JQ1', 'NAD', 'NADplus')
-    """
-    return clean(name).replace("+", "plus")
 
 
 def read_labels(

@@ -2,7 +2,7 @@
 
 import re
 
-from vc_data.text.plain import plain
+from vc_contracts.text.plain import plain
 
 CRISPRI, CRISPRA, OVEREXPRESSION, KNOCKOUT, INHIBITOR, AGONIST, DEGRADER, BINDER, UNKNOWN = range(9)
 MODE_NAMES = (

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Byte-order marks, zero-width and no-break blanks: str.strip leaves some of them in place.
-_BLANKS = "\ufeff\u200b\u200c\u200d\u2060\u00a0\u3000 \t\r\n\v\f\0"
+from vc_contracts.text.plain import BLANKS, clean
+
 NOTHING = frozenset(
     ["", "nan", "none", "na", "n/a", "<na>", "null", "nil", "nat", "#n/a", ".", "?", "+", "missing", "notavailable"]
 )
@@ -44,23 +44,6 @@ _TRUE, _FALSE = frozenset(["true", "t", "yes", "y", "1", "1.0"]), frozenset(["fa
 _MOLAR = {"fm": 1e-9, "pm": 1e-6, "nm": 1e-3, "um": 1.0, "mm": 1e3, "m": 1e6}
 _OTHER_UNITS = ("ng/ml", "ug/ml", "mg/ml", "g/l", "mg/l", "u/ml", "iu/ml", "%", "x", "gy", "mg/kg", "moi")
 _NUMBER = re.compile(r"([<>~=]?\s*[-+]?(?:\d+(?:[.,]\d+)*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\d\s].*)?")
-
-
-def clean(value: Any) -> str:
-    r"""A value as text without blanks around it; '' for missing values; bytes are decoded.
-
-    Examples:
-        >>> clean(b" TP53 "), clean(float("nan")), clean(None), clean("\ufeffMYC")
-        ('TP53', '', '', 'MYC')
-    """
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    if isinstance(value, str):
-        return value.strip(_BLANKS)
-    # pd.NA has no truth value and is unequal to itself in its own way; NaN and NaT differ from themselves.
-    if value is None or type(value).__name__ == "NAType" or value != value:
-        return ""
-    return str(value).strip(_BLANKS)
 
 
 def is_nothing(text: str) -> bool:
@@ -130,7 +113,7 @@ def read_amounts(texts: Iterable[str], units: Mapping[str, str] | None = None) -
     found: dict[str, tuple[str, str]] = {}
     unread: list[str] = []
     for text in texts:
-        match = _NUMBER.fullmatch(text.strip(_BLANKS))
+        match = _NUMBER.fullmatch(text.strip(BLANKS))
         unit = "" if match is None else tidy_unit(match[2] or (units or {}).get(text, ""))
         if match is None or (match[2] and unit not in _MOLAR and unit not in _OTHER_UNITS):
             if not is_nothing(text):

@@ -2,9 +2,10 @@
 
 import shutil
 import tarfile
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from vc_contracts.whole import work_folder
 
 from vc_eval.contracts import write_whole
 
@@ -12,28 +13,27 @@ if TYPE_CHECKING:
     import anndata
 
 
-def write_members(path: str | Path, members: "dict[str, anndata.AnnData | bytes]") -> None:
+def write_members(path: str | Path, members: "dict[str, anndata.AnnData | bytes]", *, overwrite: bool = False) -> None:
     """Write an uncompressed tar without users and times; cells become a zstd-compressed h5ad.
 
     Args:
-        path: The file; replaced when whole.
+        path: The file.
         members: Name -> content, in the order of the tar.
+        overwrite: Replace an earlier archive.
     """
     import pyarrow
 
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(dir=path.parent) as folder,
-        write_whole(path, overwrite=True) as temporary,
+        write_whole(path, kind="archive", overwrite=overwrite, make_parent=True) as temporary,
+        work_folder(temporary) as folder,
         tarfile.open(temporary, "w") as tar,
     ):
         for name, content in members.items():
-            packed = Path(folder) / "member"
+            packed = folder / "member"
             if isinstance(content, bytes):
                 packed.write_bytes(content)
             else:
-                plain = Path(folder) / "pred.h5ad"
+                plain = folder / "pred.h5ad"
                 content.write_h5ad(plain)
                 with plain.open("rb") as source, pyarrow.CompressedOutputStream(str(packed), "zstd") as target:
                     shutil.copyfileobj(source, target, 1 << 24)

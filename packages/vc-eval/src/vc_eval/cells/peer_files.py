@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from vc_contracts.text.names import file_names, safe_table
 
 from vc_eval.contracts import write_whole
 from vc_eval.errors import ContractError, VcEvalError
@@ -67,15 +68,20 @@ def _nearest(quantile: float, n: int) -> int:
 
 
 def write_peer_files(folder: Path, per_perturbation: "pd.DataFrame") -> list[str]:
-    """Write `results.csv` and `agg_results.csv` into a folder, per context with its name in front; their names."""
+    """Write `results.csv` and `agg_results.csv` into a folder that is being made, per context with its name in front.
+
+    Returns:
+        Their names.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for context, table in peer_results(per_perturbation).items():
-        prefix = f"{context.replace('/', '-')}_" if context else ""
+    tables = peer_results(per_perturbation)
+    part_of = file_names(tables)
+    for context, table in tables.items():
+        prefix = f"{part_of[context]}_" if context else ""
         for name, content in (("results.csv", table), ("agg_results.csv", describe(table))):
             file = folder / (f"{prefix}{name}" if name == "results.csv" else f"agg_{prefix}results.csv")
-            with write_whole(file, overwrite=True) as temporary:
-                content.to_csv(temporary, index=False)
+            safe_table(content).to_csv(file, index=False)
             written.append(file.name)
     return written
 
@@ -136,10 +142,10 @@ def score_against_baseline(user: dict[str, float], baseline: dict[str, float]) -
     return [*scored, ("avg_score", float(np.mean([value for _, value in scored])))]
 
 
-def write_score(path: str | Path, scores: list[tuple[str, float]]) -> None:
+def write_score(path: str | Path, scores: list[tuple[str, float]], *, overwrite: bool = False) -> None:
     """Write `metric,from_baseline` rows."""
     with (
-        write_whole(Path(path), overwrite=True) as temporary,
+        write_whole(path, overwrite=overwrite, make_parent=True) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         csv.writer(file, lineterminator="\n").writerows([("metric", "from_baseline"), *scores])

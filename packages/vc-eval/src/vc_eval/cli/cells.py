@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
 def cells(command: options.Cells) -> None:
     """`vc-eval cells`: read, score, write, say what was written."""
+    from vc_eval.contracts import check_target
     from vc_eval.hashing import hash_beside
 
     if command.rule and command.profile:
         raise VcEvalError("cells: expected --rule or --profile, found both.")
+    sources = [command.real, *command.pred, *([command.baseline] if command.baseline else [])]
+    check_target(command.out, kind="scores", overwrite=command.overwrite, inputs=sources, make_parent=True)
     for plugin in command.plugin:
         load_plugin(plugin)
-    sources = [command.real, *command.pred, *([command.baseline] if command.baseline else [])]
     hash_beside(sources)
     from vc_eval.cells import inputs
 
@@ -93,7 +95,7 @@ def _write(
     baselines: list[str], sources: list[Path],
 ) -> None:  # fmt: skip
     """Write scores, the peer's files and the page, and print the table."""
-    from vc_eval.contracts import write_scores
+    from vc_eval.contracts import fill_scores, write_whole
     from vc_eval.hashing import sha256_tree
     from vc_eval.stats.pair import pair_scores, summarise_pair
     from vc_eval.stats.trust import dynamic_ranges
@@ -112,11 +114,15 @@ def _write(
     }
     config = {"model": model, "baselines": baselines, "seed": command.seed, "n_boot": command.n_boot, "rule": rule}
     hashes = {path.name: sha256_tree(path) for path in sources}
-    write_scores(command.out, table, parents=hashes, config=config, summary=plain(summary))
     written = ["scores.parquet", "scores.json"]
-    if rule != "vcc2026" and command.profile != "bio":
-        written += _peer_files(command.out, results, list(files.paths))
-    write_page(command.out, command.out / "report.html")
+    with write_whole(
+        command.out, kind="scores", overwrite=command.overwrite, inputs=sources, make_parent=True
+    ) as folder:
+        folder.mkdir()
+        fill_scores(folder, table, parents=hashes, config=config, summary=plain(summary))
+        if rule != "vcc2026" and command.profile != "bio":
+            written += _peer_files(folder, results, list(files.paths))
+        write_page(folder, folder / "report.html")
     if command.json:
         print_json(summary)
         return
@@ -129,23 +135,17 @@ def _write(
 
 
 def _peer_files(out: Path, results: "dict[str, RuleResult]", names: list[str]) -> list[str]:
-    """cell-eval's own tables, in a folder each where there are several predictions; what was written.
+    """cell-eval's own tables, in a folder each where there are several predictions; what was written."""
+    from vc_contracts.text.names import file_names
 
-    A name comes from a file, so one that could lead elsewhere becomes a number.
-    """
     from vc_eval.cells import peer_files
 
-    written = []
-    for k, name in enumerate(names):
-        folder = out if len(names) == 1 else out / (name if _is_plain(name) else f"prediction-{k + 1}")
+    written, part_of = [], file_names(names)
+    for name in names:
+        folder = out if len(names) == 1 else out / part_of[name]
         files = peer_files.write_peer_files(folder, results[name].per_perturbation)
         written += [str((folder / file).relative_to(out)) for file in files]
     return written
-
-
-def _is_plain(name: str) -> bool:
-    """Whether a name can be that of a folder: letters, digits and a few marks, no way up or out."""
-    return name.strip(".") != "" and all(c.isalnum() or c in "._-+ " for c in name) and len(name) < 100
 
 
 def _options(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -11,6 +11,10 @@ from vc_eval.errors import VcEvalError
 
 def baseline(command: options.Baseline) -> None:
     """`vc-eval baseline`: the mean baseline as cells."""
+    from vc_eval.contracts import check_target
+
+    sources = [path for path in (command.real, command.counts) if path is not None]
+    check_target(command.out, kind="cells", overwrite=command.overwrite, inputs=sources, make_parent=True)
     from vc_eval.cells import inputs
     from vc_eval.cells.settings import Settings
     from vc_eval.vcc2025 import baseline as mean_baseline
@@ -25,8 +29,7 @@ def baseline(command: options.Baseline) -> None:
         counts = mean_baseline.read_counts(
             command.counts, pert_col=settings.pert_col, counts_col=command.counts_col, control=settings.control
         )
-    command.out.parent.mkdir(parents=True, exist_ok=True)
-    n = mean_baseline.write_baseline(command.out, real, settings=settings, counts=counts)
+    n = mean_baseline.write_baseline(command.out, real, settings=settings, counts=counts, overwrite=command.overwrite)
     print(
         f"wrote {n} cells to {command.out}; score them with `vc-eval cells --real ... --pred ... --baseline {command.out}`."
     )
@@ -34,6 +37,10 @@ def baseline(command: options.Baseline) -> None:
 
 def prep(command: options.Prep) -> None:
     """`vc-eval prep`: the archive of a challenge."""
+    from vc_eval.contracts import check_target
+
+    sources = [path for path in (command.pred, command.genes, command.perturbations) if path is not None]
+    check_target(command.out, kind="archive", overwrite=command.overwrite, inputs=sources, make_parent=True)
     if command.rule == "vcc2026":
         _prep_2026(command)
         return
@@ -49,8 +56,7 @@ def prep(command: options.Prep) -> None:
     cells, notes = archive.prepare_submission(command.pred, archive.read_gene_list(command.genes), config)
     for note in notes:
         print(f"note: {note}")
-    command.out.parent.mkdir(parents=True, exist_ok=True)
-    archive.write_archive(command.out, cells)
+    archive.write_archive(command.out, cells, overwrite=command.overwrite)
     print(f"wrote {cells.n_obs} cells x {cells.n_vars} genes to {command.out}; hand it in.")
 
 
@@ -75,7 +81,8 @@ def _prep_2026(command: options.Prep) -> None:
     expected = _limit(command.expected_genes, N_GENES)
     if expected is not None and len(rules.genes) != expected:
         print(f"note: the gene list has {len(rules.genes)} genes, the challenge {expected}; the list is taken.")
-    meta = archive.write_archive(command.out, inputs.load_cells(command.pred), rules, panel_id=panel)
+    pred = inputs.load_cells(command.pred)
+    meta = archive.write_archive(command.out, pred, rules, panel_id=panel, overwrite=command.overwrite)
     print(
         f"wrote {meta['n_obs']} cells x {meta['n_vars']} genes of {len(meta['contexts'])} contexts to {command.out}; hand it in."
     )
@@ -83,11 +90,13 @@ def _prep_2026(command: options.Prep) -> None:
 
 def score(command: options.Score) -> None:
     """`vc-eval score`: scaled scores from two aggregate tables."""
+    from vc_eval.contracts import check_target
+
+    check_target(command.out, overwrite=command.overwrite, inputs=[command.user, command.base], make_parent=True)
     from vc_eval.cells import peer_files
 
     scores = peer_files.score_against_baseline(peer_files.read_mean(command.user), peer_files.read_mean(command.base))
-    command.out.parent.mkdir(parents=True, exist_ok=True)
-    peer_files.write_score(command.out, scores)
+    peer_files.write_score(command.out, scores, overwrite=command.overwrite)
     if command.json:
         print_json(dict(scores))
         return

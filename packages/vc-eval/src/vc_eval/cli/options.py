@@ -12,7 +12,9 @@ class Common:
     pred: tuple[Path, ...]
     """Predictions to score, model and baselines alike."""
     out: Path
-    """Folder to write; made if absent, files of an earlier run are replaced."""
+    """Folder to write; scores, tables and page appear in it together."""
+    overwrite: bool = False
+    """Replace the folder of an earlier run."""
     plugin: tuple[Path, ...] = ()
     """Python files that register metrics or rules of your own."""
     model: str | None = None
@@ -104,6 +106,8 @@ class Baseline:
     """Folder that keeps what was computed from the cells, by content."""
     memory_mb: int = 4096
     """Memory for cell values at a time."""
+    overwrite: bool = False
+    """Replace an earlier baseline at --out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +148,8 @@ class Prep:
     """Genes of the challenge, 18,080 or 18,533; -1 for any number. Another number in the list is only said."""
     max_cells: int | None = None
     """Most cells, 200,000 or 400,000; -1 for any number."""
+    overwrite: bool = False
+    """Replace an earlier archive at --out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +162,8 @@ class Score:
     """agg_results.csv of the mean baseline."""
     out: Path = Path("baseline_diff.csv")
     """The CSV to write."""
+    overwrite: bool = False
+    """Replace a table at --out."""
     json: bool = False
     """Print the scores as JSON."""
 
@@ -178,6 +186,8 @@ class Compare:
     """Seed of resampling."""
     n_boot: int = 2000
     """Resamples."""
+    overwrite: bool = False
+    """Replace a table at --out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +198,8 @@ class Report:
     """Folder of scores (scores-v1)."""
     out: Path | None = None
     """The HTML file; default report.html in that folder."""
+    overwrite: bool = False
+    """Replace a page at --out."""
 
 
 @dataclass(frozen=True, kw_only=True)

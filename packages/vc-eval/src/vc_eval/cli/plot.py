@@ -15,19 +15,18 @@ SUFFIXES = (".svg", ".png", ".pdf")
 
 def plot(command: options.Plot) -> None:
     """`vc-eval plot`: read, draw, write."""
-    from vc_eval.contracts import write_whole
+    from vc_eval.contracts import check_target, write_whole
 
     if command.out.suffix not in SUFFIXES:
         raise VcEvalError(f"plot: expected a name that ends in svg, png or pdf, found {str(command.out)!r}.")
-    if command.out.exists() and not command.overwrite:
-        raise VcEvalError(f"plot: {str(command.out)!r} is there already. Name another file, or pass --overwrite.")
+    inputs = [path for path in (command.source, command.against) if path is not None and not path.is_dir()]
+    check_target(command.out, overwrite=command.overwrite, inputs=inputs, make_parent=True)
     axes = (_of_scores if command.kind in ("calibration", "gain") else _of_predictions)(command)
     import matplotlib
 
-    command.out.parent.mkdir(parents=True, exist_ok=True)
     dated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}[command.out.suffix]
     with (
-        write_whole(command.out, overwrite=True) as temporary,
+        write_whole(command.out, overwrite=command.overwrite, make_parent=True) as temporary,
         matplotlib.rc_context({"svg.hashsalt": "vc-eval", "svg.fonttype": "none"}),
         warnings.catch_warnings(),
     ):

@@ -22,7 +22,10 @@ PAIRED = ("pearson_delta", "mse_delta", "centroid_accuracy", "overlap_up100", "v
 
 def split(command: options.Split) -> None:
     """`vc-eval split`: read, score, write, say what was written."""
-    from vc_eval.contracts import is_effects, read_predictions
+    from vc_eval.contracts import check_target, is_effects, read_predictions
+
+    sources = [command.screen, command.splits, *command.pred]
+    check_target(command.out, kind="scores", overwrite=command.overwrite, inputs=sources, make_parent=True)
     from vc_eval.split.score import score_split
     from vc_eval.stats.summary import summarise
 
@@ -78,7 +81,7 @@ def _write(
     baselines: list[str],
 ) -> None:  # fmt: skip
     """Write scores and the page, and print the table."""
-    from vc_eval.contracts import write_scores
+    from vc_eval.contracts import fill_scores, write_whole
     from vc_eval.hashing import sha256_tree
     from vc_eval.report.page import write_report
     from vc_eval.stats.summary import paired_differences, undefined_counts
@@ -107,13 +110,17 @@ def _write(
         "model": model, "baselines": baselines, "seed": command.seed, "n_boot": command.n_boot,
         "n_ceiling": command.n_ceiling, "n_ceiling_des": command.n_ceiling_des,
     }  # fmt: skip
-    write_scores(command.out, table, parents=hashes, config=config, summary=plain(summary))
     meta: dict[str, Any] = config | {
         "command": _command(command, files, model, baselines),
         "hashes": hashes,
         "versions": {name: version(name) for name in ("scipy", "numba", "anndata")},
     }
-    write_report(command.out / "report.html", summary=table, splits_scores=[scores], meta=meta)
+    with write_whole(
+        command.out, kind="scores", overwrite=command.overwrite, inputs=sources, make_parent=True
+    ) as folder:
+        folder.mkdir()
+        fill_scores(folder, table, parents=hashes, config=config, summary=plain(summary))
+        write_report(folder / "report.html", summary=table, splits_scores=[scores], meta=meta)
     if command.json:
         print_json(summary)
         return

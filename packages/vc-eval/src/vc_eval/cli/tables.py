@@ -11,7 +11,12 @@ from vc_eval.cli import options
 
 def compare(command: options.Compare) -> None:
     """`vc-eval compare`: two models, paired."""
-    from vc_eval.contracts import read_scores, write_whole
+    from vc_contracts.text.names import safe_table
+
+    from vc_eval.contracts import check_target, read_scores, write_whole
+
+    if command.out is not None:
+        check_target(command.out, overwrite=command.overwrite, inputs=command.folders, make_parent=True)
     from vc_eval.stats.compare import compare_scores
 
     tables, models = [], []
@@ -24,8 +29,8 @@ def compare(command: options.Compare) -> None:
         seed=command.seed, n_boot=command.n_boot,
     )  # fmt: skip
     if command.out is not None:
-        with write_whole(command.out, overwrite=True) as temporary:
-            result.to_csv(temporary, index=False)
+        with write_whole(command.out, overwrite=command.overwrite, make_parent=True) as temporary:
+            safe_table(result).to_csv(temporary, index=False)
         print(f"wrote {command.out}.", file=sys.stderr)
     if command.json:
         print_json(result.to_dict("records"))
@@ -45,12 +50,16 @@ def compare(command: options.Compare) -> None:
 
 def report(command: options.Report) -> None:
     """`vc-eval report`: the page of a folder of scores."""
+    from vc_eval.contracts import check_target
+
     out = command.out or command.folder / "report.html"
-    write_page(command.folder, out)
+    inputs = [command.folder / name for name in ("scores.json", "scores.parquet")]
+    check_target(out, overwrite=command.overwrite, inputs=inputs, make_parent=True)
+    write_page(command.folder, out, overwrite=command.overwrite)
     print(f"wrote {out}; open it in a browser.")
 
 
-def write_page(folder: Path, out: Path) -> None:
+def write_page(folder: Path, out: Path, *, overwrite: bool = False) -> None:
     """Draw the page of a folder of scores."""
     from vc_eval.contracts import read_scores
     from vc_eval.report.page import scores_from_table, write_report
@@ -60,7 +69,8 @@ def write_page(folder: Path, out: Path) -> None:
     config = header.get("config", {})
     model = summary.get("model") or config.get("model")
     meta = config | {"model": model, "hashes": header.get("parents", {})}
-    write_report(out, summary=table, splits_scores=scores_from_table(table, summary.get("notes", {})), meta=meta)
+    scores = scores_from_table(table, summary.get("notes", {}))
+    write_report(out, summary=table, splits_scores=scores, meta=meta, overwrite=overwrite)
 
 
 def list_metrics(command: options.List) -> None:

@@ -29,16 +29,24 @@ MAX_DRAWN_BYTES = 4_000_000  # of all drawn points together; more models or cond
 DELTA_SCALE = 1000  # drawn deltas are whole thousandths
 
 
-def write_report(path: str | Path, *, summary: pd.DataFrame, splits_scores: "list[SplitScores]", meta: dict) -> None:
+def write_report(
+    path: str | Path,
+    *,
+    summary: pd.DataFrame,
+    splits_scores: "list[SplitScores]",
+    meta: dict,
+    overwrite: bool = False,
+) -> None:
     """Write the report page.
 
     Args:
-        path: The HTML file; replaced when whole.
+        path: The HTML file.
         summary: From `summarise`.
         splits_scores: The scores `summary` was made from.
         meta: `model` (the one in focus; default the first that is no baseline), `baselines` (names), `seed` and `n_boot`
             of the bootstrap, and for the provenance, as far as known: `command`, `hashes` (file name -> sha256),
             `versions` (package -> version).
+        overwrite: Replace a page that is there.
 
     Raises:
         VcEvalError: If the model in focus was not scored.
@@ -50,7 +58,7 @@ def write_report(path: str | Path, *, summary: pd.DataFrame, splits_scores: "lis
     ).get_template("report.html")
     content = report_content(summary, splits_scores, meta)
     data = json.dumps(content["data"], separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    with write_whole(Path(path), overwrite=True) as temporary:
+    with write_whole(Path(path), overwrite=overwrite, make_parent=True) as temporary:
         temporary.write_text(page.render(**content | {"data": data}), encoding="utf-8")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import scipy.sparse
+from vc_contracts.text import lists
 
 from vc_eval.cells.archive import write_members
 from vc_eval.cells.inputs import column_labels, load_cells, read_labels, source_name
@@ -55,15 +56,14 @@ def read_gene_list(path: str | Path) -> list[str]:
     Raises:
         ContractError: If there is no such file, or a name is empty or occurs twice.
     """
-    import csv
+    from collections import Counter
 
     remedy = "Pass the challenge's gene list: one name per line, no header."
     try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            names = [row[0] for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ContractError(path, "file", "a list of genes", f"none ({error})", remedy) from None
-    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
+        names = lists.read_names(path)
+    except lists.ListError as error:
+        raise ContractError(path, "file", "a list of genes", error.parts[3], remedy) from None
+    twice = {name for name, n in Counter(names).items() if n > 1}
     if not names or "" in names or twice:
         raise ContractError(path, "genes", "names, each once", f"{sorted(twice)[:5] or 'an empty name'}", remedy)
     return names
@@ -126,11 +126,12 @@ def prepare_submission(
     return whole, notes
 
 
-def write_archive(path: str | Path, cells: "anndata.AnnData") -> None:
+def write_archive(path: str | Path, cells: "anndata.AnnData", *, overwrite: bool = False) -> None:
     """Write the archive: an uncompressed tar of `pred.h5ad.zst` and `watermark.txt`.
 
     Args:
-        path: The file; replaced when whole.
+        path: The file.
         cells: From `prepare_submission`.
+        overwrite: Replace an earlier archive.
     """
-    write_members(path, {MEMBERS[0]: cells, MEMBERS[1]: WATERMARK.encode()})
+    write_members(path, {MEMBERS[0]: cells, MEMBERS[1]: WATERMARK.encode()}, overwrite=overwrite)

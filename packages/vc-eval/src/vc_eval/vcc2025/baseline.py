@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import scipy.sparse
+from vc_contracts.kinds import OUTPUT_MARK
 
 from vc_eval.cells import ranked as cells
 from vc_eval.cells.cache import cached_side
@@ -67,15 +68,21 @@ def read_counts(path: str | Path, *, pert_col: str, counts_col: str = "n_cells",
 
 
 def write_baseline(
-    path: str | Path, adata: "anndata.AnnData", *, settings: Settings, counts: dict[str, int] | None = None
+    path: str | Path,
+    adata: "anndata.AnnData",
+    *,
+    settings: Settings,
+    counts: dict[str, int] | None = None,
+    overwrite: bool = False,
 ) -> int:
     """Write the mean baseline of some cells as an .h5ad of log1p values, in row blocks; the number of cells.
 
     Args:
-        path: The file; replaced when whole.
+        path: The file.
         adata: Cells to average, in memory or opened by `inputs.open_cells`.
         settings: Column, control label.
         counts: Perturbation -> cells to write; None writes as many as `adata` has.
+        overwrite: Replace an earlier baseline.
     """
     import anndata
     import h5py
@@ -93,8 +100,8 @@ def write_baseline(
     values = np.concatenate([labels, np.full(int(control_rows.sum()), settings.control)])
     obs = pd.DataFrame({settings.pert_col: pd.Categorical(values)}, index=pd.Index(names, dtype=object))
     var = pd.DataFrame(index=pd.Index(adata.var_names.to_numpy(str), dtype=object))
-    with write_whole(path, overwrite=True) as temporary:
-        anndata.AnnData(obs=obs, var=var).write_h5ad(temporary)
+    with write_whole(path, kind="cells", overwrite=overwrite, make_parent=True) as temporary:
+        anndata.AnnData(obs=obs, var=var, uns={OUTPUT_MARK: "vc-eval baseline"}).write_h5ad(temporary)
         with h5py.File(temporary, "a") as file:
             writer = _CsrWriter(file, adata.n_vars)
             tile = scipy.sparse.csr_array(np.repeat(profile_g[None], min(ROWS, max(labels.size, 1)), axis=0))

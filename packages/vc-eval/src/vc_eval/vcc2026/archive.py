@@ -4,7 +4,6 @@
 more; an archive that has one is read all the same. The archive of the same input has the same bytes.
 """
 
-import csv
 import hashlib
 import json
 import shutil
@@ -17,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 import scipy.sparse
+from vc_contracts.text import lists
 
 from vc_eval.cells.archive import write_members
 from vc_eval.errors import ContractError
@@ -51,9 +51,12 @@ def read_rules(
     Raises:
         ContractError: If a file, a column or the contexts are missing.
     """
-    names = [row[0] for row in _rows(genes, "Pass the challenge's gene list.") if row]
-    if names and names[0] in ("gene_name", "gene", "gene_id", "genes"):
-        names = names[1:]
+    try:
+        names = lists.read_names(genes)
+    except lists.ListError as error:
+        raise ContractError(
+            genes, "file", "a list of genes", error.parts[3], "Pass the challenge's gene list."
+        ) from None
     remedy = "Pass the challenge's list of perturbations, a CSV with a column target_gene."
     header, *rows = _rows(perturbations, remedy) or [[]]
     if "target_gene" not in header:
@@ -73,10 +76,11 @@ def read_rules(
     wanted: dict[str, dict[str, int]] = {context: {} for context in contexts}
     try:
         for row in rows:
-            cells = int(row[column["n_cells"]]) if "n_cells" in column else cells_per_perturbation
+            cells = lists.whole_number(row[column["n_cells"]]) if "n_cells" in column else cells_per_perturbation
+            name = row[column["target_gene"]]
             for context in [row[column["context"]]] if "context" in column else contexts:
-                if context in wanted:
-                    wanted[context][row[column["target_gene"]].strip()] = cells
+                if context in wanted and wanted[context].setdefault(name, cells) != cells:
+                    raise ValueError(f"{name!r} twice, with {wanted[context][name]} and {cells} cells")
     except (ValueError, IndexError) as error:
         raise ContractError(perturbations, "rows", "a name and a whole number of cells", str(error), remedy) from None
     rules = SubmissionRules(
@@ -92,15 +96,21 @@ def fingerprint(perturbations: Iterable[str]) -> str:
 
 
 def write_archive(
-    path: str | Path, adata: "anndata.AnnData", rules: SubmissionRules, *, panel_id: str | None = None
+    path: str | Path,
+    adata: "anndata.AnnData",
+    rules: SubmissionRules,
+    *,
+    panel_id: str | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Check a prediction and write it: X, the columns of labels, the names of genes, nothing else; what meta.json says.
 
     Args:
-        path: The .vcc to write; replaced when whole.
+        path: The .vcc to write.
         adata: Raw counts `[n, g]` of all contexts, without control cells.
         rules: Of the phase.
         panel_id: Name of the panel, if known.
+        overwrite: Replace an earlier archive.
 
     Raises:
         SubmissionError: With every rule that is broken; nothing is written then.
@@ -124,7 +134,7 @@ def write_archive(
         "cli_version": f"vc-eval {version('vc-eval')}", "contexts": sorted(rules.perturbations),
         "perts_fingerprint": fingerprint(names),
     } | ({"panel_id": panel_id} if panel_id else {})  # fmt: skip
-    write_members(path, {MEMBERS[0]: json.dumps(meta, sort_keys=True).encode(), MEMBERS[1]: cells})
+    write_members(path, {MEMBERS[0]: json.dumps(meta, sort_keys=True).encode(), MEMBERS[1]: cells}, overwrite=overwrite)
     return meta
 
 
@@ -198,10 +208,9 @@ def _open(path: str | Path) -> tarfile.TarFile:
 
 def _rows(path: str | Path, remedy: str) -> list[list[str]]:
     try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ContractError(path, "file", "a CSV", f"none ({error})", remedy) from None
+        rows = lists.read_rows(path)
+    except lists.ListError as error:
+        raise ContractError(path, "file", "a CSV", error.parts[3], remedy) from None
     if not rows:
         raise ContractError(path, "file", "a CSV", "an empty file", remedy)
     return rows

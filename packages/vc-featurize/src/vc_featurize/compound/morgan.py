@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from vc_contracts.text.plain import compound_name
 
 from vc_featurize.bank import FeatureBank
 from vc_featurize.compound.structure import Standardizer, parse
@@ -122,6 +123,8 @@ def _fingerprints(
 def read_compound_table(path: str | Path, id_col: str, smiles_col: str) -> tuple[list[str], list[str]]:
     """Ids and SMILES of a table with a header line: comma-separated when named `.csv`, else tab-separated; gzip is fine.
 
+    Ids are read as a screen holds the names of its compounds: `(+)-JQ1 ` is `(plus)-JQ1`.
+
     Raises:
         InputError: If a column is absent, a line has another number of fields, or an id is empty.
     """
@@ -146,10 +149,10 @@ def read_compound_table(path: str | Path, id_col: str, smiles_col: str) -> tuple
             raise InputError(
                 f"{path}: row {number}: expected {len(header)} fields, found {len(fields)}. Correct the row."
             )
-        if not fields[id_at].strip():
+        if not compound_name(fields[id_at]):
             raise InputError(
                 f"{path}: row {number}: expected an id in {id_col!r}, found nothing. Fill or drop the row."
             )
-        ids.append(fields[id_at].strip())
+        ids.append(compound_name(fields[id_at]))
         smiles.append(fields[smiles_at].strip())
     return ids, smiles

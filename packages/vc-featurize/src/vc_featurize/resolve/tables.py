@@ -4,6 +4,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from vc_contracts.text.plain import compound_name
+
 from vc_featurize.errors import InputError
 from vc_featurize.resolve.coverage import Found
 from vc_featurize.text import read_lines
@@ -37,12 +39,12 @@ def resolve_by_table(
         seen: dict[str, set[str]] = {}
         for row in rows:
             if row[column] and row[text_column]:
-                seen.setdefault(row[column].strip().casefold(), set()).add(row[text_column].strip())
+                seen.setdefault(compound_name(row[column]).casefold(), set()).add(row[text_column].strip())
         texts.append(seen)
 
     def lookup(name: str) -> Found:
         for column, seen in zip(id_columns, texts, strict=True):
-            options = seen.get(name.strip().casefold(), set())
+            options = seen.get(compound_name(name).casefold(), set())
             if len(options) == 1:
                 return Found(next(iter(options)), f"{path.name}:{name}", column)
             if options:

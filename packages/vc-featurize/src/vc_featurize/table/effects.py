@@ -8,6 +8,7 @@ records the screen it was made of, the line, and the held-out targets that it kn
 from collections.abc import Collection, Sequence
 
 import numpy as np
+from vc_contracts.targets import TargetTable, target_keys
 
 from vc_featurize.bank import FeatureBank
 from vc_featurize.errors import InputError
@@ -22,7 +23,8 @@ def effect_features(
     *,
     line: str,
     revision: str,
-    held_out: Collection[str] = (),
+    held_out: "Collection[str] | TargetTable" = (),
+    link: TargetTable | None = None,
     held_out_lines: Collection[str] | None = None,
     drop_held_out: bool = False,
     kind: str = "gene",
@@ -36,7 +38,9 @@ def effect_features(
         genes: The measured genes.
         line: Cell line the effects were measured in.
         revision: Sha256 of the screen's file.
-        held_out: Targets that the split tests.
+        held_out: Targets that the split tests; with their genes, as `vc_contracts.targets` reads them of a screen, other
+            names of the same genes are noticed too.
+        link: The genes of `targets`, read from their screen.
         held_out_lines: Lines in which they are tested; None: in all, so their effects may be known nowhere.
         drop_held_out: Mark forbidden targets missing instead of refusing the screen.
         kind: `gene` or `compound`.
@@ -53,7 +57,7 @@ def effect_features(
         )
     if not np.isfinite(effects_pg.astype(np.float32)).all():
         raise InputError(f"effects of {line}: expected finite float32 values, found others. Fill or drop them.")
-    known = sorted(set(held_out) & set(targets))
+    known = _held_out(targets, held_out, link, kind)
     forbidden = set(known) if held_out_lines is None or line in held_out_lines else set()
     if forbidden and not drop_held_out:
         where = "everywhere" if held_out_lines is None else f"in {line}"
@@ -87,3 +91,14 @@ def effect_features(
         },
         notes=tuple("held out by the split" if gone else "" for gone in missing),
     )
+
+
+def _held_out(
+    targets: Sequence[str], held_out: Collection[str] | TargetTable, link: TargetTable | None, kind: str
+) -> list[str]:
+    """Those of the targets that are held out, whatever they are called on the other side."""
+    compounds = kind == "compound"
+    own = link or TargetTable(frozenset(targets), {}, compounds)
+    other = held_out if isinstance(held_out, TargetTable) else TargetTable(frozenset(held_out), {}, compounds)
+    keys, held = target_keys([own, other])
+    return sorted(target for target in targets if keys.get(target, target) in set(held.values()))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from vc_contracts.text.plain import compound_name
 
 from vc_featurize.bank import FeatureBank
 from vc_featurize.errors import InputError
@@ -53,8 +54,13 @@ def table_features(
     finite = np.isfinite(values).all(axis=1)
     if scale:
         values = (values - values[finite].mean(axis=0)) / np.maximum(values[finite].std(axis=0), 1e-12)
-    row_of = {str(key): row for row, key in enumerate(frame.index)}
-    names = list(row_of) if entities is None else list(entities)
+    read = compound_name if kind == "compound" else str  # as the screen holds the names of its compounds
+    row_of = {read(key): row for row, key in enumerate(frame.index)}
+    if len(row_of) < len(frame):
+        raise InputError(
+            f"{path}: expected each compound once, found {len(frame) - len(row_of)} that differ in blanks."
+        )
+    names = list(row_of) if entities is None else [read(name) for name in entities]
     if len(set(names)) < len(names):
         raise InputError("entities: expected each name once, found repeats. Drop them.")
     notes = ["not in the table" if key not in row_of else "" if finite[row_of[key]] else "not finite" for key in names]

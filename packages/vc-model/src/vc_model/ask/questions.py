@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from vc_contracts.text import lists
 
 from vc_model.ask.memory import Memory
 from vc_model.errors import VcModelError
@@ -62,11 +63,15 @@ def make_questions(
     mode_number = _mode(memory, mode, force, notes)
     lines = _lines(memory, contexts, cell_lines, new_contexts)
     actions: dict[Action, str] = {}
+    called: dict[str, str] = {}
     for name in names:
-        for action, label in _actions(memory, name, mode_number, doses):
+        for action, label in _actions(memory, name, mode_number, doses, contexts, called):
             actions.setdefault(action, label)
     if not actions:
         raise QuestionError("names: expected at least one target, found an empty list. Name genes, e.g. --genes TP53.")
+    if called:
+        name, known = next(iter(called.items()))
+        notes.append(f"{len(called)} name(s) are read as the training screen spells them, e.g. {name} as {known}")
     dropped = len(names) * max(1, len(doses)) - len(actions)
     if dropped > 0:
         notes.append(f"{dropped} name(s) were given twice and are asked once")
@@ -82,11 +87,11 @@ def make_questions(
 
 
 def read_names(path: Path | str, column: str = "") -> list[str]:
-    """Names from a text file, one a line (`#` begins a comment), or from a column of a .csv or .tsv file.
+    """Names of a list or a table as people save it (`#` begins a comment); see `vc_contracts.text.lists.read_names`.
 
     Args:
         path: The file.
-        column: Column of a table; by default `target_gene`, `perturbation`, `gene` or the first one.
+        column: Column of a table; by default the one that a usual header names, else the first with names.
 
     Raises:
         QuestionError: If the file is absent, holds no name, or lacks the column.
@@ -95,12 +100,11 @@ def read_names(path: Path | str, column: str = "") -> list[str]:
     if not path.is_file():
         raise QuestionError(f"{path}: file: expected a list of names, found no such file. Check the path.")
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        raise QuestionError(f"{path}: file: expected text in UTF-8, found something else ({error}).") from error
-    lines = [line for line in lines if line and not line.startswith("#")]
-    if path.suffix in (".csv", ".tsv"):
-        lines = _column(path, lines, "," if path.suffix == ".csv" else "\t", column)
+        lines = _column(path, lists.read_rows(path), column) if column else lists.read_names(path)
+    except lists.ListError as error:
+        raise QuestionError(str(error)) from error
+    skip = {"non-targeting", "control"}
+    lines = [line for line in lines if not line.startswith("#") and line not in skip]
     names = [name for name in dict.fromkeys(lines) if name]
     if not names:
         raise QuestionError(f"{path}: expected at least one name, found an empty list. Write one name a line.")
@@ -132,18 +136,12 @@ def _unknown(memory: Memory, contexts: Contexts, actions: list[Action]) -> list[
     return [*notes, f"and {len(unknown) - 5} more names like these"] if len(unknown) > 5 else notes
 
 
-def _column(path: Path, lines: list[str], separator: str, column: str) -> list[str]:
-    if not lines:
-        return []
-    header = [name.strip().strip('"') for name in lines[0].split(separator)]
-    wanted = [column] if column else ["target_gene", "perturbation", "gene", "symbol", header[0]]
-    found = next((name for name in wanted if name in header), None)
-    if found is None:
+def _column(path: Path, rows: list[list[str]], column: str) -> list[str]:
+    header = rows[0] if rows else []
+    if column not in header:
         raise QuestionError(f"{path}: header: expected a column {column!r}, found {header[:8]}. Give another --column.")
-    at = header.index(found)
-    rows = [line.split(separator) for line in lines[1:]]
-    skip = {"non-targeting", "control"}
-    return [row[at].strip().strip('"') for row in rows if len(row) > at and row[at].strip().strip('"') not in skip]
+    at = header.index(column)
+    return [row[at] for row in rows[1:] if len(row) > at]
 
 
 def _mode(memory: Memory, mode: str | None, force: bool, notes: list[str]) -> int:
@@ -188,7 +186,10 @@ def _lines(
     return tuple(dict.fromkeys(cell_lines))
 
 
-def _actions(memory: Memory, name: str, mode: int, doses: Sequence[float]) -> list[tuple[Action, str]]:
+def _actions(
+    memory: Memory, name: str, mode: int, doses: Sequence[float], contexts: Contexts, called: dict[str, str]
+) -> list[tuple[Action, str]]:
+    """What a name asks, and the label of each; notes in `called` what the training screen calls otherwise."""
     bare, _, tail = name.strip().rpartition("@")
     own: list[float] = []
     if bare:
@@ -197,7 +198,9 @@ def _actions(memory: Memory, name: str, mode: int, doses: Sequence[float]) -> li
         except ValueError:
             bare = ""
     label = bare or name.strip()
-    targets = tuple(part.strip() for part in label.split("+"))
+    given_names = [label.strip()] if contexts.call(label.strip()) in memory.targets else label.split("+")
+    targets = tuple(part if part in memory.targets else contexts.call(part) for part in map(str.strip, given_names))
+    called |= {part.strip(): known for part, known in zip(given_names, targets, strict=True) if part.strip() != known}
     if not all(targets) or label.casefold() == "control" or "\t" in label:
         raise QuestionError(f"name {name!r}: expected targets joined by '+', e.g. MYC+KLF1, found something else.")
     if len(targets) > MOST_TARGETS:

@@ -14,6 +14,7 @@ from vc_contracts.errors import raised_as
 from vc_contracts.rules import CONTROL, PARTS
 from vc_contracts.rules import CONTROL_SETS as CONTROL_ROLES
 from vc_contracts.store import open_store
+from vc_contracts.targets import TargetTable, read_targets
 
 from vc_model.errors import ContractError
 
@@ -36,6 +37,7 @@ class Screen:
         var: One row per gene.
         groups: (cell_line, perturbation, batch, start, stop), tiling the rows.
         indptr_n: [n + 1] int64, where each cell's counts start.
+        target_genes: `uns["target_genes"]`, which gene each target is; '' where the screen does not say.
         counts: [n, g] CSR, the counts themselves where the caller has read them; None: `rows` reads the file.
     """
 
@@ -45,7 +47,14 @@ class Screen:
     var: "pd.DataFrame"
     groups: "pd.DataFrame"
     indptr_n: np.ndarray
+    target_genes: str = ""
     counts: "sp.csr_matrix | None" = field(default=None, kw_only=True)
+
+    @property
+    def targets(self) -> TargetTable:
+        """Targets and genes, and what else each of them goes by."""
+        perturbed = self.obs["target"].astype(str)[~self.obs["is_control"].to_numpy()]
+        return read_targets(perturbed.unique(), self.var, self.target_genes)
 
     def rows(self, start: int, stop: int) -> "sp.csr_matrix":
         """Raw counts of the cells `start:stop`, [stop - start, g] CSR float32."""
@@ -99,7 +108,8 @@ def read_screen(path: Path | str) -> Screen:
     path = Path(path)
     with raised_as(ContractError), open_checked(path, "screen") as (tables, header):
         indptr_n = tables.X.indptr.astype(np.int64)
-        return Screen(path, header, tables.obs, tables.var, tables.uns["groups"], indptr_n)
+        link = str(tables.uns.get("target_genes", ""))
+        return Screen(path, header, tables.obs, tables.var, tables.uns["groups"], indptr_n, link)
 
 
 def read_splits(path: Path | str, screen: Screen) -> Splits:

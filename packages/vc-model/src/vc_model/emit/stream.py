@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from vc_contracts.progress import progress
+from vc_contracts.whole import lock_output
 
 from vc_model.contracts import PredictionFile
 from vc_model.contracts.header import make_header, whole
@@ -108,20 +109,22 @@ def stream_cells(
         for label, control in zip(file.perturbation, file.is_control, strict=True)
     ]
     parts = out.with_name(f".{out.name}.parts")
+    out.parent.mkdir(parents=True, exist_ok=True)
     question = _question(file, panel, sizes, seed, knobs, parents, config, with_controls)
-    header = _open_parts(parts, question, parents, config)
-    sources: dict[str, CellSource] = {}
     rows = [row for row in range(len(sizes)) if with_controls or not file.is_control[row]]
-    for row in progress(rows, desc="cells"):
-        target = parts / f"{row:06d}.npz"
-        if target.exists():
-            continue
-        line = str(file.cell_line[row])
-        if line not in sources:
-            sources = {line: source_of_line(line)}  # one line's controls at a time
-        _write_block(target, _emit(file, row, sources[line], panel, sizes[row], seed, knobs))
-    n_written = _join(out, file, parts, rows, panel, header)
-    shutil.rmtree(parts)
+    with lock_output(parts):
+        header = _open_parts(parts, question, parents, config)
+        sources: dict[str, CellSource] = {}
+        for row in progress(rows, desc="cells"):
+            target = parts / f"{row:06d}.npz"
+            if target.exists():
+                continue
+            line = str(file.cell_line[row])
+            if line not in sources:
+                sources = {line: source_of_line(line)}  # one line's controls at a time
+            _write_block(target, _emit(file, row, sources[line], panel, sizes[row], seed, knobs))
+        n_written = _join(out, file, parts, rows, panel, header)
+        shutil.rmtree(parts)
     return n_written
 
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from vc_contracts.targets import TargetTable
 
 from vc_model.contracts.features import FeatureBank
 from vc_model.errors import TableError
@@ -72,6 +73,8 @@ class Contexts:
             say); None: its `input_cg`.
         space: What effects are: `log1p_delta` of a screen's cells, or what a table of effects says of itself. Tables hold no
             control profiles; theirs are zeros.
+        names: What targets and genes go by elsewhere, as `vc_contracts.targets.TargetTable.to_text` writes it; '' where
+            nothing is known. Everything that brings names of its own is read through `call`.
     """
 
     genes: tuple[str, ...]
@@ -84,11 +87,24 @@ class Contexts:
     basis_gk: np.ndarray
     vector_cv: np.ndarray | None = None
     space: str = "log1p_delta"
+    names: str = ""
 
     @property
     def has_profiles(self) -> bool:
         """Whether control cells were seen; a table of effects has none."""
         return bool(self.detected_cg.any())
+
+    @cached_property
+    def _table(self) -> TargetTable:
+        return TargetTable.from_text(self.names)
+
+    def call(self, name: str) -> str:
+        """What the training screen calls a target or gene that is spelled otherwise elsewhere; else the name itself."""
+        return name if name in self.gene_position else self._table.call(name) or name
+
+    def call_target(self, name: str, screen: TargetTable) -> str:
+        """What the training screen calls a target of another screen; else the name itself."""
+        return self._table.call_target(name, screen) or name
 
     @property
     def describing_cv(self) -> np.ndarray:

@@ -9,7 +9,7 @@ spread over batches (docs/contracts/splits-v1.md). The controls are all that are
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,8 @@ def load_tables(
     gene_mask = screen.var["measured"].to_numpy()
     conditions = {part: _read_conditions(screen, splits, part) for part in ("train", "val", "test")}
     controls = _Controls(screen, splits, gene_mask)
-    contexts = controls.summarise(None)
+    contexts = replace(controls.summarise(None), names=screen.targets.to_text())
+    banks = tuple(_by_the_names_of(contexts, bank) for bank in banks)
     table = _measure(screen, conditions["train"], controls, contexts, gene_mask, banks)
     val, test = (
         Conditions(part.cell_line, part.actions, contexts, part.perturbation)
@@ -112,7 +113,9 @@ def load_conditions(screen: Screen | Path | str, splits: Splits | Path | str, pa
     screen = screen if isinstance(screen, Screen) else read_screen(screen)
     splits = splits if isinstance(splits, Splits) else read_splits(splits, screen)
     measured = screen.var.index[screen.var["measured"].to_numpy()]
-    position = measured.get_indexer(pd.Index(list(like.genes)))
+    targets = screen.targets
+    called = [gene if gene in targets.genes else targets.call(gene) or gene for gene in like.genes]
+    position = measured.get_indexer(pd.Index(called))
     if (position < 0).any():
         absent = [gene for gene, at in zip(like.genes, position, strict=True) if at < 0]
         raise TableError(
@@ -120,9 +123,25 @@ def load_conditions(screen: Screen | Path | str, splits: Splits | Path | str, pa
             f"{absent[:5]!r}. Convert the screen onto the gene list the model was fitted on."
         )
     columns = np.flatnonzero(screen.var["measured"].to_numpy())[position]
-    contexts = _Controls(screen, splits, columns).summarise(like.basis_gk)
+    contexts = replace(_Controls(screen, splits, columns).summarise(like.basis_gk), genes=like.genes, names=like.names)
     found = _read_conditions(screen, splits, part)
-    return Conditions(found.cell_line, found.actions, contexts, found.perturbation)
+    actions = tuple(
+        replace(action, targets=tuple({like.call_target(name, targets): None for name in action.targets}))
+        for action in found.actions
+    )
+    return Conditions(found.cell_line, actions, contexts, found.perturbation)
+
+
+def _by_the_names_of(contexts: Contexts, bank: FeatureBank) -> FeatureBank:
+    """A bank whose entities are named as the screen names its targets; an entity that is there twice keeps its name."""
+    if bank.kind == "guide":
+        return bank
+    own, called = set(bank.entities), []
+    for name in bank.entities:
+        known = contexts.call(name)
+        called.append(name if known != name and known in own else known)
+        own.add(called[-1])
+    return replace(bank, entities=tuple(called))
 
 
 def load_control_cells(

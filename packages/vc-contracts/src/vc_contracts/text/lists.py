@@ -3,68 +3,104 @@
 import csv
 import gzip
 import io
+import zlib
 from pathlib import Path
 
-from vc_data.errors import SourceError
-from vc_data.text.plain import plain
-from vc_data.text.values import clean
+from vc_contracts.errors import FieldRefusal
+from vc_contracts.text.plain import clean, plain
+
+MOST_BYTES = 1 << 30
+"""Text that is read at most, unpacked."""
+
 
 _HEADERS = frozenset(
     [
-        *(
-            "gene",
-            "genes",
-            "genename",
-            "genenames",
-            "genesymbol",
-            "genesymbols",
-            "symbol",
-            "symbols",
-            "geneid",
-            "geneids",
-        ),
-        *(
-            "ensembl",
-            "ensemblid",
-            "ensemblgeneid",
-            "ensgene",
-            "feature",
-            "features",
-            "featurename",
-            "featureid",
-            "name",
-        ),
-        *("names", "id", "ids", "index", "x", "v1", "targetgene", "target", "targets", "perturbation", "perturbations"),
-        *("condition", "conditions", "hgncsymbol", "varnames", "unnamed:0", "panel", "genepanel", "approvedsymbol"),
+        "gene",
+        "genes",
+        "genename",
+        "genenames",
+        "genesymbol",
+        "genesymbols",
+        "symbol",
+        "symbols",
+        "geneid",
+        "geneids",
+        "ensembl",
+        "ensemblid",
+        "ensemblgeneid",
+        "ensgene",
+        "feature",
+        "features",
+        "featurename",
+        "featureid",
+        "name",
+        "names",
+        "id",
+        "ids",
+        "index",
+        "x",
+        "v1",
+        "targetgene",
+        "target",
+        "targets",
+        "perturbation",
+        "perturbations",
+        "condition",
+        "conditions",
+        "hgncsymbol",
+        "varnames",
+        "unnamed:0",
+        "panel",
+        "genepanel",
+        "approvedsymbol",
+        "compound",
+        "compounds",
+        "drug",
+        "drugs",
     ]
 )
 _INDEX_HEADERS = frozenset(["", "index", "unnamed:0", "x", "row", "rownames", "no", "nr", "#"])
 
 
+class ListError(FieldRefusal):
+    """A list or table that cannot be read; save it as plain text."""
+
+
 def read_text(path: str | Path) -> str:
-    """Text of a file (also .gz) in UTF-8 or UTF-16, with or without byte-order mark, or else latin-1.
+    """Text of a file (also gzip) in UTF-8 or UTF-16, with or without byte-order mark, or else latin-1.
 
     Raises:
-        SourceError: No such file, or one that holds NUL characters and is no text.
+        ListError: No such file, or one that holds NUL characters and is no text.
     """
     path = Path(path)
     if not path.is_file():
-        raise SourceError(path, "file", "a text file", "nothing", "Check the path.")
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise SourceError(path, "file", "a gzip file", str(error), "Fetch it again.") from error
+        raise ListError(path, "file", "a text file", "nothing", "Check the path.")
+    content = _read_bytes(path)
     for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if content.startswith(mark):
             return content.decode(encoding, "replace")
     if b"\0" in content[:2]:
         return content.decode("utf-16-le" if content[1:2] == b"\0" else "utf-16-be", "replace")
     if b"\0" in content:
-        raise SourceError(path, "file", "text", "NUL characters", "Save it as plain text (UTF-8).")
+        raise ListError(path, "file", "text", "NUL characters", "Save it as plain text (UTF-8).")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
         return content.decode("latin-1")
+
+
+def _read_bytes(path: Path) -> bytes:
+    """Bytes of a file, unpacked where they are gzip; no more than a text can have."""
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            content = (gzip.GzipFile(fileobj=file) if packed else file).read(MOST_BYTES + 1)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ListError(path, "file", "a gzip file", str(error), "Fetch it again.") from error
+    if len(content) > MOST_BYTES:
+        raise ListError(path, "file", f"at most {MOST_BYTES >> 20} MiB of text", "more", "Check the path.")
+    return content
 
 
 def read_rows(path: str | Path) -> list[list[str]]:
@@ -77,7 +113,7 @@ def read_rows(path: str | Path) -> list[list[str]]:
     try:
         rows = list(csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter, skipinitialspace=True))
     except csv.Error as error:
-        raise SourceError(path, "file", "a table", str(error), "Save it as tab-separated text.") from error
+        raise ListError(path, "file", "a table", str(error), "Save it as tab-separated text.") from error
     return [[clean(cell) for cell in row] for row in rows]
 
 
@@ -100,6 +136,18 @@ def read_names(path: str | Path) -> list[str]:
     if column is None:
         column = next((i for i in range(width) if not all(_is_number(row, i) for row in body)), 0)
     return [row[column] for row in body if len(row) > column and row[column]]
+
+
+def whole_number(text: str) -> int:
+    """A whole number as programs write it: `30`, `30.0`.
+
+    Raises:
+        ValueError: It is none.
+    """
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError(f"{text!r} is no whole number")
+    return int(number)
 
 
 def _is_number(row: list[str], column: int) -> bool:

@@ -1,0 +1,46 @@
+"""Names compared without case, blanks and punctuation."""
+
+import re
+from typing import Any
+
+# Byte-order marks, zero-width and no-break blanks: str.strip leaves some of them in place.
+BLANKS = "\ufeff\u200b\u200c\u200d\u2060\u00a0\u3000 \t\r\n\v\f\0"
+
+
+def clean(value: Any) -> str:
+    r"""A value as text without blanks around it; '' for missing values; bytes are decoded.
+
+    Examples:
+        >>> clean(b" TP53 "), clean(float("nan")), clean(None), clean("\ufeffMYC")
+        ('TP53', '', '', 'MYC')
+    """
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if isinstance(value, str):
+        return value.strip(BLANKS)
+    # pd.NA has no truth value and is unequal to itself in its own way; NaN and NaT differ from themselves.
+    if value is None or type(value).__name__ == "NAType" or value != value:
+        return ""
+    return str(value).strip(BLANKS)
+
+
+def plain(text: str) -> str:
+    """Text without case, spaces, '-' and '_', for comparing names."""
+    return re.sub(r"[\s_\-]+", "", text.casefold())
+
+
+def plain_gene(name: str) -> str:
+    """Name of a gene without case and punctuation: `HLA-A`, `HLA.A` and `hla_a` are one; a name of punctuation is itself."""
+    return re.sub(r"[^0-9a-z]+", "", name.casefold()) or name
+
+
+def compound_name(name: str) -> str:
+    """A name as screen-v1 can hold it: without blanks around it, '+' as 'plus', because '+' joins targets there.
+
+    Every table that is joined to a screen by name has to be read through this.
+
+    Examples:
+        >>> compound_name("(+)-JQ1 "), compound_name("NAD"), compound_name("NAD+")
+        ('(plus)-JQ1', 'NAD', 'NADplus')
+    """
+    return clean(name).replace("+", "plus")
