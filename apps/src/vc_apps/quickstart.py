@@ -35,7 +35,7 @@ FEW_PERTURBATIONS = 100
 """Under so many perturbations one split says little: several are scored and pooled."""
 MOST_VALUES_AT_ONCE = 20_000_000
 """Groups of cells times genes up to which two models are fitted at a time; above it memory counts for more."""
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Run:
     def stage(self, name: str) -> Iterator[None]:
         """Announce and time one stage."""
         if os.environ.get("VC_VOLUME") != "quiet":
-            console.print(f"[bold]{name}[/bold]")
+            console.print(name, style="bold")
         start = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - start, 2)

@@ -49,7 +49,6 @@ def test_run_writes_scores_and_report_and_says_so(files, tmp_path, capsys, monke
     for name in ("scores.parquet", "scores.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert sorted(p.name for p in (tmp_path / "one").iterdir()) == [
-        ".vc-output.json",
         "report.html",
         "scores.json",
         "scores.parquet",

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 COLUMNS = (
     "perturbation", "cell_line", "support", "accuracy", "effect_size", "genes_expected_to_change", "up", "down", "note",
 )  # fmt: skip
+CSP = "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+"""Whatever a name may hold, the page runs no script and fetches nothing."""
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;margin:2rem;color:#1a1a1a;background:#fff}
 div{overflow-x:auto}table{border-collapse:collapse}th,td{padding:.3rem .6rem;text-align:left;vertical-align:top;
 border-bottom:1px solid #ccc}td:nth-child(n+7){min-width:16rem}"""
@@ -32,7 +34,7 @@ def write_page(answers: "Answers", path: Path, *, title: str) -> None:
         for row in zip(*columns, strict=True)
     )
     path.write_text(
-        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<!doctype html><html lang=en><meta charset=utf-8>{CSP}<meta name=viewport content='width=device-width'>"
         f"<title>{html.escape(title)}</title><style>{STYLE}</style><h1>Answers of {html.escape(title)}</h1><p>Accuracy is a "
         "share of what repeating the experiment would give, out of fold.</p><div tabindex=0><table><thead><tr>"
         f"{head}</tr></thead><tbody>{rows}</tbody></table></div></html>",

@@ -78,14 +78,15 @@ def _print(found: "SupportMap", *, named: bool) -> None:
 
 def _write(found: "SupportMap", out: Path, overwrite: bool) -> None:
     from vc_contracts import write_whole
+    from vc_model.ask.stream import cell_text
     from vc_model.ask.verdict import VERDICTS
 
     with write_whole(out, overwrite=overwrite, make_parent=True) as temporary:
         if out.suffix == ".tsv":
-            with temporary.open("w") as stream:
-                stream.write("gene\t" + "\t".join(found.cell_lines) + "\n")
+            with temporary.open("w", encoding="utf-8") as stream:
+                stream.write("gene\t" + "\t".join(map(cell_text, found.cell_lines)) + "\n")
                 for name, kinds in zip(found.genes, found.kind_nc.tolist(), strict=True):
-                    stream.write(f"{name}\t" + "\t".join(VERDICTS[kind] for kind in kinds) + "\n")
+                    stream.write(f"{cell_text(name)}\t" + "\t".join(VERDICTS[kind] for kind in kinds) + "\n")
         else:
             _draw(found, temporary, out.suffix[1:])
 

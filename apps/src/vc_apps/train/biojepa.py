@@ -25,7 +25,7 @@ STAGES_OF: "dict[type[BioJepa], tuple[StageName, ...]]" = {
     ActionConditioned: ("ac",),
     Decode: ("decode",),
 }
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 
 
 def train_biojepa(settings: BioJepa) -> str:
@@ -208,7 +208,7 @@ def _run_stage(stage: "StageName", settings: BioJepa, recipe, fitted, table, fol
         log_every=settings.log_every,
         save_every=settings.save_every,
     )
-    console.print(f"[bold]{stage}[/bold] {steps} steps of {config.batch}")
+    console.print(f"{stage} {steps} steps of {config.batch}", style="bold")
     name = f"{settings.out.name}-{stage}"
     with open_tracker(settings.tracker, run=name, config=dataclasses.asdict(settings)) as tracker:
         state = train(

@@ -98,9 +98,9 @@ def strangers_in(path: Path, kind: str) -> list[str]:
 
 
 def write_marker(folder: Path, kind: str) -> None:
-    """Mark a folder that has no contract's header as an output, with what it holds."""
-    if kind not in SCHEMAS or SCHEMAS[kind].form == "scores":
-        holds = sorted(entry.name for entry in folder.iterdir() if entry.name != MARKER)
+    """Mark a folder as an output, with what it holds, where neither a contract's header nor its usual parts say so."""
+    holds = sorted(entry.name for entry in folder.iterdir() if entry.name != MARKER)
+    if kind not in SCHEMAS or (SCHEMAS[kind].form == "scores" and set(holds) - _PARTS[kind]):
         (folder / MARKER).write_text(json.dumps({"kind": kind, "holds": holds}) + "\n")
 
 

@@ -82,6 +82,17 @@ class TargetTable:
                 return next(iter(found)) if len(found) == 1 else None
         return None
 
+    def gene_of(self, target: str) -> str | None:
+        """The gene of the screen that a target is; None where it is none of them."""
+        if target in self.genes:
+            return target
+        link = self.links.get(target, {})
+        for key in (f"id:{strip_version(str(link.get('gene_id') or target))}", f"={link.get('symbol') or target}"):
+            found = {name for name in self._call.get(key, ()) if name in self.genes}
+            if len(found) == 1:
+                return found.pop()
+        return None
+
     def call_target(self, name: str, other: "TargetTable") -> str | None:
         """What this screen calls a target of another one, by any of the names and the id that the other links it to."""
         link = other.links.get(name, {})

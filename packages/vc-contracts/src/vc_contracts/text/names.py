@@ -27,13 +27,14 @@ def file_name(name: str, limit: int = 80) -> str:
 def table_cell(value: str) -> str:
     """A label as a cell of a csv file: a text that a spreadsheet would run as a formula gets an apostrophe in front.
 
-    A sign in front stays, because numbers and gene names begin so.
+    A sign in front stays where no call follows it, because numbers and names begin so.
 
     Examples:
-        >>> table_cell("=HYPERLINK(1)"), table_cell("-1.5"), table_cell("BRCA1")
-        ("'=HYPERLINK(1)", '-1.5', 'BRCA1')
+        >>> table_cell("=HYPERLINK(1)"), table_cell("+cmd|' /C calc'!A0"), table_cell("-1.5"), table_cell("BRCA1")
+        ("'=HYPERLINK(1)", "'+cmd|' /C calc'!A0", '-1.5', 'BRCA1')
     """
-    return f"'{value}" if value.startswith(_FORMULA) else value
+    calls = value[:1] in ("+", "-") and any(mark in value for mark in "=|!(@")
+    return f"'{value}" if calls or value.startswith(_FORMULA) else value
 
 
 def file_names(names: Iterable[str]) -> dict[str, str]:

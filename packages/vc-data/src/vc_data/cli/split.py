@@ -211,7 +211,8 @@ def read_pairs(files: tuple[Path, ...]) -> list[tuple[object, "Splits"]]:
         do = "Pass SCREEN SPLITS SCREEN SPLITS ..."
         raise OptionError("files", "arguments", "screens, each followed by its splits", f"{len(files)} files", do)
     screens = [read_screen_or_effects(path) for path in files[::2]]
-    return [(screen, read_splits(path, screen)) for screen, path in zip(screens, files[1::2], strict=True)]
+    triples = zip(screens, files[::2], files[1::2], strict=True)
+    return [(screen, read_splits(path, screen, screen_path=own)) for screen, own, path in triples]
 
 
 def _read_groups(path: Path) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vc_contracts.content import stamp_json
 from vc_contracts.errors import raised_as
+from vc_contracts.parents import check_parent
 from vc_contracts.rules import PARTS
 
 from vc_data.contract import make_header, write_whole
@@ -83,8 +84,13 @@ def write_splits(
         temporary.write_text(json.dumps(text, indent=1) + "\n")
 
 
-def read_splits(path: str | Path, screen=None) -> Splits:
+def read_splits(path: str | Path, screen=None, *, screen_path: str | Path | None = None) -> Splits:
     """Read and check a splits-v1 file; with a screen, also that it is a split of that screen.
+
+    Args:
+        path: The JSON file.
+        screen: Its screen (an AnnData).
+        screen_path: Where the screen lies; the hash that the split states must be that of this file.
 
     Raises:
         ContractError: It is not a splits-v1 file, breaks the contract, or belongs to another screen.
@@ -93,7 +99,9 @@ def read_splits(path: str | Path, screen=None) -> Splits:
 
     with raised_as(ContractError):
         content = vc_contracts.read(path, "splits", screen=screen)
-    header = content["contract"]
+        header = content["contract"]
+        if screen_path is not None:
+            check_parent(header, path, screen_path, only=True, do="Split this screen, or pass the other one.")
     keys = {key: content[key] for key in ("recipe", "seed", "conditions", "controls")}
     return Splits(**keys, config=header.get("config", {}), header=header)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from vc_contracts import progress as bars
+from vc_contracts.targets import targets_of
 
 from vc_eval.cells import controls, emission
 from vc_eval.cells.states import ControlState, compare_controls
@@ -23,6 +24,7 @@ from vc_eval.metrics.uncertainty import LEVELS
 from vc_eval.roles import DUPLICATE, MEAN_BASELINE, NO_CHANGE, RESERVED, SHUFFLED, SPLIT_HALF, SPLIT_HALF_SB
 from vc_eval.split import ceiling
 from vc_eval.split.evaluate import profile_scores
+from vc_eval.split.names import check_sources, named_as
 from vc_eval.split.prediction import Predicted, predicted_profiles
 from vc_eval.split.truth import LineTruth, make_truth, measured_genes, test_lines
 from vc_eval.stats.conditions import LineDeltas, SplitScores
@@ -65,9 +67,10 @@ def score_split(
         ContractError: If a file does not keep its contract.
         VcEvalError: If names are reserved, genes do not meet or conditions are missing.
     """
+    check_sources(screen, splits, predictions)
     screen = read_screen(screen)
     splits = read_splits(splits, screen)
-    files = _read_models(predictions)
+    files, said = _name_as_the_screen(screen, _read_models(predictions))
     measured = measured_genes(screen)
     genes = _shared_genes(measured, files)
     lines = test_lines(splits)
@@ -82,7 +85,7 @@ def score_split(
         effects={key: size for line in scored for key, size in line.effects.items()},
         conditions=pd.concat([frame for line in scored for frame in line.frames], ignore_index=True),
         deltas=[line.deltas for line in scored],
-        notes=_notes(splits, scored, ask, n_measured=len(measured), genes=genes),
+        notes=_notes(splits, scored, ask, n_measured=len(measured), genes=genes, said=said),
     )
 
 
@@ -121,6 +124,18 @@ def _read_models(predictions: "Mapping[str, str | Path | anndata.AnnData]") -> "
             "Rename the model."
         )
     return {name: read_predictions(source) for name, source in predictions.items()}
+
+
+def _name_as_the_screen(
+    screen: "anndata.AnnData", files: "dict[str, anndata.AnnData]"
+) -> "tuple[dict[str, anndata.AnnData], list[str]]":
+    """Predictions by the names of the screen, and a line for each that spells some otherwise."""
+    targets, labels, said = targets_of(screen), set(screen.obs["perturbation"].astype(str)), []
+    for name, file in files.items():
+        files[name], n = named_as(targets, labels, file)
+        if n:
+            said.append(f"{name}: {n} names of perturbations and genes are read as the screen spells them")
+    return files, said
 
 
 def _shared_genes(genes: np.ndarray, files: "dict[str, anndata.AnnData]") -> np.ndarray:
@@ -227,7 +242,9 @@ def _line_deltas(truth: LineTruth, models: dict[str, Predicted]) -> LineDeltas:
     )
 
 
-def _notes(splits: Splits, scored: list[_ScoredLine], ask: _Ask, *, n_measured: int, genes: np.ndarray) -> dict:
+def _notes(
+    splits: Splits, scored: list[_ScoredLine], ask: _Ask, *, n_measured: int, genes: np.ndarray, said: list[str]
+) -> dict:
     """What was held out, what was left out and why, gaps and settings."""
     parts = splits.conditions
     gaps: dict[str, float] = {}
@@ -247,9 +264,8 @@ def _notes(splits: Splits, scored: list[_ScoredLine], ask: _Ask, *, n_measured: 
         "conditions_without_target_gene": sum(line.without_target for line in scored),
         "unmatched_cells": sum(line.unmatched for line in scored),
         "control_state": {line.cell_line: {name: s.as_dict() for name, s in line.states.items()} for line in scored},
-        "said": [
-            note for line in scored for name, s in line.states.items() for note in s.notes(f"{name}, {line.cell_line}")
-        ],
+        "said": [*said]
+        + [note for line in scored for name, s in line.states.items() for note in s.notes(f"{name}, {line.cell_line}")],
         "control_gap": {name: round(gap, 6) for name, gap in gaps.items()},
         "ceiling_repeats": [ask.n_ceiling, ask.n_ceiling_des],
         "rule": f"{vcc.RULE} ({vcc.RULE_VERSION})",

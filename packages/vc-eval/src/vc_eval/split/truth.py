@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import scipy.sparse
+from vc_contracts.targets import targets_of
 
 from vc_eval.contracts import Splits
 from vc_eval.errors import VcEvalError
@@ -254,19 +255,14 @@ def _noise(
 
 
 def _targets(target: np.ndarray, screen: "anndata.AnnData", genes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Perturbed genes of each condition by name, symbol or Ensembl id: mask `[p, g]` and the single target `[p]`."""
-    position: dict[str, int] = {}
-    # pyrefly: ignore[bad-argument-type] pandas takes any list of names here
-    columns = screen.var_names.get_indexer(genes)
-    for key in ("gene_id", "symbol"):
-        for g, name in enumerate(screen.var[key].astype(str).to_numpy()[columns]):
-            if name:
-                position[name] = g
-    position.update({name: g for g, name in enumerate(genes)})
+    """Perturbed genes of each condition, as the screen links its targets: mask `[p, g]` and the single target `[p]`."""
+    position = {name: g for g, name in enumerate(genes)}
+    targets = targets_of(screen)
     excluded_pg = np.zeros((len(target), len(genes)), bool)
     target_p = np.full(len(target), -1)
     for p, label in enumerate(target):
-        found = [position[name] for name in label.split("+") if name in position]
+        names = [targets.gene_of(part) for part in label.split("+")]
+        found = [position[name] for name in names if name in position]
         excluded_pg[p, found] = True
         if "+" not in label and found:
             target_p[p] = found[0]

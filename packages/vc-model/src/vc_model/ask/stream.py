@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from vc_contracts.text.names import table_cell
 
 from vc_model.ask.answers import Answers, Block
 from vc_model.contracts.header import make_header
@@ -148,7 +149,7 @@ def cell_text(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value).replace("\t", " ").replace("\n", " ")
+    return table_cell(" ".join(str(value).replace("\0", " ").splitlines()).replace("\t", " "))
 
 
 def _array(parent: "h5py.Group", name: str, shape: tuple[int, int]) -> "h5py.Dataset":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from vc_contracts.errors import raised_as
+from vc_contracts.parents import check_parent
 from vc_contracts.rules import CONTROL, PARTS
 from vc_contracts.rules import CONTROL_SETS as CONTROL_ROLES
 from vc_contracts.store import open_store
@@ -120,13 +121,14 @@ def read_splits(path: Path | str, screen: Screen) -> Splits:
         screen: The screen it cuts.
 
     Raises:
-        ContractError: For every refusal of docs/contracts/splits-v1.md.
+        ContractError: For every refusal of docs/contracts/splits-v1.md, or it was made of another screen.
     """
     import vc_contracts
 
     path = Path(path)
     with raised_as(ContractError):
         content = vc_contracts.read(path, "splits", screen=screen)
+        check_parent(content["contract"], path, screen.path, only=True, do="Split this screen, or pass the other one.")
     parts = {(row["cell_line"], row["perturbation"]): row["part"] for row in content["conditions"]}
     controls = {role: tuple(content["controls"][role]) for role in CONTROL_ROLES}
     return Splits(path, content["contract"], content["recipe"], content["seed"], parts, controls)

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
+from vc_contracts.content import trusting
+from vc_contracts.kinds import header_of
+from vc_contracts.parents import lists
 from vc_contracts.progress import progress
 
 from vc_model.baselines import BASELINES
@@ -17,7 +20,7 @@ from vc_model.contracts.screen import CONTROL, PARTS
 from vc_model.emit.cells import PLAIN, Knobs, draw_cells, source_of
 from vc_model.emit.effects import predict_effects
 from vc_model.emit.stream import stream_cells
-from vc_model.errors import VcModelError
+from vc_model.errors import ContractError, VcModelError
 from vc_model.predictor import Fitted
 from vc_model.table.effects import Conditions
 from vc_model.table.pseudobulk import ControlCells, load_conditions, load_control_cells
@@ -105,6 +108,20 @@ def make_cell_file(
     )
 
 
+def _refuse_other_split(checkpoint: Path, screen: Path, splits: Path, part: str) -> None:
+    """A model that was fitted on this very screen, but not with this split, may have trained on what it would predict."""
+    header = header_of(checkpoint)
+    if part == "train" or trusting() or not lists(header, screen) or lists(header, splits):
+        return
+    raise ContractError(
+        checkpoint,
+        "contract['parents']",
+        f"the hash of {splits}",
+        f"a model fitted on {screen} with another split, or with none",
+        f"Its {part} conditions may have been trained on: fit with this split, or pass the split of the model.",
+    )
+
+
 def predict_checkpoint(
     checkpoint: Path,
     screen: Path,
@@ -139,6 +156,7 @@ def predict_checkpoint(
     if part not in PARTS[:3]:
         raise VcModelError(f"part: expected train, val or test, found {part!r}.")
     fitted = load_checkpoint(checkpoint)
+    _refuse_other_split(checkpoint, screen, splits, part)
     if is_effects(screen):
         if cells or contexts is not None:
             raise VcModelError(

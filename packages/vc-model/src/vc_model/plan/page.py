@@ -9,7 +9,9 @@ if TYPE_CHECKING:
 ROWS = 50
 """Rows of the table that the page shows."""
 _TEMPLATE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ d.verb }}: {{ d.question }}</title>
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
@@ -57,7 +59,15 @@ def figure_svg(decision: "Decision") -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with mpl.rc_context({"svg.hashsalt": "vc", "svg.fonttype": "none", "font.size": 10, "font.family": "sans-serif"}):
+    with mpl.rc_context(
+        {
+            "svg.hashsalt": "vc",
+            "svg.fonttype": "none",
+            "text.parse_math": False,
+            "font.size": 10,
+            "font.family": "sans-serif",
+        }
+    ):
         figure = Figure(figsize=(8.5, 4.6), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()

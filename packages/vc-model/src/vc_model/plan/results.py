@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from vc_contracts.text.names import safe_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +48,7 @@ class Decision:
         from vc_model.plan.page import render_page
 
         self.table.to_parquet(dpath / "table.parquet", index=False)
-        self.table.to_csv(dpath / "table.csv", index=False)
+        safe_table(self.table).to_csv(dpath / "table.csv", index=False)
         record = {name: getattr(self, name) for name in ("verb", "question", "answer", "called", "caption")}
         record |= {"facts": dict(self.facts), "doubts": list(self.doubts)}
         (dpath / "answer.json").write_text(json.dumps(record, indent=2, default=str) + "\n")

@@ -21,6 +21,7 @@ from vc_model.contracts import FeatureBank, Screen, Splits, read_features, read_
 from vc_model.contracts.screen import CONTROL
 from vc_model.errors import TableError
 from vc_model.table.effects import Action, Conditions, Contexts, EffectTable
+from vc_model.table.names import actions_as_model, bank_as_screen, genes_in
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def load_tables(
     conditions = {part: _read_conditions(screen, splits, part) for part in ("train", "val", "test")}
     controls = _Controls(screen, splits, gene_mask)
     contexts = replace(controls.summarise(None), names=screen.targets.to_text())
-    banks = tuple(_by_the_names_of(contexts, bank) for bank in banks)
+    banks = tuple(bank_as_screen(contexts, bank) for bank in banks)
     table = _measure(screen, conditions["train"], controls, contexts, gene_mask, banks)
     val, test = (
         Conditions(part.cell_line, part.actions, contexts, part.perturbation)
@@ -114,34 +115,15 @@ def load_conditions(screen: Screen | Path | str, splits: Splits | Path | str, pa
     splits = splits if isinstance(splits, Splits) else read_splits(splits, screen)
     measured = screen.var.index[screen.var["measured"].to_numpy()]
     targets = screen.targets
-    called = [gene if gene in targets.genes else targets.call(gene) or gene for gene in like.genes]
-    position = measured.get_indexer(pd.Index(called))
+    position = measured.get_indexer(pd.Index(genes_in(targets, like.genes)))
     if (position < 0).any():
         absent = [gene for gene, at in zip(like.genes, position, strict=True) if at < 0]
-        raise TableError(
-            f"{screen.path}: expected all {len(like.genes)} genes of the model, found {len(absent)} not measured, e.g. "
-            f"{absent[:5]!r}. Convert the screen onto the gene list the model was fitted on."
-        )
+        raise TableError(f"{screen.path}: expected all {len(like.genes)} genes of the model, found {len(absent)} not "
+                         f"measured, e.g. {absent[:5]!r}. Convert onto the gene list the model was fitted on.")  # fmt: skip
     columns = np.flatnonzero(screen.var["measured"].to_numpy())[position]
     contexts = replace(_Controls(screen, splits, columns).summarise(like.basis_gk), genes=like.genes, names=like.names)
     found = _read_conditions(screen, splits, part)
-    actions = tuple(
-        replace(action, targets=tuple({like.call_target(name, targets): None for name in action.targets}))
-        for action in found.actions
-    )
-    return Conditions(found.cell_line, actions, contexts, found.perturbation)
-
-
-def _by_the_names_of(contexts: Contexts, bank: FeatureBank) -> FeatureBank:
-    """A bank whose entities are named as the screen names its targets; an entity that is there twice keeps its name."""
-    if bank.kind == "guide":
-        return bank
-    own, called = set(bank.entities), []
-    for name in bank.entities:
-        known = contexts.call(name)
-        called.append(name if known != name and known in own else known)
-        own.add(called[-1])
-    return replace(bank, entities=tuple(called))
+    return Conditions(found.cell_line, actions_as_model(like, targets, found.actions), contexts, found.perturbation)
 
 
 def load_control_cells(
@@ -162,7 +144,7 @@ def load_control_cells(
 
     screen = screen if isinstance(screen, Screen) else read_screen(screen)
     splits = splits if isinstance(splits, Splits) else read_splits(splits, screen)
-    columns = screen.var.index.get_indexer(pd.Index(list(genes)))
+    columns = screen.var.index.get_indexer(pd.Index(genes_in(screen.targets, genes)))
     if (columns < 0).any():
         raise TableError(f"{screen.path}: expected all genes of the model, found {(columns < 0).sum()} absent.")
     line_n = screen.obs["cell_line"].astype(str).to_numpy()
