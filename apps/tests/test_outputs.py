@@ -3,9 +3,10 @@
 import errno
 
 import pytest
-from vc_apps.cli import disk_is_full, guarded
+from vc_apps.cli import guarded
 from vc_apps.outputs import RUN_FNAME, AppError, check_space, run_folder
 from vc_contracts import OutputError
+from vc_contracts.trouble import disk_is_full
 
 
 def _write_run(out, text="new", *, overwrite=False):

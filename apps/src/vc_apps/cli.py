@@ -4,7 +4,6 @@ Before or after a command: --version; -q, --quiet (no progress, warnings only); 
 Only the command that was asked for is imported, so that `vc --help` answers at once and a question does in seconds.
 """
 
-import errno
 import inspect
 import os
 import sys
@@ -16,7 +15,6 @@ from vc_contracts.command import ready_home, switches
 
 from vc_apps.commands import COMMANDS, run_of, settings_of
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PARTS = ("vc-apps", "vc-contracts", "vc-data", "vc-featurize", "vc-model", "vc-eval", "vc-interp")
 
 
@@ -47,34 +45,10 @@ def parse(args: list[str]) -> tuple[str, Any]:
 
 
 def guarded(job: Callable[[], Any]) -> int:
-    """Run `job`; turn refusals, a full disk and Ctrl-C into one line and an exit code."""
-    try:
-        job()
-    except KeyboardInterrupt as interrupt:
-        print(f"\ninterrupted: {str(interrupt) or 'nothing was written.'}", file=sys.stderr)
-        return 130
-    except (ValueError, OSError, RuntimeError) as error:
-        if disk_is_full(error):
-            message = (
-                "no space left on the disk or in the quota. Nothing was written; free some or choose another --out."
-            )
-        elif isinstance(error, OSError) or type(error).__module__.startswith("vc_"):
-            # The packages' own errors stand alone; those of the system name the file.
-            message = str(error)
-        else:
-            raise
-        print(f"error: {message}", file=sys.stderr)
-        return 2
-    return 0
+    """Run `job`; refusals, a full disk, too little memory and Ctrl-C are one line and an exit code."""
+    from vc_contracts.command import run_command
 
-
-def disk_is_full(error: BaseException | None) -> bool:
-    """Whether `error`, or what caused it, is a full disk or quota; HDF5 says so only in the text of a RuntimeError."""
-    while error is not None:
-        if any(getattr(error, "errno", None) == full or f"errno = {full}," in str(error) for full in FULL):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return run_command("error", job)
 
 
 def console() -> None:

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vc_contracts.errors import Refusal
 from vc_contracts.progress import say
 
-__all__ = ["RUN_FNAME", "AppError", "check_space", "plain", "run_folder", "say", "write_json"]
+__all__ = ["RUN_FNAME", "AppError", "check_out", "check_space", "inputs_of", "plain", "run_folder", "say", "write_json"]
 RUN_FNAME = "run.json"
 
 
-class AppError(ValueError):
+class AppError(Refusal):
     """A request that cannot be carried out; the text says what to change."""
 
 

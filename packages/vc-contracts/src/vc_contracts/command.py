@@ -1,7 +1,7 @@
 """The edge of every command line: each failure gets one message and an exit code, each signal leaves nothing behind."""
 
+import atexit
 import contextlib
-import errno
 import hashlib
 import json
 import logging
@@ -11,12 +11,14 @@ import platform
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from vc_contracts.errors import Refusal
+from vc_contracts.trouble import disk_is_full, is_of_hdf5, memory_is_short
 
 CACHE_BYTES = 1 << 30
 """Of compiled programs that are kept."""
@@ -90,49 +92,66 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
-def run_command(prog: str, command: Callable[[], Any], *, errors: tuple[type[Exception], ...] = ()) -> int:
+def run_command(prog: str, command: Callable[[], Any], *, memory: str = "ask for less or use a larger machine") -> int:
     """Run a command and return its exit code.
 
-    SIGTERM acts like Ctrl-C. Refusals, a full disk, no memory and anything the system refuses are one line on standard
-    error and exit code 2; a reader of the output that has gone away is no failure.
+    SIGTERM acts like Ctrl-C. Refusals, a full disk, too little memory and anything the system refuses are one line on
+    standard error and exit code 2; a reader of the output that has gone away is no failure. Anything else is a mistake of
+    ours and keeps its traceback.
 
     Args:
         prog: Name of the command, for the message.
         command: Does the work.
-        errors: Further errors whose text is meant for the user.
+        memory: What to do where memory is short.
 
     Returns:
         0, 2 or 130.
     """
     ready_home()
-    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         command()
-    except (Refusal, *errors) as error:
-        return _fail(prog, str(error), REFUSED)
-    except KeyboardInterrupt:
-        return _fail(prog, "interrupted; no output was written", INTERRUPTED)
-    except MemoryError as error:
-        detail = f" ({error})" if str(error) else ""
-        return _fail(
-            prog, f"not enough memory{detail}. Nothing was written; ask for less or use a larger machine.", REFUSED
-        )
+    except KeyboardInterrupt as interrupt:
+        # What stopped a training run says itself what is kept.
+        said = str(interrupt) if type(interrupt) is not KeyboardInterrupt else ""
+        return _fail(prog, f"interrupted; {said or 'no output was written'}", INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has gone (as with `| head`); Python would complain once more on closing stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        return _fail(prog, describe_os_error(error), REFUSED)
+    except Exception as error:
+        text = describe(error, memory)
+        if text is None:
+            raise
+        if is_of_hdf5(error):
+            atexit.register(_leave)
+        return _fail(prog, text, REFUSED)
     return 0
 
 
-def describe_os_error(error: OSError) -> str:
-    """One sentence of what the system refused, and what to do."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}no room left on the disk. Nothing was written; make room or choose another place."
-    place = f"{error.filename}: " if error.filename else ""
-    return f"{place}{error.strerror or error}. Nothing was written; check the path and its permissions."
+def describe(error: Exception, memory: str) -> str | None:
+    """One sentence of what was refused and what to do; None where it is a mistake of ours."""
+    if disk_is_full(error):
+        place = f"{name}: " if (name := getattr(error, "filename", None)) else ""
+        return (
+            f"{place}no room left on the disk or in the quota. Nothing was written; make room or choose another place."
+        )
+    if memory_is_short(error):
+        detail = f" ({' '.join(str(error).split())[:300]})" if str(error) else ""
+        return f"not enough memory{detail}. Nothing was written; {memory}."
+    if isinstance(error, Refusal):
+        return str(error)
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or error}. Nothing was written; check the path and its permissions."
+    return None
+
+
+def _leave() -> None:
+    """HDF5 crashes on its way out where a file could not be flushed; what was said stays said."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(REFUSED)
 
 
 def ready_home() -> None:
@@ -141,7 +160,7 @@ def ready_home() -> None:
     What JAX compiles is kept, too (`keep_compiled`). Call this before a library is imported.
     """
     home = Path(os.environ.get("HOME") or "/nonexistent")
-    if not os.access(home, os.W_OK):
+    if not (home.is_dir() and os.access(home, os.W_OK | os.X_OK)):
         for variable in ("NUMBA_CACHE_DIR", "MPLCONFIGDIR", "XDG_CACHE_HOME"):
             os.environ.setdefault(variable, str(_temporary()))
     keep_compiled()
@@ -189,5 +208,5 @@ def _processor() -> str:
 
 
 def _fail(prog: str, text: str, code: int) -> int:
-    print(f"{prog}: {text}", file=sys.stderr)
+    print(f"{prog}: {text}", file=sys.stderr, flush=True)
     return code

@@ -12,6 +12,7 @@ import numpy as np
 
 from vc_contracts.errors import ContractError, Refusal, short
 from vc_contracts.tables import StoredCsr, Tables
+from vc_contracts.trouble import memory_is_short
 
 MOST_SCANNED = 1 << 28
 """Bytes of an HDF5 file up to which its heaps are looked through."""
@@ -293,6 +294,8 @@ def _too_much(path: str | Path, declared: int, error: MemoryError) -> Exception:
     return _unreadable(path, error)
 
 
-def _unreadable(path: str | Path, error: Exception) -> ContractError:
+def _unreadable(path: str | Path, error: Exception) -> Exception:
+    if memory_is_short(error) and not isinstance(error, MemoryError):
+        return MemoryError(f"{path}: {str(error)[:200]}")
     first = (str(error).splitlines() or [""])[0][:200]
     return ContractError(path, "file", "an AnnData that can be read", f"{type(error).__name__}: {first}", _DAMAGED)

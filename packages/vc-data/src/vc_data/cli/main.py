@@ -1,15 +1,12 @@
 """Command line of vc-data. Heavy imports wait inside the commands, so that help answers at once."""
 
 import contextlib
-import os
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from vc_contracts.errors import Refusal
 
 from vc_data.options import ConvertOptions
 
@@ -216,10 +213,9 @@ def _no_interrupt_is_lost() -> Iterator[None]:
 
 def main(args: list[str] | None = None) -> int:
     """Run the command line; 0 only when the work is whole, 2 on a refusal, 130 on Ctrl-C or a kill."""
-    import threading
     import warnings
 
-    from vc_contracts.command import switches
+    from vc_contracts.command import run_command, switches
 
     from vc_data.cli.corpus import merge, variable
     from vc_data.cli.download import download_dataset, list_datasets
@@ -237,30 +233,15 @@ def main(args: list[str] | None = None) -> int:
         "simulate": simulate,
     }
     args = switches(args, ("vc-data", "vc-contracts"))
-    if threading.current_thread() is threading.main_thread():
-        # A kill by the system (a time limit, a batch queue) cleans up as Ctrl-C does.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+
+    def command() -> None:
         with _no_interrupt_is_lost(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tyro.extras.subcommand_cli_from_dict(
                 commands, prog="vc-data", description=DESCRIPTION, args=args, config=(tyro.conf.OmitArgPrefixes,)
             )
-    except Refusal as error:
-        return _fail(str(error), 2)
-    except KeyboardInterrupt:
-        return _fail("interrupted; no output was written", 130)
-    except MemoryError as error:
-        return _fail(f"not enough memory ({error}). Nothing was written; leave --no-backed and --jobs out.", 2)
-    except BrokenPipeError:
-        # The reader of our output has gone (as with `| head`); Python would complain once more on closing stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        what = error.strerror or str(error)
-        return _fail(f"{place}{what}. Nothing was written; make room or choose another place.", 2)
-    return 0
+
+    return run_command("error", command, memory="leave --no-backed and --jobs out, or use a larger machine")
 
 
 def _say_kept(output: Path) -> None:
@@ -269,11 +250,6 @@ def _say_kept(output: Path) -> None:
     part = part_path(output)
     if part.exists():
         print(f"what was done is kept in {part}: the same command goes on (or delete it)", file=sys.stderr)
-
-
-def _fail(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ def check_table(out: Path, overwrite: bool, inputs: Iterable[Path]) -> None:
 
 def write_table(table: "pd.DataFrame", out: Path) -> None:
     """Tab-separated, whole or not at all."""
+    from vc_contracts.text.names import safe_table
     from vc_contracts.whole import write_whole
 
     with write_whole(out, overwrite=True, make_parent=True) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+        safe_table(table).to_csv(temporary, sep="\t", index=False, float_format="%.6g")

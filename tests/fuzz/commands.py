@@ -1,0 +1,189 @@
+"""Every command that writes, in an order in which each finds its inputs; and a process that runs them in copies of itself."""
+
+import contextlib
+import importlib
+import io
+import os
+import resource
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+MAIN = {
+    "vc": "vc_apps.cli:main",
+    "vc-data": "vc_data.cli.main:main",
+    "vc-eval": "vc_eval.cli.main:main",
+    "vc-featurize": "vc_featurize.cli.main:main",
+    "vc-interp": "vc_interp.cli:main",
+    "vc-model": "vc_model.cli.main:main",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command."""
+
+    line: str
+    writes: tuple[str, ...]
+    cheap: bool = True
+    """Takes about a second."""
+
+    def __str__(self) -> str:
+        return " ".join(self.line.split()[:3])
+
+
+STEPS = (
+    Step("vc-data simulate demo --preset tiny --seed 0", ("demo",)),
+    Step("vc-data convert demo/screen.h5ad a.zarr --cell-line-name A", ("a.zarr",)),
+    Step("vc-data convert demo/screen.h5ad b.zarr --dataset other --max-cells 1000", ("b.zarr",), cheap=False),
+    Step("vc-data split a.zarr split.json --min-cells 5", ("split.json",)),
+    Step("vc-data variable a.zarr split.json panel.txt --n-top 20", ("panel.txt",)),
+    Step("vc-data genes demo/screen.h5ad panel.txt --output genes.json", ("genes.json",)),
+    Step("vc-featurize geneset demo/pathways.gmt --out bank.zarr --dim 4", ("bank.zarr",)),
+    Step("vc-featurize table table.csv --out table.h5ad", ("table.h5ad",)),
+    Step("vc-featurize graph edges.tsv --out graph.zarr --dim 2", ("graph.zarr",)),
+    Step("vc-interp enrich latents.zarr --genesets demo/pathways.gmt --out enriched.tsv --min-size 1", ("enriched.tsv",)),
+    Step("vc-eval baseline --real cells.h5ad --out base.h5ad", ("base.h5ad",)),
+    Step("vc-eval prep --pred cells.h5ad --genes cells.txt --out cells.vcc --expected-genes -1", ("cells.vcc",)),
+    Step("vc-eval cells --real cells.h5ad --pred base.h5ad --out scored --no-controls --n-boot 20 --quiet", ("scored",)),
+    Step("vc-eval score --user scored/agg_results.csv --base scored/agg_results.csv --out score.csv", ("score.csv",)),
+    Step("vc-eval report scored --out page.html", ("page.html",)),
+    Step("vc-model fit a.zarr split.json ridge --model mean_effect", ("ridge",), cheap=False),
+    Step("vc-model predict ridge a.zarr split.json predicted.zarr", ("predicted.zarr",), cheap=False),
+    Step("vc-model predict ridge a.zarr split.json drawn.h5ad --cells 3", ("drawn.h5ad",), cheap=False),
+    Step("vc fit a.zarr --split split.json --model mean_effect -o fitted", ("fitted",), cheap=False),
+    Step("vc predict fitted --all-genes -o answers --force", ("answers",), cheap=False),
+    Step("vc support fitted --out support.tsv", ("support.tsv",), cheap=False),
+    Step("vc plot heatmap predicted.zarr -o map.svg", ("map.svg",), cheap=False),
+    Step("vc-eval split --screen a.zarr --splits split.json --pred predicted.zarr --out split-scores --n-boot 20 --n-ceiling 2"
+         " --n-ceiling-des 1 --quiet", ("split-scores",), cheap=False),
+    Step("vc-eval compare split-scores split-scores --models mean_effect no_change --out compared.csv", ("compared.csv",),
+         cheap=False),
+    Step("vc submit a.zarr split.json predicted.zarr -o sent.vcc --cells 3 --no-score --no-official",
+         ("sent.vcc", "sent.receipt.json"), cheap=False),
+    Step("vc discover next --scores scores.csv --library genes.txt --features demo/pathways.gmt --batch 2 -o next", ("next",),
+         cheap=False),
+    Step("vc train st a.zarr split.json -o st --steps 4 --per-condition 8", ("st", "st.train"), cheap=False),
+    Step("vc quickstart --preset tiny --bootstrap 20 --repeats 1 --out quick", ("quick",), cheap=False),
+)  # fmt: skip
+
+
+def make_inputs(folder: Path) -> None:
+    """What no command makes: a table of vectors, an edge list, cells, latents."""
+    import anndata
+    import numpy as np
+    import pandas as pd
+    from make_corpus import ANNDATA_BASES
+    from vc_contracts.writing import write
+
+    rng = np.random.default_rng(0)
+    names = [f"G{n:04d}" for n in range(12)]
+    pd.DataFrame(rng.normal(size=(12, 3)), index=names).to_csv(folder / "table.csv")
+    edges = pd.DataFrame({"source": names, "target": [*names[1:], names[0]]})
+    edges.to_csv(folder / "edges.tsv", sep="\t", index=False)
+    (folder / "genes.txt").write_text("\n".join(names) + "\n")
+    pd.DataFrame({"target_gene": names[:6], "score": rng.normal(size=6)}).to_csv(folder / "scores.csv", index=False)
+    labels = np.repeat(["non-targeting", *names[:4]], 12)
+    obs = pd.DataFrame({"target_gene": labels}, index=[f"c{n}" for n in range(len(labels))])
+    cells = anndata.AnnData(
+        rng.poisson(5, (len(labels), 12)).astype(np.float32), obs=obs, var=pd.DataFrame(index=names)
+    )
+    cells.write_h5ad(folder / "cells.h5ad")
+    (folder / "cells.txt").write_text("\n".join(names) + "\n")
+    write(folder / "latents.zarr", ANNDATA_BASES["latents"](), "latents")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    code: int
+    """Exit code; negative: the signal."""
+    said: str
+    events: int = 0
+    """File events that were seen."""
+
+
+def run(line: str, folder: Path, *, kill_at: int = 0, limit: tuple[int, int] | None = None) -> Outcome:
+    """Run a command in a copy of this process.
+
+    Args:
+        line: Program and arguments.
+        folder: Where it runs.
+        kill_at: Number of the file event (a file opened for writing, made, renamed, removed) at which it is killed; 0: never.
+        limit: A resource and its limit.
+    """
+    counter = folder.parent / f"{folder.name}.events"
+    said = folder.parent / f"{folder.name}.said"
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            _be(line, folder, said, counter, kill_at, limit)
+        os._exit(70)
+    _, status = os.waitpid(child, 0)
+    events = int(counter.read_text() or 0) if counter.exists() else 0
+    return Outcome(os.waitstatus_to_exitcode(status), said.read_text(errors="replace"), events)
+
+
+def _be(line: str, folder: Path, said: Path, counter: Path, kill_at: int, limit: tuple[int, int] | None) -> None:
+    """Run the command as this process and leave."""
+    os.chdir(folder)
+    stream = os.open(said, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+    count = os.open(counter, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+    os.dup2(stream, 1)
+    os.dup2(stream, 2)
+    sys.stdout, sys.stderr = (
+        io.TextIOWrapper(os.fdopen(1, "wb", 0)),
+        io.TextIOWrapper(os.fdopen(2, "wb", 0), write_through=True),
+    )
+    sys.addaudithook(_watch(str(folder), count, kill_at))
+    if limit is not None:
+        resource.setrlimit(limit[0], (limit[1], limit[1]))
+    program, *words = line.split()
+    module, _, name = MAIN[program].partition(":")
+    code: object = 0
+    try:
+        code = getattr(importlib.import_module(module), name)(words)
+    except SystemExit as stop:
+        code = stop.code
+    except BaseException:
+        traceback.print_exc()
+        code = 71
+    # As at the end of a program: handlers, then the libraries.
+    sys.exit(int(code or 0)) if limit is None else _leave(int(code or 0))
+
+
+def _leave(code: int) -> None:
+    import atexit
+
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def _watch(folder: str, count: int, kill_at: int) -> Callable:
+    """An audit hook that counts file events below a folder, and kills at one of them."""
+    seen = 0
+
+    def hook(event: str, arguments: tuple) -> None:
+        nonlocal seen
+        if event == "open":
+            flags = arguments[2] if isinstance(arguments[2], int) else 0
+            if not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+                return
+        elif event not in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link"):
+            return
+        place = arguments[0]
+        place = place.decode(errors="replace") if isinstance(place, bytes) else str(place)
+        if place.startswith("/") and not place.startswith(folder):
+            return
+        seen += 1
+        os.pwrite(count, str(seen).encode(), 0)
+        if seen == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return hook
