@@ -1,8 +1,10 @@
 """Every command that writes, in an order in which each finds its inputs; and a process that runs them in copies of itself."""
 
+import atexit
 import contextlib
 import importlib
 import io
+import mmap
 import os
 import resource
 import signal
@@ -45,7 +47,7 @@ STEPS = (
     Step("vc-featurize geneset demo/pathways.gmt --out bank.zarr --dim 4", ("bank.zarr",)),
     Step("vc-featurize table table.csv --out table.h5ad", ("table.h5ad",)),
     Step("vc-featurize graph edges.tsv --out graph.zarr --dim 2", ("graph.zarr",)),
-    Step("vc-interp enrich latents.zarr --genesets demo/pathways.gmt --out enriched.tsv --min-size 1", ("enriched.tsv",)),
+    Step("vc-interp enrich latents.zarr --genesets sets.gmt --out enriched.tsv --min-size 1", ("enriched.tsv",)),
     Step("vc-eval baseline --real cells.h5ad --out base.h5ad", ("base.h5ad",)),
     Step("vc-eval prep --pred cells.h5ad --genes cells.txt --out cells.vcc --expected-genes -1", ("cells.vcc",)),
     Step("vc-eval cells --real cells.h5ad --pred base.h5ad --out scored --no-controls --n-boot 20 --quiet", ("scored",)),
@@ -80,7 +82,7 @@ def make_inputs(folder: Path) -> None:
     from vc_contracts.writing import write
 
     rng = np.random.default_rng(0)
-    names = [f"G{n:04d}" for n in range(12)]
+    names = [f"G{n:03d}" for n in range(12)]
     pd.DataFrame(rng.normal(size=(12, 3)), index=names).to_csv(folder / "table.csv")
     edges = pd.DataFrame({"source": names, "target": [*names[1:], names[0]]})
     edges.to_csv(folder / "edges.tsv", sep="\t", index=False)
@@ -93,6 +95,7 @@ def make_inputs(folder: Path) -> None:
     )
     cells.write_h5ad(folder / "cells.h5ad")
     (folder / "cells.txt").write_text("\n".join(names) + "\n")
+    (folder / "sets.gmt").write_text("S1\t-\tG1\tG2\nS2\t-\tG2\tAAK1\n")
     write(folder / "latents.zarr", ANNDATA_BASES["latents"](), "latents")
 
 
@@ -107,42 +110,48 @@ class Outcome:
     """File events that were seen."""
 
 
-def run(line: str, folder: Path, *, kill_at: int = 0, limit: tuple[int, int] | None = None) -> Outcome:
+def run(
+    line: str, folder: Path, *, kill_at: int = 0, limits: dict[int, int] | None = None, home: str | None = None
+) -> Outcome:
     """Run a command in a copy of this process.
 
     Args:
         line: Program and arguments.
         folder: Where it runs.
         kill_at: Number of the file event (a file opened for writing, made, renamed, removed) at which it is killed; 0: never.
-        limit: A resource and its limit.
+        limits: Resource (`resource.RLIMIT_...`) -> its limit; of memory, what is added to what is in use.
+        home: The home folder, if not that of this process.
     """
-    counter = folder.parent / f"{folder.name}.events"
-    said = folder.parent / f"{folder.name}.said"
+    counter = mmap.mmap(-1, 8)
+    reading, writing = os.pipe()
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
+        os.close(reading)
         with contextlib.suppress(BaseException):
-            _be(line, folder, said, counter, kill_at, limit)
+            _be(line, folder, writing, _watch(str(folder), counter, kill_at), limits or {}, home)
         os._exit(70)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as stream:
+        said = stream.read().decode(errors="replace")
     _, status = os.waitpid(child, 0)
-    events = int(counter.read_text() or 0) if counter.exists() else 0
-    return Outcome(os.waitstatus_to_exitcode(status), said.read_text(errors="replace"), events)
+    return Outcome(os.waitstatus_to_exitcode(status), said, int.from_bytes(counter[:8], "little"))
 
 
-def _be(line: str, folder: Path, said: Path, counter: Path, kill_at: int, limit: tuple[int, int] | None) -> None:
+def _be(line: str, folder: Path, stream: int, watch: Callable, limits: dict[int, int], home: str | None) -> None:
     """Run the command as this process and leave."""
+    atexit._clear()  # what the first process wants done at its end is not for this one
     os.chdir(folder)
-    stream = os.open(said, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-    count = os.open(counter, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
-    sys.stdout, sys.stderr = (
-        io.TextIOWrapper(os.fdopen(1, "wb", 0)),
-        io.TextIOWrapper(os.fdopen(2, "wb", 0), write_through=True),
-    )
-    sys.addaudithook(_watch(str(folder), count, kill_at))
-    if limit is not None:
-        resource.setrlimit(limit[0], (limit[1], limit[1]))
+    sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb", 0), write_through=True)
+    sys.stderr = io.TextIOWrapper(os.fdopen(2, "wb", 0), write_through=True)
+    if home is not None:
+        os.environ["HOME"] = home
+    sys.addaudithook(watch)
+    for kind, limit in limits.items():
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * 4096 if kind == resource.RLIMIT_AS else 0
+        resource.setrlimit(kind, (limit + used, limit + used))
     program, *words = line.split()
     module, _, name = MAIN[program].partition(":")
     code: object = 0
@@ -153,19 +162,17 @@ def _be(line: str, folder: Path, said: Path, counter: Path, kill_at: int, limit:
     except BaseException:
         traceback.print_exc()
         code = 71
-    # As at the end of a program: handlers, then the libraries.
-    sys.exit(int(code or 0)) if limit is None else _leave(int(code or 0))
+    _leave(int(code or 0))
 
 
 def _leave(code: int) -> None:
-    import atexit
-
+    """As at the end of a program: handlers first."""
     atexit._run_exitfuncs()
     sys.stdout.flush()
     os._exit(code)
 
 
-def _watch(folder: str, count: int, kill_at: int) -> Callable:
+def _watch(folder: str, counter: mmap.mmap, kill_at: int) -> Callable:
     """An audit hook that counts file events below a folder, and kills at one of them."""
     seen = 0
 
@@ -182,7 +189,7 @@ def _watch(folder: str, count: int, kill_at: int) -> Callable:
         if place.startswith("/") and not place.startswith(folder):
             return
         seen += 1
-        os.pwrite(count, str(seen).encode(), 0)
+        counter[:8] = seen.to_bytes(8, "little")
         if seen == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 

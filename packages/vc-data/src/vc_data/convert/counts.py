@@ -285,9 +285,9 @@ def refuse_values(values: np.ndarray, matrix: Matrix, *, hint=lambda: "") -> Non
 def refuse_rescaled(spool: Spool, columns: np.ndarray, matrix: Matrix) -> None:
     """Refuse whole numbers that are no counts of molecules, judged on up to 2,000 cells.
 
-    Two signs. Totals that are nearly equal in all cells (spread of the middle half below 2 percent of the median):
-    depth-normalised values that were rounded. Variances far below the means (median ratio below 0.5 over genes with a mean of
-    2 or more): logarithms that were rounded; molecules that are counted vary at least as Poisson numbers do.
+    Molecules that are counted vary at least as Poisson numbers do, whatever the cells are like. So two signs, each beyond
+    what chance gives in so many cells (four standard errors): totals of cells that vary less, as depth-normalised values do
+    after rounding; and genes (half of those with a mean of 1 or more) that vary less, as rounded logarithms do.
 
     Raises:
         CountsError: One of the two.
@@ -302,13 +302,17 @@ def refuse_rescaled(spool: Spool, columns: np.ndarray, matrix: Matrix) -> None:
     if len(totals) < 20:
         return
     low, middle, high = np.quantile(totals, [0.25, 0.5, 0.75])
-    if middle >= 50 and high - low < 0.02 * middle:
+    # The middle half of Poisson totals is 1.35 standard deviations wide, known to 1.17 / sqrt(n) of itself.
+    spread = (high - low) / (1.349 * np.sqrt(middle))
+    if middle >= 20 and spread < 1 - 4 * 1.17 / np.sqrt(max(len(totals), 32)):
         found = f"totals of about {middle:.0f} in every cell (middle half: {low:.0f} to {high:.0f})"
-        raise CountsError(matrix.path, matrix.name, "raw counts, whose totals differ", found, do)
-    high_g = mean >= 2
+        raise CountsError(
+            matrix.path, matrix.name, "raw counts, whose totals vary at least as Poisson numbers", found, do
+        )
+    high_g = mean >= 1
     if high_g.sum() >= 5:
         ratio = float(np.median((square - mean**2)[high_g] / mean[high_g]))
-        if ratio < 0.5:
+        if ratio < 1 - 4 * np.sqrt(2 / max(len(rows), 60)):
             found = (
                 f"variances of {ratio:.2g} times the mean (median of {int(high_g.sum())} genes): rounded logarithms?"
             )

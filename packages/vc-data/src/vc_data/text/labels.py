@@ -240,12 +240,21 @@ class _Reader:
             label for label in rest
             if len(self.parts[label]) == 1 and label not in self.style and not self._gene(label)
         ]  # fmt: skip
-        groups = sisters(single)
+        groups = sisters(single) | self._sisters_of_genes(single)
         if len(groups) > 1 and 2 * sum(map(len, groups.values())) >= len(rest):
             gene, members = next(iter(groups.items()))
-            found = f"{len(groups)} groups that differ only by a number, e.g. {few(members, 3)}"
+            found = f"{len(groups)} groups that differ only by what stands at the end, e.g. {few(members, 3)}"
             do = f"Pass --guide-labels collapse if they are guides of one target ({gene}), or --guide-labels keep."
             raise ColumnError(self.where, "labels", "targets, not guides", found, do)
+
+    def _sisters_of_genes(self, labels: list[str]) -> dict[str, list[str]]:
+        """Known gene -> labels that add different words to it behind a '-' (`TP53-A`, `TP53-B`), two or more."""
+        groups: dict[str, list[str]] = {}
+        for label in labels:
+            gene, dash, _ = label.rpartition("-")
+            if dash and gene in self.genes:
+                groups.setdefault(gene, []).append(label)
+        return {gene: members for gene, members in groups.items() if len(members) > 1}
 
     def _refuse_genes_inside(self, rest: list[str]) -> None:
         """A gene's name beside other words in a label that no rule reads: a pair, a guide, or something else?"""
@@ -261,7 +270,7 @@ class _Reader:
             raise ColumnError(self.where, "labels", "names of genes alone or joined", found, do)
 
     def _gene_inside(self, label: str) -> bool:
-        words = [word for word in re.split(r"[^A-Za-z0-9-]+", label) if word]
+        words = [word for word in re.split(r"[^A-Za-z0-9-]+|--+", label) if word]
         return words != [label] and any(len(word) > 2 and word[0].isupper() and word in self.genes for word in words)
 
     def _refuse_collisions(self, rest: list[str], target_of: dict[str, str]) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 from vc_contracts.text.plain import BLANKS, clean
 
 NOTHING = frozenset(
-    ["", "nan", "none", "na", "n/a", "<na>", "null", "nil", "nat", "#n/a", ".", "?", "+", "missing", "notavailable"]
+    [
+        *("", "nan", "none", "na", "n/a", "n.a.", "<na>", "null", "nil", "nat", "#n/a", ".", "?", "+", "*", "missing"),
+        *("notavailable", "notapplicable", "blank", "void", "undefined", "novalue", "nodata"),
+    ]
 )
 """Words for no value, without case, blanks, '-' and '_'."""
 NO_CALL = frozenset(
@@ -32,6 +35,8 @@ NO_CALL = frozenset(
             "undetected",
             "lowquality",
             "debris",
+            "mixed",
+            "unidentified",
             "noidentity",
         ),
         *("ambiguous", "undetermined", "unknown", "unlabeled", "unlabelled", "unmapped", "unclassified", "nocall"),
