@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "contracts"))
+sys.path[:0] = [str(HERE), str(HERE.parent / "contracts")]
 SECRET = "the-secret-of-another-file"
 READERS = {
     "screen": ("vc_data.screen.file:read_screen", "vc_model.contracts:read_screen", "vc_eval.contracts:read_screen"),
@@ -32,7 +32,13 @@ READERS = {
     "effects": ("vc_contracts.reading:read_effects",),
     "latents": ("vc_interp.latents:read_latents",),
     "scores": ("vc_eval.contracts:read_scores",),
+    "foreign": ("readers:convert_foreign", "readers:inspect_foreign", "readers:score_cells"),
+    "archive": ("readers:read_archive",),
+    "list": ("readers:read_list",),
+    "checkpoint": ("readers:load_model",),
 }
+STATES_NOTHING = ("foreign", "archive", "list")
+"""Forms without hashes: another value in them is another file, and no damage that a reader could see."""
 LIMIT_S, LIMIT_BYTES = 20, 6 << 30
 
 # Each reader runs in a copy of a small server that has imported all of them and has no other thread. A copy of this process
@@ -41,8 +47,8 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(sorted({reader.partition(":")[0] for readers in READERS.values() for reader in readers}))
 
 
-def make_valid(folder: Path) -> dict[str, list[Path]]:
-    """A valid file of every contract and form, with hashes of its content."""
+def make_valid(folder: Path, *, models: bool) -> dict[str, list[Path]]:
+    """A valid file of every contract and form, with hashes of its content; with `models`, a checkpoint too."""
     import vc_contracts
     from corpus.scores import scores
     from corpus.splits import splits
@@ -57,7 +63,43 @@ def make_valid(folder: Path) -> dict[str, list[Path]]:
         ]
     (folder / "splits.json").write_text(json.dumps(stamp_json(splits())))
     write_scores(folder / "scores", scores()[0], parents={}, config={}, summary={"best": "x"})
+    paths |= make_foreign(folder)
+    if models:
+        paths["checkpoint"] = [make_checkpoint(folder)]
     return paths | {"splits": [folder / "splits.json"], "scores": [folder / "scores"]}
+
+
+def make_foreign(folder: Path) -> dict[str, list[Path]]:
+    """Files of other programs: cells with labels in both forms, an archive of them, a list."""
+    import anndata
+    import pandas as pd
+    import scipy.sparse as sp
+    from vc_eval.cells.archive import write_members
+
+    rng = np.random.default_rng(0)
+    names = [f"GENE{n}" for n in range(12)]
+    labels = np.repeat(["non-targeting", *names[:4]], 12)
+    obs = pd.DataFrame({"perturbation": labels, "cell_line": "A"}, index=[f"c{n}" for n in range(len(labels))])
+    counts = sp.csr_matrix(rng.poisson(2, (len(labels), 12)).astype(np.float32))
+    cells = anndata.AnnData(counts, obs=obs, var=pd.DataFrame(index=names))
+    paths = [folder / "foreign.h5ad", folder / "foreign.zarr"]
+    cells.write_h5ad(paths[0])
+    cells.write_zarr(paths[1])
+    meta = {"n_obs": cells.n_obs, "n_vars": cells.n_vars}
+    write_members(folder / "cells.vcc", {"meta.json": json.dumps(meta).encode(), "pred.h5ad.zst": cells})
+    (folder / "names.csv").write_text("gene_name\n" + "\n".join(names) + "\n")
+    return {"foreign": paths, "archive": [folder / "cells.vcc"], "list": [folder / "names.csv"]}
+
+
+def make_checkpoint(folder: Path) -> Path:
+    """A fitted baseline."""
+    from vc_model.checkpoint import save_checkpoint
+    from vc_model.models import make_model
+    from vc_model.testing import make_world
+
+    table = make_world(seed=0).train
+    save_checkpoint(folder / "checkpoint", make_model("mean_effect", 0).fit(table))
+    return folder / "checkpoint"
 
 
 def damage(path: Path, rng: np.random.Generator, secret: Path) -> str:
@@ -122,8 +164,8 @@ def run_one(reader: str, path: Path) -> tuple[str, str]:
     return outcome
 
 
-def fuzz(n: int, seed: int, say: bool = False) -> tuple[Counter, list[str]]:
-    """Damage `n` files and ask a reader each.
+def fuzz(n: int, seed: int, say: bool = False, models: bool = False) -> tuple[Counter, list[str]]:
+    """Damage `n` files and ask a reader each; with `models`, checkpoints too.
 
     Returns:
         Counts of outcomes, and a line for everything that may not be.
@@ -131,10 +173,15 @@ def fuzz(n: int, seed: int, say: bool = False) -> tuple[Counter, list[str]]:
     rng, counts, bad = np.random.default_rng(seed), Counter(), []
     with tempfile.TemporaryDirectory() as folder_name:
         folder = Path(folder_name)
-        valid = make_valid(folder)
+        valid = make_valid(folder, models=models)
         secret = folder / "secret.h5ad"
         _write_secret(secret)
-        sound = {reader: {p: run_one(reader, p) for p in valid[c]} for c, rs in READERS.items() for reader in rs}
+        sound = {reader: {p: run_one(reader, p) for p in valid[c]} for c in valid for reader in READERS[c]}
+        unread = [
+            f"{reader} on {p.name}: {out}" for reader, of in sound.items() for p, out in of.items() if out[0] != "read"
+        ]
+        if unread:
+            return counts, [f"sound file not read: {line}" for line in unread]
         begin = time.monotonic()
         for number in range(n):
             contract = sorted(valid)[int(rng.integers(len(valid)))]
@@ -145,7 +192,7 @@ def fuzz(n: int, seed: int, say: bool = False) -> tuple[Counter, list[str]]:
             what = damage(copy, rng, secret)
             outcome, detail = run_one(reader, copy)
             if outcome == "read":
-                same = detail == sound[reader][source][1]
+                same = detail == sound[reader][source][1] or contract in STATES_NOTHING
                 outcome = "foreign read" if detail.startswith("LEAK") else "harmless" if same else "accepted damage"
             counts[outcome] += 1
             if outcome not in ("refused", "harmless"):
@@ -170,7 +217,7 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    found, lines = fuzz(given.mutations, given.seed, say=True)
+    found, lines = fuzz(given.mutations, given.seed, say=True, models=True)
     print("\n".join(lines))
     print(
         {

@@ -76,14 +76,18 @@ def _declare(path: Path, rng: np.random.Generator, _: Path) -> str:
     place = meta.parent.relative_to(path).as_posix()
     for file in (meta, path / "zarr.json"):
         content = json.loads(file.read_text())
-        node = content if file == meta else content["consolidated_metadata"]["metadata"][place]
+        held = content if file == meta else content.get("consolidated_metadata", {}).get("metadata", {}).get(place)
+        if held is None:
+            continue
+        node = held
         node["shape"] = [int(size) * factor for size in node["shape"]] or [factor]
         file.write_text(json.dumps(content))
     return f"{place} x {factor}"
 
 
 def _json(path: Path, rng: np.random.Generator, _: Path) -> str:
-    file = path if path.is_file() else path / "scores.json"
+    files = [path] if path.is_file() else sorted(path.glob("*.json"))
+    file = files[int(rng.integers(len(files)))]
     content = json.loads(file.read_text())
     keys = list(content)
     key = keys[int(rng.integers(len(keys)))]
@@ -151,7 +155,56 @@ def _is_h5(path: Path) -> bool:
 
 
 def _is_zarr(path: Path) -> bool:
-    return path.suffix == ".zarr"
+    return path.suffix == ".zarr" and (path / "zarr.json").is_file()
+
+
+def _has_json(path: Path) -> bool:
+    return path.suffix == ".json" or (path.is_dir() and path.suffix == "")
+
+
+def _is_text(path: Path) -> bool:
+    return path.suffix in (".csv", ".json", ".txt")
+
+
+def _text(path: Path, rng: np.random.Generator, _: Path) -> str:
+    """Something hostile somewhere in a text."""
+    text = path.read_text()
+    at = int(rng.integers(len(text) + 1))
+    word = HOSTILE[int(rng.integers(len(HOSTILE)))]
+    path.write_text(text[:at] + word + text[at:], encoding="utf-8")
+    return f"{word[:20]!r} at {at}"
+
+
+def _is_archive(path: Path) -> bool:
+    return path.suffix == ".vcc"
+
+
+def _archive(path: Path, rng: np.random.Generator, secret: Path) -> str:
+    """Another member in an archive: a link out, a name that leads out, zeros without end, or none."""
+    import io
+    import tarfile
+
+    with tarfile.open(path) as tar:
+        members = [(member, tar.extractfile(member).read()) for member in tar.getmembers()]
+    what = str(rng.choice(["link", "name", "bomb", "gone", "twice", "device"]))
+    with tarfile.open(path, "w") as tar:
+        for member, content in members:
+            if member.name.endswith(".zst"):
+                if what == "gone":
+                    continue
+                if what in ("link", "device"):
+                    member.type = tarfile.SYMTYPE if what == "link" else tarfile.CHRTYPE
+                    member.linkname, member.size, content = str(secret), 0, b""
+                if what == "name":
+                    member.name = "../../out.h5ad.zst"
+                if what == "bomb":
+                    import pyarrow
+
+                    content = pyarrow.compress(b"\0" * (1 << 28), codec="zstd", asbytes=True)
+                    member.size = len(content)
+            for _n in range(2 if what == "twice" else 1):
+                tar.addfile(member, io.BytesIO(content))
+    return what
 
 
 KINDS = (
@@ -161,7 +214,9 @@ KINDS = (
     Kind("lost file", Path.is_dir, _lose),
     Kind("link or pipe", Path.is_dir, _replace),
     Kind("declared size", _is_zarr, _declare),
-    Kind("json", lambda path: path.suffix in (".json", ""), _json),
+    Kind("json", _has_json, _json),
+    Kind("text", _is_text, _text),
+    Kind("archive", _is_archive, _archive),
     Kind("hdf5 reference", _is_h5, _link),
     Kind("hdf5 value", _is_h5, _value),
 )

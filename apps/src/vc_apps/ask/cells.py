@@ -27,15 +27,16 @@ def read_h5ad(
         AppError: If the file or a column cannot be read.
         QuestionError: If its content cannot be used.
     """
-    import anndata as ad
     import numpy as np
     import scipy.sparse as sp
+    from vc_contracts import ContractError
+    from vc_contracts.store import read_anndata
     from vc_model.ask.controls import make_contexts
 
     try:
-        adata = ad.read_h5ad(path)
-    except Exception as error:  # anndata and h5py each raise their own kinds for a damaged file
-        raise AppError(f"{path}: file: expected an .h5ad, found one that cannot be read ({error}).") from error
+        adata = read_anndata(path)
+    except ContractError as error:
+        raise AppError(str(error)) from error
     for flag, name, frame in (("--cells-line", cell_line, adata.obs), ("--cells-symbol", symbol, adata.var)):
         if name is not None and name not in frame:
             raise AppError(f"{path}: {flag} {name}: expected a column, found {list(map(str, frame.columns))[:8]}.")

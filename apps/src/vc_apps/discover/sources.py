@@ -147,14 +147,14 @@ def measured_effect(run: Path, like: str, context: str | None) -> tuple[tuple[st
 
 def difference(start: Path, goal: Path) -> tuple[tuple[str, ...], np.ndarray]:
     """Mean log1p CP10k of the goal's cells less that of the start's, over the genes of both."""
-    import anndata
     import scipy.sparse as sp
+    from vc_contracts.store import read_anndata
 
     means = []
     for fpath in (start, goal):
         if not fpath.exists():
             raise AppError(f"{fpath}: no such file. Give an .h5ad of raw counts.")
-        adata = anndata.read_h5ad(fpath)
+        adata = read_anndata(fpath)
         x = sp.csr_array(adata.X).astype(np.float64)
         depth = np.maximum(np.asarray(x.sum(axis=1)).ravel(), 1)
         x = sp.csr_array(sp.diags_array(1e4 / depth) @ x)

@@ -51,12 +51,12 @@ def require(path: Path, challenge: Challenge) -> "anndata.AnnData":
     """
     import warnings
 
-    import anndata
+    from vc_contracts.store import read_anndata
 
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*names are not unique")  # said below, as a broken rule
-            cells = anndata.read_h5ad(path)
+            cells = read_anndata(path)
     except (OSError, KeyError, ValueError) as error:
         broken = Broken(
             "not_h5ad", "file", "an .h5ad with cells", f"none that can be read ({error})", "Write it again."

@@ -40,23 +40,19 @@ def reopen(path: Path) -> "anndata.AnnData":
     Raises:
         AppError: If it is no tar, has other members than the rule's, or they cannot be read.
     """
-    import anndata
-    import pyarrow
+    from vc_eval.cells.archive import unpack_cells
 
     known = ("pred.h5ad.zst", "watermark.txt", "meta.json")
     try:
-        with tarfile.open(path, "r:") as tar, tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(path, "r:") as tar:
             names = tar.getnames()
             if "pred.h5ad.zst" not in names or set(names) - set(known):
                 raise AppError(f"{path}: [archive_layout] members: expected pred.h5ad.zst beside watermark.txt (2025) or after "
                                f"meta.json (2026), found {names}. Pack it with `vc submit`.")  # fmt: skip
-            plain = Path(folder) / "pred.h5ad"
-            with (
-                pyarrow.CompressedInputStream(tar.extractfile("pred.h5ad.zst"), "zstd") as source,
-                plain.open("wb") as target,
-            ):
-                shutil.copyfileobj(source, target, 1 << 24)
-            return anndata.read_h5ad(plain)
+            member = tar.extractfile("pred.h5ad.zst")
+            if member is None:
+                raise AppError(f"{path}: [archive_layout] pred.h5ad.zst: expected a file, found a link. Pack it again.")
+            return unpack_cells(path, member)
     except (tarfile.TarError, OSError) as error:
         raise AppError(f"{path}: [archive_layout] file: expected an uncompressed tar, found none that can be read ({error}). "
                        "Pack it with `vc submit`.") from None  # fmt: skip

@@ -1,6 +1,5 @@
 """The command: check, emit, check again, pack, prove, score, and a receipt."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -191,13 +190,9 @@ def _receipt(
 def _parents(predictions: Path | None) -> dict[str, str]:
     if predictions is None:
         return {}
-    import anndata
+    from vc_contracts.kinds import header_of
 
-    data = (
-        anndata.read_h5ad(predictions, backed="r") if predictions.suffix == ".h5ad" else anndata.read_zarr(predictions)
-    )
-    header = data.uns["contract"]
-    return dict((json.loads(header) if isinstance(header, str) else header).get("parents", {}))
+    return dict(header_of(predictions).get("parents", {}))
 
 
 def _say(command: Submit, receipt: dict[str, Any], path: Path) -> None:

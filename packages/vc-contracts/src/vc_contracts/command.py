@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,8 @@ def run_command(prog: str, command: Callable[[], Any], *, memory: str = "ask for
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        command()
+        with _one_message():
+            command()
     except KeyboardInterrupt as interrupt:
         # What stopped a training run says itself what is kept.
         said = str(interrupt) if type(interrupt) is not KeyboardInterrupt else ""
@@ -127,6 +128,22 @@ def run_command(prog: str, command: Callable[[], Any], *, memory: str = "ask for
             atexit.register(_leave)
         return _fail(prog, text, REFUSED)
     return 0
+
+
+@contextlib.contextmanager
+def _one_message() -> Iterator[None]:
+    """From here on, HDF5's own reports of a file that cannot be flushed are left out: the error says it once."""
+    report = sys.unraisablehook
+
+    def hook(lost: Any) -> None:
+        if not disk_is_full(lost.exc_value):
+            report(lost)
+
+    sys.unraisablehook = hook
+    yield
+    # After an error it stays: files that HDF5 could not write are let go of later.
+    if sys.unraisablehook is hook:
+        sys.unraisablehook = report
 
 
 def describe(error: Exception, memory: str) -> str | None:

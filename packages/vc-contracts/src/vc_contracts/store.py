@@ -61,18 +61,23 @@ def open_store(path: str | Path, *, checked: bool = False) -> Iterator[Any]:
     Raises:
         ContractError: It cannot be opened, or holds references that leave it.
     """
+    store = open_unclosed(path, checked=checked)
+    with store if hasattr(store, "flush") else contextlib.nullcontext():
+        yield store
+
+
+def open_unclosed(path: str | Path, *, checked: bool = False) -> Any:
+    """As `open_store`, for whoever keeps the file open as long as what was read from it lives."""
     path = Path(path) if checked else check_files(path)
     if path.is_dir():
         import zarr
 
         try:
-            store = zarr.open_group(path, mode="r")
+            return zarr.open_group(path, mode="r")
         except MemoryError:
             raise
         except Exception as error:  # zarr raises nearly every type for a damaged folder
             raise _unreadable(path, error) from error
-        yield store
-        return
     import h5py
 
     if not checked and path.stat().st_size < MOST_SCANNED:
@@ -81,10 +86,13 @@ def open_store(path: str | Path, *, checked: bool = False) -> Iterator[Any]:
         file = h5py.File(path, "r")
     except OSError as error:
         raise _unreadable(path, error) from error
-    with file:
-        if not checked:
+    if not checked:
+        try:
             check_links(file, path)
-        yield file
+        except BaseException:
+            file.close()
+            raise
+    return file
 
 
 def check_heaps(path: Path) -> None:
@@ -208,11 +216,37 @@ def read_anndata(path: str | Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # repeated names are refused later, with the names in the text
-            return anndata.read_zarr(path) if path.is_dir() else anndata.read_h5ad(path)
+            adata = anndata.read_zarr(path) if path.is_dir() else anndata.read_h5ad(path)
+        check_sparse(adata, path)
+        return adata
+    except Refusal:
+        raise
     except MemoryError as error:
         raise _too_much(path, declared, error) from error
     except Exception as error:  # anndata, zarr and h5py raise nearly every type for damaged files
         raise _unreadable(path, error) from error
+
+
+def check_sparse(adata: Any, path: str | Path) -> None:
+    """Refuse sparse matrices whose offsets or positions lead out of their arrays: compiled code would follow them.
+
+    Raises:
+        ContractError: Naming the first one.
+    """
+    held: dict[str, Any] = {"X": adata.X, "raw/X": adata.raw.X if adata.raw is not None else None}
+    for name in ("layers", "obsm", "varm", "obsp", "varp"):
+        held |= {f"{name}/{key}": value for key, value in getattr(adata, name).items()}
+    for place, matrix in held.items():
+        if not hasattr(matrix, "indptr"):
+            continue
+        indptr, indices = np.asarray(matrix.indptr), np.asarray(matrix.indices)
+        n_major, n_minor = matrix.shape if matrix.format == "csr" else matrix.shape[::-1]
+        rises = len(indptr) == n_major + 1 and indptr[0] == 0 and (np.diff(indptr) >= 0).all()
+        if not rises or indptr[-1] != len(indices) or len(matrix.data) != len(indices):
+            raise ContractError(path, f"{place}/indptr", f"{n_major + 1} offsets that rise from 0", "others", _DAMAGED)
+        if len(indices) and (indices.min() < 0 or indices.max() >= n_minor):
+            found = f"{indices.min()}..{indices.max()}"
+            raise ContractError(path, f"{place}/indices", f"positions in 0..{n_minor - 1}", found, _DAMAGED)
 
 
 @contextlib.contextmanager

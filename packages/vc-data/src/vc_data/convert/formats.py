@@ -8,7 +8,7 @@ from typing import Never
 
 import pandas as pd
 from vc_contracts.errors import raised_as
-from vc_contracts.store import check_files, check_links
+from vc_contracts.store import MOST_SCANNED, check_files, check_heaps, check_links
 from vc_contracts.text.lists import read_rows
 
 from vc_data.convert.source import Source
@@ -105,8 +105,10 @@ def _open_file(path: Path, stack: contextlib.ExitStack) -> Source:
 
     if not h5py.is_hdf5(path):
         refuse_format(path)
-    file = stack.enter_context(h5py.File(path, "r"))
     with raised_as(SourceError):
+        if path.stat().st_size < MOST_SCANNED:
+            check_heaps(path)
+        file = stack.enter_context(h5py.File(path, "r"))
         check_links(file, path)
     if "matrix" in file and "col_attrs" in file:
         refuse_format(path, ".loom")

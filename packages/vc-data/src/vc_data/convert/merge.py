@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from vc_contracts.store import open_store
 
 from vc_data.contract import check_target, sha256_tree
 from vc_data.convert.counts import Spool, merge_columns
@@ -172,15 +173,7 @@ def open_member(path: Path) -> Iterator[Member]:
     read_elem: Callable[[Any], Any] = anndata.io.read_elem
     with contextlib.ExitStack() as stack:
         try:
-            file: Any
-            if path.is_dir():
-                import zarr
-
-                file = zarr.open_group(path, mode="r")
-            else:
-                import h5py
-
-                file = stack.enter_context(h5py.File(path, "r"))
+            file = stack.enter_context(open_store(path))
             obs, var = read_elem(file["obs"]), read_elem(file["var"])
             uns = {key: read_elem(file[f"uns/{key}"]) for key in file["uns"]}
             varm = read_elem(file["varm/measured"]) if "datasets" in uns else None

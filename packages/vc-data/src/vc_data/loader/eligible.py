@@ -7,10 +7,11 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from vc_contracts.rules import promise_of
+from vc_contracts.store import open_store
 
 from vc_data.errors import ContractError, VcDataError, few
 from vc_data.loader.packed import PackedScreen
@@ -227,14 +228,12 @@ class _HeldOut(NamedTuple):
 
 def _read_targets(screen: PackedScreen) -> TargetTable:
     """Targets of a screen and the genes that conversion linked them to."""
-    import h5py
-    import zarr
     from anndata.io import read_elem
 
     record = None
     with contextlib.ExitStack() as stack:
         path = Path(screen.screen_path)
-        file: Any = zarr.open_group(path, mode="r") if path.is_dir() else stack.enter_context(h5py.File(path, "r"))
+        file = stack.enter_context(open_store(path))
         if "uns/target_genes" in file:
             record = read_elem(file["uns/target_genes"])
         var = read_elem(file["var"])

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from vc_contracts.progress import progress
+from vc_contracts.store import open_store
 from vc_contracts.whole import clear, lock_output
 
 from vc_data.contract import sha256_tree
@@ -75,18 +76,13 @@ def open_tables(screen_path: Path) -> Iterator[tuple]:
         ContractError: It is not a screen-v1 file, or breaks the contract outside the counts.
     """
     import anndata
-    import h5py
-    import zarr
 
     from vc_data.screen.file import check_tables
 
     remake = "Write the screen again with 'vc-data convert'."
     with contextlib.ExitStack() as stack:
         try:
-            if screen_path.is_dir():
-                group = zarr.open_group(screen_path, mode="r")
-            else:
-                group = stack.enter_context(h5py.File(screen_path, "r"))
+            group = stack.enter_context(open_store(screen_path))
             read: Callable[[Any], Any] = anndata.io.read_elem
             obs, var, uns = (read(group[name]) for name in ("obs", "var", "uns"))
         except (OSError, KeyError, ValueError) as error:

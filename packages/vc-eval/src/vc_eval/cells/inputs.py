@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import scipy.sparse
+from vc_contracts.errors import Refusal
+from vc_contracts.store import check_size, open_unclosed
 
 from vc_eval.cells.settings import Settings
 from vc_eval.contracts import CONTROL
@@ -43,7 +45,8 @@ def open_cells(path: "str | Path | anndata.AnnData") -> "anndata.AnnData":
     if not path.exists():
         raise ContractError(path, "file", "cells (.h5ad or .zarr)", "nothing there", "Check the path.")
     try:
-        group = _open_group(path)
+        group = open_unclosed(path)
+        check_size(group, path, but="X")
         x = group["X"]
         kind = x.attrs.get("encoding-type")
         matrix = anndata.io.sparse_dataset(x) if kind in ("csr_matrix", "csc_matrix") else x
@@ -57,7 +60,7 @@ def open_cells(path: "str | Path | anndata.AnnData") -> "anndata.AnnData":
         for key in ("contract", "space", "unit", "model", "role"):
             if "uns" in group and key in group["uns"]:
                 adata.uns[key] = anndata.io.read_elem(group["uns"][key])
-    except MemoryError:
+    except (MemoryError, Refusal):
         raise
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -85,16 +88,6 @@ def load_cells(source: "str | Path | anndata.AnnData") -> "anndata.AnnData":
     )
     whole.uns.update(adata.uns)
     return whole
-
-
-def _open_group(path: Path) -> Any:  # an h5py or a zarr group
-    if path.is_dir():
-        import zarr
-
-        return zarr.open_group(path, mode="r")
-    import h5py
-
-    return h5py.File(path, "r")
 
 
 def make_cells(

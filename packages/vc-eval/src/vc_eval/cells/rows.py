@@ -90,6 +90,8 @@ class RowMatrix:
             self.arrays = (x.group["data"], x.group["indices"], x.group["indptr"][:])
         else:
             self.dense = x
+        self.name = source_name(adata)
+        self._check_pointers(x.shape[1] if by_column else x.shape[0])
         size = float(self.arrays[2][-1]) * (self.dtype.itemsize + 4) if self.arrays else self.n_rows * self._row_bytes()
         self.rows_per_block = int(max(1, min(self.n_rows, BLOCK_BYTES * self.n_rows / max(size, 1))))
         stored = self.arrays[0] if self.arrays else self.dense
@@ -97,6 +99,28 @@ class RowMatrix:
         self.keep = not in_memory and (by_column or not plain) and size < self.window_bytes
         self.n_blocks = -(-self.n_rows // self.rows_per_block) if self.n_rows else 0
         self.kept: list | None = None
+
+    def _check_pointers(self, n_major: int) -> None:
+        """Refuse offsets that lead out of the stored values, before any compiled code sees them."""
+        if self.arrays is None:
+            return
+        data, indices, indptr = self.arrays
+        rises = len(indptr) == n_major + 1 and indptr[0] == 0 and (np.diff(indptr.astype(np.int64)) >= 0).all()
+        if not rises or int(indptr[-1]) != data.shape[0] or indices.shape[0] != data.shape[0]:
+            raise VcEvalError(
+                f"{self.name}: X: expected {n_major + 1} offsets that rise to {data.shape[0]} stored values, found others. "
+                "The file is damaged: copy or make it again."
+            )
+
+    def _indices(self, start: int, stop: int, n_minor: int) -> np.ndarray:
+        """Stored positions, all of them within the matrix."""
+        found = self.arrays[1][start:stop]
+        if found.size and (found.min() < 0 or found.max() >= n_minor):
+            raise VcEvalError(
+                f"{self.name}: X: expected positions in 0..{n_minor - 1}, found {found.min()}..{found.max()}. "
+                "The file is damaged: copy or make it again."
+            )
+        return found
 
     def _row_bytes(self) -> float:
         return self.n_columns * self.dtype.itemsize
@@ -142,24 +166,25 @@ class RowMatrix:
 
     def _column_chunks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
         """(first column, row of each value, where columns start, values) of a column store, some 64 MB at a time."""
-        data, indices, indptr = self.arrays
+        data, _, indptr = self.arrays
         wanted = BLOCK_BYTES // (self.dtype.itemsize + 4)
         column = 0
         while column < self.n_columns:
             stop = max(column + 1, int(np.searchsorted(indptr, indptr[column] + wanted, side="right")) - 1)
             a, b = int(indptr[column]), int(indptr[stop])
-            yield column, indices[a:b], indptr[column : stop + 1] - a, data[a:b].astype(self.dtype, copy=False)
+            positions = self._indices(a, b, self.n_rows)
+            yield column, positions, indptr[column : stop + 1] - a, data[a:b].astype(self.dtype, copy=False)
             column = stop
 
     def _read(self, start: int, stop: int) -> scipy.sparse.csr_array:
         if self.dense is not None:
             return scipy.sparse.csr_array(np.asarray(self.dense[start:stop]).astype(self.dtype, copy=False))
-        data, indices, indptr = self.arrays
+        data, _, indptr = self.arrays
         a, b = int(indptr[start]), int(indptr[stop])
         # Column numbers fit in 32 bits; 64 would double what a kept file takes.
         parts = (
             data[a:b].astype(self.dtype, copy=False),
-            indices[a:b].astype(np.int32, copy=False),
+            self._indices(a, b, self.n_columns).astype(np.int32, copy=False),
             (indptr[start : stop + 1] - a).astype(np.int32),
         )
         return _canonical(scipy.sparse.csr_array(parts, shape=(stop - start, self.n_columns)))

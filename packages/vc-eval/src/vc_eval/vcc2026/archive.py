@@ -6,9 +6,7 @@ more; an archive that has one is read all the same. The archive of the same inpu
 
 import hashlib
 import json
-import shutil
 import tarfile
-import tempfile
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +16,7 @@ import numpy as np
 import scipy.sparse
 from vc_contracts.text import lists
 
-from vc_eval.cells.archive import write_members
+from vc_eval.cells.archive import unpack_cells, write_members
 from vc_eval.errors import ContractError
 from vc_eval.vcc2026.submission import SubmissionRules, require_submission
 
@@ -138,11 +136,14 @@ def write_archive(
     return meta
 
 
-def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+def _member(tar: tarfile.TarFile, name: str, path: str | Path) -> IO[bytes]:
     """A member that is a file."""
-    member = tar.extractfile(name)
+    try:
+        member = tar.extractfile(name)
+    except (KeyError, tarfile.TarError, RecursionError) as error:
+        raise ContractError(path, "members", name, str(error), REMEDY) from None
     if member is None:
-        raise ValueError(f"{name} is no file")
+        raise ContractError(path, name, "a file", "a link or a folder", REMEDY)
     return member
 
 
@@ -159,8 +160,8 @@ def read_meta(path: str | Path) -> dict[str, Any]:
         if MEMBERS[0] not in names or tar.getmember(MEMBERS[0]).size > MAX_META_BYTES:
             return {}
         try:
-            found = json.loads(_member(tar, MEMBERS[0]).read())
-        except ValueError as error:
+            found = json.loads(_member(tar, MEMBERS[0], path).read())
+        except (ValueError, RecursionError) as error:
             raise ContractError(path, MEMBERS[0], "JSON", str(error), REMEDY) from None
     return found if isinstance(found, dict) else {}
 
@@ -171,21 +172,9 @@ def read_archive(path: str | Path) -> "tuple[anndata.AnnData, dict[str, Any]]":
     Raises:
         ContractError: If it is damaged, or meta.json says another shape than the prediction has.
     """
-    import anndata
-    import pyarrow
-
     meta = read_meta(path)
-    with _open(path) as tar, tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder) / "pred.h5ad"
-        try:
-            with (
-                pyarrow.CompressedInputStream(tar.extractfile(MEMBERS[1]), "zstd") as source,
-                plain.open("wb") as target,
-            ):
-                shutil.copyfileobj(source, target, 1 << 24)
-            cells = anndata.read_h5ad(plain)
-        except (OSError, KeyError, ValueError) as error:
-            raise ContractError(path, MEMBERS[1], "a compressed .h5ad", str(error).splitlines()[0], REMEDY) from None
+    with _open(path) as tar:
+        cells = unpack_cells(path, _member(tar, MEMBERS[1], path))
     said = {name: meta[name] for name in ("n_obs", "n_vars", "nnz") if name in meta}
     held = {"n_obs": cells.n_obs, "n_vars": cells.n_vars, "nnz": int(scipy.sparse.csr_matrix(cells.X).nnz)}
     apart = [name for name, value in said.items() if value != held[name]]

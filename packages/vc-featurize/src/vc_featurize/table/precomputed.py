@@ -105,10 +105,9 @@ def _read(path: Path) -> "DataFrame":
             with np.load(path, allow_pickle=False) as arrays:
                 return pd.DataFrame(arrays["vectors"], index=arrays["names"].astype(str))
         if name.endswith(".h5ad"):
-            import anndata
+            from vc_contracts.store import read_anndata
 
-            adata = anndata.read_h5ad(path)
-            return adata.to_df()
+            return read_anndata(path).to_df()
     except (ValueError, KeyError, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a table of vectors ({error}).") from error
     raise InputError(f"{path}: expected a name that ends in .csv, .tsv, .parquet, .npz or .h5ad.")

@@ -78,11 +78,11 @@ def read_bank(fpath: Path, context: str | None = None) -> EffectBank:
     Raises:
         PlanError: If it is no such file, or the context is unknown or not said.
     """
-    import anndata
+    from vc_contracts.store import read_anndata
 
     if not fpath.exists():
         raise PlanError(f"{fpath}: no such file. Give an .h5ad of effects.")
-    adata = anndata.read_h5ad(fpath)
+    adata = read_anndata(fpath)
     if "perturbation" not in adata.obs:
         raise PlanError(f'{fpath}: obs["perturbation"]: expected a column of names, found {list(adata.obs)[:8]}.')
     lines = sorted(set(adata.obs["cell_line"].astype(str))) if "cell_line" in adata.obs else []
