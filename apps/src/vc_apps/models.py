@@ -63,7 +63,7 @@ def open_inputs(screen_fpath: Path, adata: "ad.AnnData", features_fpath: Path | 
         cast("pd.DataFrame", adata.var),
         adata.uns["groups"],
         np.asarray(counts.indptr, dtype=np.int64),
-        str(adata.uns.get("target_genes", "")),
+        target_genes=str(adata.uns.get("target_genes", "")),
         counts=counts,
     )
     hashes = {path.name: hash_path(path) for path in (screen_fpath, features_fpath) if path is not None}

@@ -41,7 +41,7 @@ def features(
     from vc_contracts.whole import check_target
 
     inputs = [path for path in (latents, dictionary, gradient, genesets, targets, random, *others) if path is not None]
-    check_target(out, kind="features", overwrite=overwrite, inputs=inputs, make_parent=True)
+    check_target(out, kind="feature tables", overwrite=overwrite, inputs=inputs, make_parent=True)
     from vc_interp.features.run import Known, describe, write_findings
     from vc_interp.files.networks import read_targets
     from vc_interp.files.stored import open_latents

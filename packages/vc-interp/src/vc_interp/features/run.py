@@ -234,7 +234,7 @@ def write_findings(out: Path, found: Findings, *, overwrite: bool = False) -> No
         "features": found.features, "genes": found.genes, "perturbations": found.changes, "lines": found.lines,
         "rows": found.rows, "enrichment": found.sets, "regulators": found.regulators,
     }  # fmt: skip
-    with write_whole(out, kind="features", overwrite=overwrite, make_parent=True) as temporary:
+    with write_whole(out, kind="feature tables", overwrite=overwrite, make_parent=True) as temporary:
         temporary.mkdir()
         for name, table in tables.items():
             if len(table.columns):

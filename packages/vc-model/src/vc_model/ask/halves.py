@@ -52,7 +52,8 @@ def some_cells(screen: Screen, keep_n: np.ndarray) -> SomeCells:
     groups = groups[groups["stop"] > groups["start"]].reset_index(drop=True)
     indptr_n = np.concatenate([[0], np.cumsum(np.diff(screen.indptr_n)[row_n])])
     obs = screen.obs.iloc[row_n]
-    return SomeCells(screen.path, screen.header, obs, screen.var, groups, indptr_n, screen, row_n)
+    return SomeCells(screen.path, screen.header, obs, screen.var, groups, indptr_n, screen, row_n,
+                     target_genes=screen.target_genes)  # fmt: skip
 
 
 def halves(screen: Screen, seed: int = 0) -> tuple[SomeCells, SomeCells]:

@@ -48,7 +48,7 @@ class Screen:
     var: "pd.DataFrame"
     groups: "pd.DataFrame"
     indptr_n: np.ndarray
-    target_genes: str = ""
+    target_genes: str = field(default="", kw_only=True)
     counts: "sp.csr_matrix | None" = field(default=None, kw_only=True)
 
     @property
@@ -110,7 +110,7 @@ def read_screen(path: Path | str) -> Screen:
     with raised_as(ContractError), open_checked(path, "screen") as (tables, header):
         indptr_n = tables.X.indptr.astype(np.int64)
         link = str(tables.uns.get("target_genes", ""))
-        return Screen(path, header, tables.obs, tables.var, tables.uns["groups"], indptr_n, link)
+        return Screen(path, header, tables.obs, tables.var, tables.uns["groups"], indptr_n, target_genes=link)
 
 
 def read_splits(path: Path | str, screen: Screen) -> Splits:

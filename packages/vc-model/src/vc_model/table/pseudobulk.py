@@ -113,17 +113,16 @@ def load_conditions(screen: Screen | Path | str, splits: Splits | Path | str, pa
 
     screen = screen if isinstance(screen, Screen) else read_screen(screen)
     splits = splits if isinstance(splits, Splits) else read_splits(splits, screen)
-    measured = screen.var.index[screen.var["measured"].to_numpy()]
-    targets = screen.targets
-    position = measured.get_indexer(pd.Index(genes_in(targets, like.genes)))
+    measured_g = np.flatnonzero(screen.var["measured"].to_numpy())
+    position = screen.var.index[measured_g].get_indexer(pd.Index(genes_in(screen.targets, like.genes)))
     if (position < 0).any():
         absent = [gene for gene, at in zip(like.genes, position, strict=True) if at < 0]
         raise TableError(f"{screen.path}: expected all {len(like.genes)} genes of the model, found {len(absent)} not "
                          f"measured, e.g. {absent[:5]!r}. Convert onto the gene list the model was fitted on.")  # fmt: skip
-    columns = np.flatnonzero(screen.var["measured"].to_numpy())[position]
-    contexts = replace(_Controls(screen, splits, columns).summarise(like.basis_gk), genes=like.genes, names=like.names)
+    own = _Controls(screen, splits, measured_g[position]).summarise(like.basis_gk)
     found = _read_conditions(screen, splits, part)
-    return Conditions(found.cell_line, actions_as_model(like, targets, found.actions), contexts, found.perturbation)
+    actions = actions_as_model(like, screen.targets, found.actions)
+    return Conditions(found.cell_line, actions, replace(own, genes=like.genes, names=like.names), found.perturbation)
 
 
 def load_control_cells(
