@@ -19,7 +19,7 @@ MAIN = {
     "vc-data": "vc_data.cli.main:main",
     "vc-eval": "vc_eval.cli.main:main",
     "vc-featurize": "vc_featurize.cli.main:main",
-    "vc-interp": "vc_interp.cli:main",
+    "vc-interp": "vc_interp.cli.main:main",
     "vc-model": "vc_model.cli.main:main",
 }
 

@@ -13,7 +13,7 @@ MAIN = {
     "vc-data": "vc_data.cli.main:main",
     "vc-eval": "vc_eval.cli.main:main",
     "vc-featurize": "vc_featurize.cli.main:main",
-    "vc-interp": "vc_interp.cli:main",
+    "vc-interp": "vc_interp.cli.main:main",
     "vc-model": "vc_model.cli.main:main",
 }
 # A command, IN an input, OUT its output; ending of the output, '' for a folder.
@@ -60,8 +60,8 @@ WRITERS = [
     ("vc-featurize graph IN --out OUT", ".zarr"),
     ("vc-featurize table IN --out OUT", ".zarr"),
     ("vc-interp enrich IN --genesets g.gmt --out OUT", ".tsv"),
-    ("vc-interp sae IN --out OUT", ""),
-    ("vc-interp features IN --latents l --gradient g --out OUT", ""),
+    ("vc-interp sae IN OUT", ""),
+    ("vc-interp features IN sae --out OUT", ""),
     ("vc-interp attention IN --effects e --out OUT", ""),
     ("vc-interp probe IN --out OUT", ".tsv"),
     ("vc-interp report IN --out OUT", ".html"),
