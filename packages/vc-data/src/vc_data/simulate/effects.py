@@ -4,6 +4,8 @@ Decides how each mode acts on the network and what an infinitely large experimen
 """
 
 import itertools
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -255,12 +257,17 @@ def make_expectation(world: World, line: CellLine):
     rate_grid, value_grid = _counting_curve(config)
     basal = log_share(line, np.zeros((1, config.n_genes)))[0]
     table = np.empty((config.n_genes, len(offset)))
-    for j, shifted in enumerate(offset):
+
+    def column(shifted: float) -> np.ndarray:
         log_rate = np.minimum(basal + shifted, -0.05)[:, None] + spread
         # The gene's own noise is part of the total it is divided by.
         share = np.exp(np.minimum(basal + shifted, -0.05))[:, None]
         log_rate -= np.log1p(share * np.expm1(np.minimum(spread, 20.0)))
-        table[:, j] = np.interp(log_rate, rate_grid, value_grid) @ spread_weight
+        return np.interp(log_rate, rate_grid, value_grid) @ spread_weight
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for j, values in enumerate(pool.map(column, offset.tolist())):
+            table[:, j] = values
     rows = np.arange(config.n_genes)
 
     def expectation(log_share_pg: np.ndarray) -> np.ndarray:
