@@ -27,11 +27,14 @@ _, _, axes = np.linalg.svd((x - mean)[:: max(1, len(x) // 4000)], full_matrices=
 axes = axes[:50]
 cells.obsm["pca"] = ((x - mean) @ axes.T).astype(np.float32)
 cells.obs["control"] = (cells.obs["perturbation"].astype(str) == "control").to_numpy()
-most = max(len(label.split("+")) for label in [*cells.obs["perturbation"].astype(str).unique(), *(one[1] for one in asked)])
+most = max(
+    len(label.split("+")) for label in [*cells.obs["perturbation"].astype(str).unique(), *(one[1] for one in asked)]
+)
 columns = [f"gene_{k}" for k in range(most)]
 
 
 def split(labels) -> pd.DataFrame:
+    """Targets of every label, one column each, filled up with control."""
     parts = [(label.split("+") + ["control"] * most)[:most] for label in labels]
     return pd.DataFrame(parts, columns=columns)
 
@@ -78,5 +81,7 @@ for line in lines:
             keys.append(key)
             # The change of the same cells, so that what the components leave out cancels.
             change = (np.asarray(z).mean(axis=0) - some.obsm["pca"].mean(axis=0)) @ axes
-            profiles.append(x[(cells.obs["control"] & (cells.obs["cell_line"] == line)).to_numpy()].mean(axis=0) + change)
+            profiles.append(
+                x[(cells.obs["control"] & (cells.obs["cell_line"] == line)).to_numpy()].mean(axis=0) + change
+            )
 np.savez(out, genes=np.array(cells.var_names), conditions=np.array(keys), profiles=np.array(profiles))

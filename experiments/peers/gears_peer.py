@@ -36,6 +36,7 @@ with (data / "gene2go_all.pkl").open("wb") as stream:
 
 
 def condition(label: str) -> str:
+    """A label as GEARS writes it: A+ctrl, A+B, ctrl."""
     return "ctrl" if label == "control" else label if "+" in label else f"{label}+ctrl"
 
 

@@ -63,7 +63,9 @@ def score(args: argparse.Namespace) -> None:
     if not screen.exists():
         convert(args.screen, screen, ConvertOptions(dataset=args.screen.stem))
     adata = read_screen(screen)
-    targets = sorted({t for label in adata.obs["perturbation"].astype(str).unique() for t in label.split("+")} - {"control"})
+    targets = sorted(
+        {t for label in adata.obs["perturbation"].astype(str).unique() for t in label.split("+")} - {"control"}
+    )
     bank = geneset_features(args.genesets, targets)
     if not (folder / "features.zarr").exists():
         write_features(folder / "features.zarr", bank, config={"genesets": args.genesets.name})
@@ -90,7 +92,9 @@ def score(args: argparse.Namespace) -> None:
     pd.DataFrame(costs).to_csv(folder / "costs.csv", index=False)
 
 
-def fit_ours(screen: Path, splits: Path, features: Path, at: Path, seed: int) -> tuple[dict[str, Path], dict[str, dict]]:
+def fit_ours(
+    screen: Path, splits: Path, features: Path, at: Path, seed: int
+) -> tuple[dict[str, Path], dict[str, dict]]:
     """Fit our models on one split; their prediction files, and seconds of each."""
     from vc_model.contracts import write_predictions
     from vc_model.emit.output import make_prediction_file
@@ -128,7 +132,9 @@ def give(adata, splits: Path, bank, at: Path) -> None:
     counts = sp.diags(1e4 / np.maximum(seen.obs["total_counts"].to_numpy(), 1)).astype(np.float32) @ counts
     obs = pd.DataFrame({name: seen.obs[name].astype(str).to_numpy() for name in ("perturbation", "cell_line", "batch")},
                        index=seen.obs_names)  # fmt: skip
-    cells = anndata.AnnData(sp.csr_matrix(counts.log1p(), dtype=np.float32), obs=obs, var=pd.DataFrame(index=seen.var_names))
+    cells = anndata.AnnData(
+        sp.csr_matrix(counts.log1p(), dtype=np.float32), obs=obs, var=pd.DataFrame(index=seen.var_names)
+    )
     cells.write_h5ad(at / "cells.h5ad")
     asked = [[line, label] for (line, label), which in part.items() if which == "test"]
     inner = [[line, label] for (line, label), which in part.items() if which == "val"]
@@ -145,7 +151,9 @@ def fit_peer(name: str, args: argparse.Namespace, at: Path) -> dict:
     if not out.exists():
         start = time.perf_counter()
         with (at / f"{name}.log").open("w") as log:
-            environment = {k: v for k, v in os.environ.items() if not k.startswith("VIRTUAL_ENV")} | {"HF_HUB_OFFLINE": "1"}
+            environment = {k: v for k, v in os.environ.items() if not k.startswith("VIRTUAL_ENV")} | {
+                "HF_HUB_OFFLINE": "1"
+            }
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=at, env=environment)
             _, status, usage = os.wait4(process.pid, 0)
         cost = {"seconds": time.perf_counter() - start, "gib": usage.ru_maxrss / 2**20}
@@ -158,7 +166,11 @@ def fit_peer(name: str, args: argparse.Namespace, at: Path) -> dict:
 
 def reason(log: str) -> str:
     """The first line of a log that names an error other than a command's exit status."""
-    lines = [line for line in log.splitlines() if "Error" in line and ":" in line and not line.startswith((" ", "subprocess"))]
+    lines = [
+        line
+        for line in log.splitlines()
+        if "Error" in line and ":" in line and not line.startswith((" ", "subprocess"))
+    ]
     return (lines or log.strip().splitlines() or ["no output"])[0][:200].replace("|", "/")
 
 
@@ -173,13 +185,24 @@ def write_peer(path: Path, like: Path, found, name: str) -> None:
     row_of = {tuple(key.split("|", 1)): row for row, key in enumerate(found["conditions"])}
     columns = np.array([column_of[gene] for gene in file.genes])
     mean_ng = file.mean_ng.copy()
-    base = {str(line): mean for line, mean, control in zip(file.cell_line, file.mean_ng, file.is_control, strict=True) if control}
+    base = {
+        str(line): mean
+        for line, mean, control in zip(file.cell_line, file.mean_ng, file.is_control, strict=True)
+        if control
+    }
     for row, (line, label, control) in enumerate(zip(file.cell_line, file.perturbation, file.is_control, strict=True)):
         key = (str(line), str(label))
         if not control:
             mean_ng[row] = np.maximum(found["profiles"][row_of[key]][columns], 0) if key in row_of else base[key[0]]
     path.unlink(missing_ok=True)
-    empty = {"sd_ng": None, "sd_epistemic_ng": None, "width_nl": None, "supported_n": None, "basis_n": None, "levels": ()}
+    empty = {
+        "sd_ng": None,
+        "sd_epistemic_ng": None,
+        "width_nl": None,
+        "supported_n": None,
+        "basis_n": None,
+        "levels": (),
+    }
     write_predictions(path, replace(file, model=name, role="baseline", mean_ng=mean_ng, **empty))
 
 
@@ -195,7 +218,9 @@ def page(args: argparse.Namespace) -> None:
                  "paired by condition, 95 % over perturbations, bold clear of 0.", ""]  # fmt: skip
         head = [title for title, _ in UNITS.values()]
         text += [f"| model | {head[0]} | gain | {head[1]} | gain | seconds a split | peak GiB |", "|---" * 7 + "|"]
-        wide = found.pivot_table(index=["split", "cell_line", "perturbation"], columns=["metric", "model"], values="value")
+        wide = found.pivot_table(
+            index=["split", "cell_line", "perturbation"], columns=["metric", "model"], values="value"
+        )
         cluster, names = pd.factorize(wide.index.get_level_values("perturbation"))
         for model in dict.fromkeys(cost["model"]):
             one, cells = cost[cost["model"] == model], []
@@ -210,8 +235,13 @@ def page(args: argparse.Namespace) -> None:
                 low, high = (float(x[0]) for x in interval(means.point, means.draws, len(names)))
                 point = f"{means.point[0]:+.3f}"
                 point = f"**{point}**" if low > 0 or high < 0 else point
-                cells += [f"{np.nanmean(a) * unit:.3f}", "" if model == "anchored" else f"{point} [{low:+.3f}, {high:+.3f}]"]
-            text.append(f"| {model} | " + " | ".join(cells) + f" | {one['seconds'].mean():.1f} | {one['gib'].max():.2f} |")
+                cells += [
+                    f"{np.nanmean(a) * unit:.3f}",
+                    "" if model == "anchored" else f"{point} [{low:+.3f}, {high:+.3f}]",
+                ]
+            text.append(
+                f"| {model} | " + " | ".join(cells) + f" | {one['seconds'].mean():.1f} | {one['gib'].max():.2f} |"
+            )
         text.append("")
     args.out.write_text("\n".join(text).rstrip() + "\n")
 

@@ -21,7 +21,9 @@ work = at / "state"
 cells = anndata.read_h5ad(at / "cells.h5ad")
 asked = json.loads((at / "asked.json").read_text())
 bank = np.load(at / "vectors.npz")
-vector = {str(name): torch.tensor(v, dtype=torch.float32) for name, v in zip(bank["names"], bank["vectors"], strict=True)}
+vector = {
+    str(name): torch.tensor(v, dtype=torch.float32) for name, v in zip(bank["names"], bank["vectors"], strict=True)
+}
 labels = sorted({*cells.obs["perturbation"].astype(str), *(label for _, label in asked["test"])} - {"control"})
 features = {label: sum(vector[target] for target in label.split("+")) for label in labels}
 features["control"] = torch.zeros_like(next(iter(vector.values())))
@@ -67,7 +69,9 @@ subprocess.run([
 answer = anndata.read_h5ad(work / "answer.h5ad")
 x = np.asarray(answer.obsm["X_hvg"])
 keys, profiles = [], []
-key_n = np.array([f"{line}|{label}" for line, label in zip(answer.obs["cell_line"], answer.obs["perturbation"], strict=True)])
+key_n = np.array(
+    [f"{line}|{label}" for line, label in zip(answer.obs["cell_line"], answer.obs["perturbation"], strict=True)]
+)
 for line, label in asked["test"]:
     keys.append(f"{line}|{label}")
     profiles.append(x[key_n == keys[-1]].mean(axis=0))
