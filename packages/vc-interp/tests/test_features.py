@@ -61,7 +61,7 @@ def test_regulators_are_specific_to_their_own_targets_only(attributed, planted, 
     effect = found.strength() @ (one.effect_fg / typical[:, None])
     targets = read_targets(planted / "targets.tsv")
     right = specificity(effect, found.labels, one.genes, targets, permutations=5)
-    assert right.share == 1 and (right.table["auroc"] == 1).all() and right.permuted.mean() < 0.6
+    assert right.share == 1 and (right.table["auroc"] == 1).all() and right.permuted.mean() < 0.5
     wrong = {name: targets[f"P{(at + 1) % 6}"] for at, name in enumerate(sorted(targets))}
     assert specificity(effect, found.labels, one.genes, wrong, permutations=0).share == 0
     assert np.isnan(specificity(effect, found.labels, one.genes, {}, permutations=0).share)

@@ -80,10 +80,14 @@ def _make_trainer(stored: StoredLatents, settings: SaeSettings) -> Any:
     width, n_features = stored.width, settings.n_features(stored.width)
     common = {"d_in": width, "d_sae": n_features, "normalize_activations": "expected_average_only_in"}
     common |= {"device": settings.device}
+    # The threshold that stands in for the k largest follows them by this much a step; a short run must get there, too.
+    follow = min(0.1, max(0.01, 20 / settings.n_steps(len(stored))))
     if settings.architecture == "topk":
         sae = lens.TopKTrainingSAE(lens.TopKTrainingSAEConfig(k=int(settings.k), **common))
     elif settings.architecture == "batchtopk":
-        sae = lens.BatchTopKTrainingSAE(lens.BatchTopKTrainingSAEConfig(k=settings.k, **common))
+        sae = lens.BatchTopKTrainingSAE(
+            lens.BatchTopKTrainingSAEConfig(k=settings.k, topk_threshold_lr=follow, **common)
+        )
     elif settings.architecture == "jumprelu":
         sae = lens.JumpReLUTrainingSAE(
             lens.JumpReLUTrainingSAEConfig(

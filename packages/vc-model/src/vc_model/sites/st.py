@@ -95,7 +95,7 @@ class StateSite:
             line = str(self.conditions.cell_line[at])
             state_nd = self.fitted.residuals(line, self.conditions.actions[at], base_g)[cells]
             x_ng, base_ng = self._cells(at, cells)
-            total_gd += np.asarray(_gradient(self.fitted.config, params, state_nd, x_ng, base_ng)).T
+            total_gd += np.asarray(_gradient(self.fitted.config, params, state_nd, x_ng, base_ng))
         gate = 1.0 if self.fitted.anchor is None else self.fitted.gate
         return (gate * total_gd / len(chosen)).astype(np.float32)
 
@@ -118,10 +118,10 @@ _decode = partial(jax.jit, static_argnums=0)(_output)
 
 @partial(jax.jit, static_argnums=0)
 def _gradient(cfg: StConfig, params: dict[str, Any], state_nd: jax.Array, x_ng: jax.Array, base_ng: jax.Array):
-    """[d, g] mean over cells of the directional derivatives along every dimension."""
+    """[g, d] mean over cells of the gradient of every gene, one gene after the other."""
 
-    def along(direction_d: jax.Array) -> jax.Array:
-        step_nd = jnp.broadcast_to(direction_d, state_nd.shape)
-        return jax.jvp(lambda s: _output(cfg, params, s, x_ng, base_ng), (state_nd,), (step_nd,))[1].mean(axis=0)
+    def mean_g(shift_d: jax.Array) -> jax.Array:
+        return _output(cfg, params, state_nd + shift_d, x_ng, base_ng).mean(axis=0)
 
-    return jax.lax.map(along, jnp.eye(state_nd.shape[-1], dtype=jnp.float32))
+    said_g, pull = jax.vjp(mean_g, jnp.zeros(state_nd.shape[-1], jnp.float32))
+    return jax.lax.map(lambda one_g: pull(one_g)[0], jnp.eye(len(said_g), dtype=jnp.float32))

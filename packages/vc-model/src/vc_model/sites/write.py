@@ -162,7 +162,6 @@ def _tables(
 def _write_tables(root: Any, tables: Tables, header: dict[str, Any], activations: str) -> None:
     """The rest of the AnnData, with the hash of the streamed activations in its header."""
     import anndata
-    import zarr
 
     stamped = stamp(tables, header)
     stamped["content"]["X"] = activations
@@ -172,4 +171,3 @@ def _write_tables(root: Any, tables: Tables, header: dict[str, Any], activations
         anndata.io.write_elem(root, key, value)
     for key in ("layers", "obsm", "varm", "obsp", "varp"):
         anndata.io.write_elem(root, key, {})
-    zarr.consolidate_metadata(root.store)
