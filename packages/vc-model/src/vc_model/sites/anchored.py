@@ -19,6 +19,7 @@ from vc_model.anchored.gp import GaussianProcess
 from vc_model.anchored.kernels import make_rows, weighted_sum
 from vc_model.anchored.model import FittedAnchored
 from vc_model.errors import TableError
+from vc_model.predictor import Prediction
 from vc_model.sites.site import Block
 from vc_model.table.components import top_eigen
 from vc_model.table.effects import Conditions
@@ -82,9 +83,14 @@ class ConditionSite:
         return ((vector_qk / np.sqrt(value_k)).T @ delta_qg).astype(np.float32)
 
     @cached_property
+    def said(self) -> Prediction:
+        """What the model predicts."""
+        return self.fitted.predict(self.conditions)
+
+    @property
     def delta_qg(self) -> np.ndarray:
         """[q, g] predicted effects."""
-        return self.fitted.predict(self.conditions).delta_pg
+        return self.said.delta_pg
 
     def blocks(self) -> Iterator[Block]:
         """At most 512 conditions a block."""
@@ -95,10 +101,8 @@ class ConditionSite:
 
     def decode(self, values_nd: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """[n, g] unperturbed profile plus the effect; what the site does not hold stays as it is."""
-        contexts = self.conditions.contexts_or(self.fitted.contexts)
-        base_ng = contexts.base_cg[contexts.positions(self.conditions.cell_line[rows])]
         own_nd = np.concatenate([block.values_nd for block in self.blocks()])[rows]
-        return base_ng + self.delta_qg[rows] + (values_nd - own_nd) @ self.basis_dg
+        return self.said.base_pg[rows] + self.delta_qg[rows] + (values_nd - own_nd) @ self.basis_dg
 
     def gradient(self) -> np.ndarray:
         """[g, d], exact."""

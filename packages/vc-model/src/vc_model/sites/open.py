@@ -31,7 +31,7 @@ def kind_of(fitted: Fitted) -> str:
     name = type(fitted).__name__
     kinds = {"FittedSt": "st", "FittedBioJepa": "biojepa", "FittedAnchored": "anchored"}
     if name not in kinds:
-        raise VcModelError(f"{fitted.name}: expected a model with sites (st, biojepa, anchored), found {name}.")
+        raise VcModelError(f"expected a model with sites (st, biojepa, anchored), found {name}.")
     return kinds[name]
 
 
