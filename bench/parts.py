@@ -22,7 +22,7 @@ MAINS = {
     "vc-data": "vc_data.cli.main",
     "vc-eval": "vc_eval.cli.main",
     "vc-featurize": "vc_featurize.cli",
-    "vc-interp": "vc_interp.cli",
+    "vc-interp": "vc_interp.cli.main",
     "vc-model": "vc_model.cli.main",
 }
 PROGRAM = (
