@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from vc_apps.outputs import AppError
+
 if TYPE_CHECKING:
     import anndata as ad
     import pandas as pd
@@ -17,14 +19,15 @@ OURS = (*FITTED, "biojepa")
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """A screen and its bank, opened, checked and hashed once; every stage of a run works on these.
+    """A screen and its banks, opened, checked and hashed once; every stage of a run works on these.
 
     Attributes:
         screen_fpath: screen-v1.
         adata: Its content.
         screen: The same for vc-model.
-        features_fpath: features-v1, or None.
-        bank: Its content, or None.
+        features_fpath: features-v1 of the screen's gene sets, or None.
+        bank_fpaths: Every features-v1 file in use, that one first.
+        banks: Their content; each is a source of its own.
         hashes: File name -> sha256; splits are added as they are made.
     """
 
@@ -32,22 +35,26 @@ class Inputs:
     adata: "ad.AnnData"
     screen: "Screen"
     features_fpath: Path | None
-    bank: "FeatureBank | None"
+    bank_fpaths: tuple[Path, ...]
+    banks: "tuple[FeatureBank, ...]"
     hashes: dict[str, str]
 
     def parents(self, *more: Path) -> dict[str, str]:
         """Hashes of screen, further files and features, for a header."""
-        paths = (self.screen_fpath, *more, *([self.features_fpath] if self.features_fpath else []))
+        paths = (self.screen_fpath, *more, *self.bank_fpaths)
         return {path.name: self.hashes[path.name] for path in paths}
 
 
-def open_inputs(screen_fpath: Path, adata: "ad.AnnData", features_fpath: Path | None) -> Inputs:
-    """Hash a screen that was just read, and read its bank.
+def open_inputs(
+    screen_fpath: Path, adata: "ad.AnnData", features_fpath: Path | None, banks: tuple[Path, ...] = ()
+) -> Inputs:
+    """Hash a screen that was just read, and read its banks.
 
     Args:
         screen_fpath: Where the screen lies.
         adata: Its checked content.
-        features_fpath: features-v1, or None.
+        features_fpath: features-v1 of gene sets, or None.
+        banks: Further features-v1 files; their names differ.
     """
     import json
 
@@ -66,9 +73,13 @@ def open_inputs(screen_fpath: Path, adata: "ad.AnnData", features_fpath: Path | 
         target_genes=str(adata.uns.get("target_genes", "")),
         counts=counts,
     )
-    hashes = {path.name: hash_path(path) for path in (screen_fpath, features_fpath) if path is not None}
-    bank = None if features_fpath is None else read_features(features_fpath)
-    return Inputs(screen_fpath, adata, screen, features_fpath, bank, hashes)
+    fpaths = (*([features_fpath] if features_fpath else []), *banks)
+    hashes = {path.name: hash_path(path) for path in (screen_fpath, *fpaths)}
+    if len(hashes) < 1 + len(fpaths):
+        raise AppError(
+            f"--bank: expected files with different names, found {[path.name for path in fpaths]}. Rename one."
+        )
+    return Inputs(screen_fpath, adata, screen, features_fpath, fpaths, tuple(map(read_features, fpaths)), hashes)
 
 
 def fit_and_predict(
@@ -101,7 +112,7 @@ def fit_and_predict(
     from vc_model.table.pseudobulk import load_tables
 
     parents = inputs.parents(splits_fpath)
-    train, _, test = load_tables(inputs.screen, splits_fpath, inputs.bank)
+    train, _, test = load_tables(inputs.screen, splits_fpath, inputs.banks)
     fitted = fit_models(train, [*FITTED, *(name for name in MODELS if name not in FITTED)], seed=seed)
     if plugin is not None:
         own = read_plugin(plugin)
@@ -131,10 +142,9 @@ def fit_for_use(inputs: Inputs, out_dpath: Path, *, min_cells: int, seed: int, p
     """
     from vc_apps.ask.fit import fit_and_save, load
 
-    banks = () if inputs.bank is None else (inputs.bank,)
-    data = load(inputs.screen, None, banks, min_cells=min_cells, seed=seed)
+    data = load(inputs.screen, None, inputs.banks, min_cells=min_cells, seed=seed)
     table = data.table
-    files = [inputs.screen_fpath, *([inputs.features_fpath] if inputs.features_fpath else [])]
+    files = [inputs.screen_fpath, *inputs.bank_fpaths]
     fit_and_save(data, out_dpath, MODEL, plugin, seed, files, False, inputs.hashes)
     trained = {target for action in table.conditions.actions for target in action.targets}
     return next((gene for gene in table.genes if gene not in trained), min(trained))

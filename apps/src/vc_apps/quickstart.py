@@ -113,6 +113,11 @@ def _check(settings: Quickstart) -> None:
         raise AppError(f"--data {settings.data}: no such file. Give the path of an .h5ad with raw counts.")
     if settings.genesets is not None and not settings.genesets.is_file():
         raise AppError(f"--genesets {settings.genesets}: no such file. Give the path of a .gmt file.")
+    absent = [str(path) for path in settings.bank if not path.exists()]
+    if absent:
+        raise AppError(
+            f"--bank: no such file: {', '.join(absent)}. Give features-v1 files, as vc-featurize writes them."
+        )
     if settings.plugin is not None:
         _plugin_name(settings)
     if settings.split == "few_shot" and settings.few_shot_line is None:
@@ -174,7 +179,7 @@ def _open(run: Run, screen_fpath: Path, genesets_fpath: Path | None) -> Inputs:
             config = {"genesets": genesets_fpath.name}
             features_fpath = write_features(run.dpath / "features.zarr", bank, config=config)
         console.print(f"  {genesets_fpath.name}: vectors for {int((~bank.missing).sum())} of {len(targets)} targets")
-    return open_inputs(screen_fpath, adata, features_fpath)
+    return open_inputs(screen_fpath, adata, features_fpath, run.settings.bank)
 
 
 def _split(run: Run, inputs: Inputs) -> list[Path]:

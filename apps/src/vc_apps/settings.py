@@ -39,6 +39,8 @@ class Quickstart:
     """Layer that holds the raw counts, where X does not."""
     genesets: Path | None = None
     """A .gmt file of gene sets; becomes a feature of every target. The simulated screen brings its own."""
+    bank: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """A features-v1 bank of the targets (vc-featurize); may be given several times, each is weighed by itself."""
     split: Literal["auto", "by_perturbation", "by_cell_line", "few_shot", "named"] = "auto"
     """What is held out. auto: perturbations; cell lines where there are fewer than three perturbations."""
     few_shot_line: str | None = None

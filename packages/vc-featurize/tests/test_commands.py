@@ -28,3 +28,25 @@ def test_an_earlier_bank_is_kept_and_weights_are_asked_for(tmp_path, capsys):
     assert main(["protein", str(tmp_path / "p.fa"), "--out", out]) == 2
     assert main(["protein", str(tmp_path / "p.fa"), "--out", out, "--encoder", "esm2", "--overwrite"]) == 2
     assert "--weights" in capsys.readouterr().err
+
+
+def test_compounds_by_other_encoders_go_through_shards_and_gene_sets_by_rarity(tmp_path, capsys):
+    (tmp_path / "d.tsv").write_text("name\tsmiles\naspirin\tCC(=O)Oc1ccccc1C(=O)O\nethanol\tCCO\nbroken\tC1C\n")
+    table, out = str(tmp_path / "d.tsv"), tmp_path / "d.h5ad"
+    arguments = ["compound", table, "--id-col", "name", "--out", str(out), "--encoder"]
+    assert main([*arguments, "atompair", "--work", str(tmp_path / "work")]) == 0
+    bank = read_features(out)
+    assert bank.missing.tolist() == [False, False, True]
+    assert bank.encoder["id"].startswith("atompair") and list((tmp_path / "work").iterdir())
+    assert main([*arguments, "descriptors", "--overwrite"]) == 0
+    assert read_features(out).encoder["id"].startswith("descriptors")
+    assert main([*arguments, "smiles", "--overwrite"]) == 2
+    assert "--weights" in capsys.readouterr().err
+    (tmp_path / "s.gmt").write_text("all\t-\tA\tB\tC\tD\nfew\t-\tA\tB\npair\t-\tC\tD\n")
+    for weight in ("size", "idf"):
+        sets = str(tmp_path / f"{weight}.h5ad")
+        assert main(["geneset", str(tmp_path / "s.gmt"), "--out", sets, "--weight", weight]) == 0
+    by_size, by_rarity = (read_features(tmp_path / f"{name}.h5ad").vectors_ef for name in ("size", "idf"))
+    # A set that holds every gene tells none apart, and counts nothing by rarity.
+    assert by_size[0] @ by_size[2] > 0.1
+    assert abs(by_rarity[0] @ by_rarity[2]) < 1e-6

@@ -1,7 +1,14 @@
 """Weights by evidence: the bank that carries the effects gets the weight, and unseen effects are predicted from it."""
 
 import numpy as np
-from vc_model.baselines.evidence import cosine_kernel, fit_evidence, predict_evidence, radial_kernel
+from vc_model.baselines.evidence import (
+    carry_over,
+    cosine_kernel,
+    evidence_weights,
+    fit_evidence,
+    predict_evidence,
+    radial_kernel,
+)
 
 
 def world(seed=0, n=90):
@@ -41,3 +48,30 @@ def test_kernels_of_missing_rows_are_zero():
     for kernel in (cosine_kernel(vectors, missing), radial_kernel(vectors, missing)):
         assert not kernel[2].any() and not kernel[:, 2].any()
         assert np.allclose(np.diag(kernel)[~missing], 1)
+
+
+def test_what_a_training_effect_is_predicted_by_does_not_hold_itself():
+    kernels, effects = world()
+    effects = effects - effects.mean(axis=0)
+    evidence = fit_evidence(kernels, effects)
+    _, out = evidence_weights(evidence, kernels, kernels, effects)
+    changed = effects.copy()
+    changed[3] += 1e-3
+    moved = evidence_weights(evidence, kernels, kernels, changed)[1] @ changed - out @ effects
+    # Only its share of the mean is left.
+    assert np.abs(moved[3]).max() < 3 * 1e-3 / len(effects)
+
+
+def test_the_same_perturbation_elsewhere_moves_a_prediction_where_it_helps():
+    rng = np.random.default_rng(0)
+    elsewhere, noise = rng.standard_normal((200, 30)), rng.standard_normal((200, 30))
+    effects = 0.5 * elsewhere + 0.3 * rng.standard_normal((200, 30))
+    nothing = np.zeros((150, 30))
+    train, test = slice(0, 150), slice(150, 200)
+    told, untold = (
+        carry_over(nothing, nothing[:50], effects[train], known[train], known[test]) for known in (elsewhere, noise)
+    )
+    error, useless = (((said - effects[test]) ** 2).mean() for said in (told, untold))
+    variance = effects[test].var()
+    assert error < 0.5 * variance
+    assert useless < 1.1 * variance

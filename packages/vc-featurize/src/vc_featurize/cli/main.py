@@ -2,10 +2,12 @@
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 import tyro
 from tyro.conf import Positional
 
+from vc_featurize.cli.compounds import compound
 from vc_featurize.cli.output import check_out, summary, write_bank
 from vc_featurize.cli.sequences import guide, protein
 from vc_featurize.cli.sources import compare, graph, list_encoders, table
@@ -27,6 +29,7 @@ def geneset(
     out: Path,
     genes: Path | None = None,
     dim: int = 64,
+    weight: Literal["size", "idf"] = "size",
     licence: str = "unstated",
     overwrite: bool = False,
 ) -> None:
@@ -39,6 +42,7 @@ def geneset(
         out: The bank to write, .zarr or .h5ad.
         genes: Text file with one gene symbol per line; all genes of the GMT by default.
         dim: Most dimensions to keep.
+        weight: Of a set: size, 1 / sqrt(size); idf, log(genes / size).
         licence: Licence of the gene sets, recorded in the bank.
         overwrite: Replace an earlier bank at `out`.
     """
@@ -47,47 +51,9 @@ def geneset(
     from vc_featurize.text import read_names
 
     names = None if genes is None else read_names(genes)
-    bank = geneset_features(gmt, names, dim, licence=licence)
+    bank = geneset_features(gmt, names, dim, weight=weight, licence=licence)
     inputs = [path for path in (gmt, genes) if path is not None]
-    write_bank(out, bank, inputs, {"encoder": "geneset", "dim": dim})
-
-
-def compound(
-    table: Positional[Path],
-    /,
-    out: Path,
-    smiles_col: str = "smiles",
-    id_col: str = "perturbation",
-    radius: int = 2,
-    n_bits: int = 2048,
-    bits: bool = False,
-    standardize: bool = True,
-    licence: str = "unstated",
-    overwrite: bool = False,
-) -> None:
-    """Encode compounds by their Morgan fingerprints (needs the extra `chem`).
-
-    Example: vc-featurize compound drugs.tsv --id-col name --smiles-col smiles --out drugs.zarr
-
-    Args:
-        table: Table with a header line, tab-separated (comma-separated when named .csv).
-        out: The bank to write, .zarr or .h5ad.
-        smiles_col: Column with the SMILES.
-        id_col: Column with the compound's id, as in the targets of the screen.
-        radius: Bonds around each atom; 2 is ECFP4.
-        n_bits: Length of the fingerprint.
-        bits: Presence of each substructure instead of its count.
-        standardize: Take off counter-ions and neutralise charges first.
-        licence: Licence of the structures, recorded in the bank.
-        overwrite: Replace an earlier bank at `out`.
-    """
-    check_out(out, overwrite, [table])
-    from vc_featurize.compound import compound_features, read_compound_table
-
-    ids, smiles = read_compound_table(table, id_col, smiles_col)
-    options = {"radius": radius, "n_bits": n_bits, "counts": not bits, "standardize": standardize}
-    bank = compound_features(ids, smiles, **options, licence=licence)
-    write_bank(out, bank, [table], {"encoder": "compound", **options})
+    write_bank(out, bank, inputs, {"encoder": "geneset", "dim": dim, "weight": weight})
 
 
 def inspect(bank: Positional[Path], /, json: bool = False) -> None:

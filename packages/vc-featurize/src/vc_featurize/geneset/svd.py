@@ -8,7 +8,7 @@ matrix of that width can keep them (Eckart and Young, Psychometrika 1936).
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 from scipy import sparse
@@ -22,6 +22,7 @@ from vc_featurize.text import read_lines, sha256_file
 RANK_TOLERANCE = 1e-6
 # Up to this many genes or sets, the exact decomposition is quicker than the iterative one.
 DENSE_LIMIT = 400
+WEIGHTS = {"size": "1/sqrt(set size)", "idf": "log(genes / set size)"}
 
 
 def read_gmt(path: str | Path) -> dict[str, tuple[str, ...]]:
@@ -58,6 +59,7 @@ def geneset_features(
     entities: Sequence[str] | None = None,
     dim: int = 64,
     *,
+    weight: Literal["size", "idf"] = "size",
     licence: str = "unstated",
 ) -> FeatureBank:
     """Vectors of genes from the gene sets they are in.
@@ -69,6 +71,7 @@ def geneset_features(
         gmt_path: GMT file, plain or gzip.
         entities: Gene symbols to encode; those that no set holds become missing rows. All genes of the file by default.
         dim: Most dimensions to keep; fewer come back where the matrix has a smaller rank.
+        weight: Of a set's column: `size`, 1 / sqrt(size); `idf`, log(genes / size), which favours rare sets less.
         licence: Licence of the gene sets, for the encoder record.
 
     Returns:
@@ -93,7 +96,7 @@ def geneset_features(
             f"(it has e.g. {genes[:3]}). Both must use gene symbols."
         )
 
-    gene_vectors_gf = _embed(_weighted_membership(sets, row_of), dim)
+    gene_vectors_gf = _embed(_weighted_membership(sets, row_of, weight), dim)
     n_sets = dict.fromkeys(genes, 0)
     for members in sets.values():
         for gene in members:
@@ -113,7 +116,7 @@ def geneset_features(
         encoder={
             "id": "geneset-svd",
             "revision": sha256_file(gmt_path),
-            "pooling": "truncated SVD of the gene x set matrix, columns weighted by 1/sqrt(set size)",
+            "pooling": f"truncated SVD of the gene x set matrix, columns weighted by {WEIGHTS[weight]}",
             "dtype": "float32",
             "dim": n_dims,
             "licence": licence,
@@ -122,14 +125,17 @@ def geneset_features(
     )
 
 
-def _weighted_membership(sets: dict[str, tuple[str, ...]], row_of: dict[str, int]) -> sparse.csr_array:
-    """Gene x set matrix with 1/sqrt(set size) where the gene is in the set; sets sorted by name, so line order is moot."""
+def _weighted_membership(
+    sets: dict[str, tuple[str, ...]], row_of: dict[str, int], weight: Literal["size", "idf"]
+) -> sparse.csr_array:
+    """Gene x set matrix with the set's weight where the gene is in the set; sets sorted by name, so line order is moot."""
     rows, columns, weights = [], [], []
     for column, name in enumerate(sorted(sets)):
         members = sorted(row_of[gene] for gene in sets[name])
         rows += members
         columns += [column] * len(members)
-        weights += [1 / np.sqrt(len(members))] * len(members)
+        own = 1 / np.sqrt(len(members)) if weight == "size" else np.log(len(row_of) / len(members))
+        weights += [own] * len(members)
     return sparse.csr_array((weights, (rows, columns)), shape=(len(row_of), len(sets)))
 
 

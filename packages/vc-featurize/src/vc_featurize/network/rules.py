@@ -10,7 +10,7 @@ from typing import Any
 from vc_featurize.errors import InputError
 
 # Weights whose own modelling code may run, with the commits that were read by a person: id -> (revision, code revision).
-# Empty on purpose: a user adds an entry with `--allow ID@REVISION:CODE_REVISION`, knowingly.
+# Empty on purpose: remote code runs only where a user pins it with `--code` (a commit, or the hash of a folder), knowingly.
 ALLOWED_CODE: dict[str, tuple[str, str]] = {}
 COMMIT = re.compile(r"[0-9a-f]{40}")
 PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")

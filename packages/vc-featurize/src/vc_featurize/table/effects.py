@@ -63,7 +63,7 @@ def effect_features(
         where = "everywhere" if held_out_lines is None else f"in {line}"
         raise InputError(
             f"effects of {line}: the split holds out {len(forbidden)} of these targets {where} "
-            f"({sorted(forbidden)[:5]}); their effects would leak into the features. Drop them (--drop-held-out), "
+            f"({sorted(forbidden)[:5]}); their effects would leak into the features. Pass drop_held_out=True, "
             "or use a split that holds out other lines."
         )
     missing = np.array([target in forbidden for target in targets], dtype=bool)

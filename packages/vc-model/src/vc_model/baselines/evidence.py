@@ -50,19 +50,23 @@ def fit_evidence(
     start: Evidence | None = None,
 ) -> Evidence:
     """Weights of the kernels that maximise the marginal likelihood of centred effects."""
+    from scipy.linalg import lapack
     from scipy.optimize import minimize
 
-    gram = effects_ng @ effects_ng.T
+    gram = (effects_ng @ effects_ng.T).astype(np.float64)
     gram /= max(np.trace(gram) / len(gram), 1e-12)
     n_banks, eye = len(kernels_bnn), np.eye(len(gram))
 
     def loss(logs: np.ndarray) -> tuple[float, np.ndarray]:
         weights = np.exp(logs)
         covariance = np.tensordot(weights[:-1], kernels_bnn, 1) + weights[-1] * eye
-        inverse = np.linalg.inv(covariance)
+        root = np.linalg.cholesky(covariance)
+        # pyrefly: ignore[missing-attribute] scipy builds this module's functions from a list at import
+        inverse = lapack.dpotri(root, lower=1)[0]
+        inverse = np.tril(inverse) + np.tril(inverse, -1).T
         solved = inverse @ gram
         pull = 0.5 * (inverse - solved @ inverse)
-        value = 0.5 * (np.trace(solved) + np.linalg.slogdet(covariance)[1])
+        value = 0.5 * np.trace(solved) + np.log(np.diag(root)).sum()
         slope = np.append(np.einsum("bij,ij->b", kernels_bnn, pull), np.trace(pull)) * weights
         return float(value), slope
 
@@ -91,17 +95,71 @@ def predict_evidence(
         cross_bmn: Kernels of the unseen with the training perturbations.
         effects_ng: Training effects, not centred.
     """
-    mean_g = effects_ng.mean(axis=0)
-    covariance = np.tensordot(evidence.weights_b, kernels_bnn, 1)
-    values, basis = np.linalg.eigh(covariance)
+    return evidence_weights(evidence, kernels_bnn, cross_bmn, effects_ng)[0] @ effects_ng
+
+
+def evidence_weights(
+    evidence: Evidence,
+    kernels_bnn: Float[np.ndarray, "b n n"],
+    cross_bmn: Float[np.ndarray, "b m n"],
+    effects_ng: Float[np.ndarray, "n g"],
+) -> tuple[Float[np.ndarray, "m n"], Float[np.ndarray, "n n"]]:
+    """What `predict_evidence` multiplies the training effects by, and the same for each of them left out itself.
+
+    Everything is done on inner products, so genes cost one product at the end.
+
+    Returns:
+        weight_mn: Of the unseen perturbations.
+        out_nn: Of the training perturbations, each predicted without its own effect (but for its share of the mean).
+    """
+    n = len(effects_ng)
+    values, basis = np.linalg.eigh(np.tensordot(evidence.weights_b, kernels_bnn, 1))
     values = np.maximum(values, 0)
-    left, size, right = np.linalg.svd(effects_ng - mean_g, full_matrices=False)
+    gram = (effects_ng @ effects_ng.T).astype(np.float64)
+    centre = np.eye(n) - 1 / n
+    square, left = np.linalg.eigh(centre @ gram @ centre)
+    kept = square > 1e-10 * max(square.max(), 1e-300)
+    size, left = np.sqrt(square[kept]), left[:, kept]
     scores = basis.T @ (left * size)
     noise = np.exp(np.linspace(-3, 5, 33)) * max(float(values.mean()), 1e-9)
     spread = values[None] + noise[:, None]
-    best = []
-    for column in scores.T**2:
-        scale = np.maximum((column / spread).mean(axis=1), 1e-12)
-        best.append(noise[np.argmin(len(column) * np.log(scale) + np.log(spread).sum(axis=1))])
-    dual = basis @ (scores / (values[:, None] + np.array(best)[None]))
-    return mean_g + np.tensordot(evidence.weights_b, cross_bmn, 1) @ dual @ right
+    fit = np.maximum((scores.T**2) @ (1 / spread).T / n, 1e-300)
+    own = values[:, None] + noise[(n * np.log(fit) + np.log(spread).sum(axis=1)).argmin(axis=1)]
+    dual = basis @ (scores / own)
+    right = (left / size).T @ centre
+    out = left * size - dual / (basis**2 @ (1 / own))
+    cross = np.tensordot(evidence.weights_b, cross_bmn, 1)
+    return cross @ dual @ right + 1 / n, out @ right + 1 / n
+
+
+def carry_over(
+    out_ng: Float[np.ndarray, "n g"],
+    predicted_mg: Float[np.ndarray, "m g"],
+    effects_ng: Float[np.ndarray, "n g"],
+    elsewhere_ng: Float[np.ndarray, "n g"],
+    elsewhere_mg: Float[np.ndarray, "m g"],
+    prior: float = 5.0,
+) -> Float[np.ndarray, "m g"]:
+    """Move predictions by what the same perturbation did elsewhere, gene by gene.
+
+    deviation = a_g (prediction) + b_g (deviation elsewhere), both against their means; slopes of a gene are pulled to those
+    of all genes together.
+
+    Args:
+        out_ng: Predictions of the training perturbations made without them.
+        predicted_mg: Predictions of the unseen ones.
+        effects_ng: Training effects.
+        elsewhere_ng: Effects of the training perturbations in another line.
+        elsewhere_mg: Effects of the unseen ones in that line.
+        prior: How many times an average gene's evidence the common slopes count.
+    """
+    mean_g, other_g = effects_ng.mean(axis=0), elsewhere_ng.mean(axis=0)
+    x, z, y = out_ng - mean_g, elsewhere_ng - other_g, effects_ng - mean_g
+    xx, xz, zz, xy, zy = (np.einsum("ng,ng->g", a, b) for a, b in ((x, x), (x, z), (z, z), (x, y), (z, y)))
+    whole = np.array([[xx.sum(), xz.sum()], [xz.sum(), zz.sum()]])
+    a, b = np.linalg.lstsq(whole, np.array([xy.sum(), zy.sum()]), rcond=None)[0]
+    more_x, more_z = prior * xx.mean(), prior * zz.mean()
+    xx, zz, xy, zy = xx + more_x, zz + more_z, xy + more_x * a, zy + more_z * b
+    size = np.maximum(xx * zz - xz**2, 1e-300)
+    slope_x, slope_z = (xy * zz - zy * xz) / size, (zy * xx - xy * xz) / size
+    return mean_g + slope_x * (predicted_mg - mean_g) + slope_z * (elsewhere_mg - other_g)
