@@ -110,7 +110,8 @@ def evidence_weights(
 
     Returns:
         weight_mn: Of the unseen perturbations.
-        out_nn: Of the training perturbations, each predicted without its own effect (but for its share of the mean).
+        out_nn: Of the training perturbations, each predicted without its own effect (but for its share of the mean, of
+            the principal components and of their noise levels).
     """
     n = len(effects_ng)
     values, basis = np.linalg.eigh(np.tensordot(evidence.weights_b, kernels_bnn, 1))
