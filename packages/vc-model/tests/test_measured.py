@@ -114,3 +114,25 @@ def test_ranks_fall_into_weights_and_come_back() -> None:
     assert weight_ng[0, 5] == 0
     assert (np.diff(weight_ng[0, :3]) < 0).all()
     np.testing.assert_array_equal(ranks_of_weights(weight_ng), rank_ng)
+
+
+def test_a_bank_that_helps_moves_the_prediction_and_one_of_noise_beside_it_hardly_does(tmp_path: Path) -> None:
+    from vc_model.anchored.gp import GPConfig, fit_gp
+    from vc_model.contracts import FeatureBank
+
+    rng = np.random.default_rng(1)
+    known, noise = (rng.normal(size=(120, 4)).astype(np.float32) for _ in range(2))
+    truth = known @ rng.normal(size=(4, GENES)) + 0.3 * rng.normal(size=(120, GENES))
+    names = tuple(f"T{at:02d}" for at in range(120))
+    vc_contracts.write(tmp_path / "e.h5ad", make_effects(truth, "z"), "effects")
+    (tmp_path / "s.json").write_text(json.dumps(make_splits(list(names), 40)))
+    present = np.zeros(120, bool)
+    good, bad = FeatureBank("good", names, known, present), FeatureBank("noise", names, noise, present)
+    error = {}
+    for key, banks in {"none": (), "good": (good,), "both": (bad, good), "noise": (bad,)}.items():
+        train, _, test = load_effects(tmp_path / "e.h5ad", tmp_path / "s.json", banks)
+        assert len(train.banks) == len(banks)
+        error[key] = float(((fit_gp(train, GPConfig()).delta(test) - truth[:40]) ** 2).mean())
+    assert error["good"] < 0.5 * error["none"]
+    assert error["both"] < 1.1 * error["good"]
+    assert error["noise"] < 1.1 * error["none"]
