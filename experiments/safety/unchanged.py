@@ -23,7 +23,12 @@ def convert(tree: Path, source: Path, out: Path) -> str:
 
 def effects(screen: anndata.AnnData) -> dict[tuple[str, str], np.ndarray]:
     """(cell line, perturbation) -> mean log1p of counts per ten thousand, minus that of the line's controls."""
-    x = screen.X.astype(np.float64).multiply(1e4 / np.maximum(screen.obs["total_counts"].to_numpy()[:, None], 1)).tocsr().log1p()
+    x = (
+        screen.X.astype(np.float64)
+        .multiply(1e4 / np.maximum(screen.obs["total_counts"].to_numpy()[:, None], 1))
+        .tocsr()
+        .log1p()
+    )
     found = {}
     for line, of_line in screen.obs.groupby("cell_line", observed=True):
         control = x[screen.obs_names.get_indexer(of_line.index[of_line["is_control"]])].mean(axis=0).A1
