@@ -47,3 +47,14 @@ def test_the_form_is_that_of_ruff():
 def test_types_agree():
     done = run("pyrefly", "check", "--output-format", "min-text")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+def test_a_name_means_one_thing_in_a_package():
+    """No two public classes of a package share a name, so that a type in a message or a signature says which it is."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for path in SOURCES:
+        package = path.relative_to(ROOT).parts[path.relative_to(ROOT).parts.index("src") + 1]
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault((package, node.name), []).append(str(path.relative_to(ROOT)))
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}

@@ -167,3 +167,14 @@ def test_links_between_pages_lead_somewhere(tracked):
 def test_what_tests_compare_with_is_installed(module):
     """A package's own tests skip where a reference or an extra is absent; the workspace's development group has them all."""
     assert find_spec(module), f"{module} is absent: the tests that need it would skip. Run `uv sync`."
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=member_id)
+def test_metadata_state_licence_pythons_and_types(member):
+    metadata = project(member)
+    assert metadata["license"] == "Apache-2.0" and metadata["license-files"] == ["LICENSE"]
+    assert (member / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    pythons = {entry.rsplit(" ", 1)[1] for entry in metadata["classifiers"] if "Python :: 3." in entry}
+    assert pythons == {"3.12", "3.13"}
+    assert "Typing :: Typed" in metadata["classifiers"] and list((member / "src").glob("*/py.typed"))
+    assert metadata["description"] and (member / metadata["readme"]).exists()

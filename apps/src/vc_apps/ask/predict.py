@@ -8,7 +8,7 @@ from vc_apps.ask.settings import Predict
 from vc_apps.outputs import AppError, check_out, check_space, say, write_json
 
 if TYPE_CHECKING:
-    from vc_model.ask.answers import Answers, Rules
+    from vc_model.ask.answers import Answers, AnswerRules
     from vc_model.ask.model import AskModel
     from vc_model.ask.questions import Questions
     from vc_model.table.effects import Contexts
@@ -28,14 +28,14 @@ def predict(settings: Predict) -> None:
         predict_part(settings)
         return
     check_out(settings, "answers")
-    from vc_model.ask.answers import Rules, count_answered
+    from vc_model.ask.answers import AnswerRules, count_answered
     from vc_model.ask.model import load
 
     given = [name for name in SOURCES if getattr(settings, name)]
     if not given:
         raise AppError("predict: expected a question, found none. Give --genes, --genes-file, --compounds, --all-genes, "
                        "--like, or --part with a screen and a split.")  # fmt: skip
-    rules = Rules(limit=settings.limit, force=settings.force, top=settings.top, change=settings.change)
+    rules = AnswerRules(limit=settings.limit, force=settings.force, top=settings.top, change=settings.change)
     model = load(settings.model, plugin=settings.plugin)
     if settings.compounds is not None:
         model = describe_compounds(settings.compounds, model)
@@ -64,7 +64,7 @@ def predict(settings: Predict) -> None:
     _print(settings, answers)
 
 
-def write_answers(settings: Predict, model: "AskModel", questions: "Questions", rules: "Rules") -> "Answers":
+def write_answers(settings: Predict, model: "AskModel", questions: "Questions", rules: "AnswerRules") -> "Answers":
     """Write the folder, whole or not at all."""
     from vc_contracts import write_whole
     from vc_contracts.hashing import sha256_tree

@@ -31,7 +31,7 @@ def predict(
     return files
 
 
-class Stage:
+class HeldOutCells:
     """The real cells of one split, read once for every model and setting that is scored on them."""
 
     def __init__(self, screen: Path, splits: Path, *, rule: Rule, cells: int | None, seed: int, n_boot: int) -> None:

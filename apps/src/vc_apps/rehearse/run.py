@@ -11,7 +11,7 @@ from vc_contracts.progress import progress
 from vc_apps.outputs import RUN_FNAME, AppError, check_out, run_folder, write_json
 from vc_apps.rehearse.expect import LEVEL, Expectation, expect
 from vc_apps.rehearse.holdouts import hold_out
-from vc_apps.rehearse.play import Stage, predict
+from vc_apps.rehearse.play import HeldOutCells, predict
 from vc_apps.submit.settings import Rehearse
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _play_all(
         files = predict(command.screen, split, command.features, command.models, command.seed + at)
         seconds["fit and predict"] += time.perf_counter() - start
         start = time.perf_counter()
-        stage = Stage(command.screen, split, rule=command.rule, cells=command.cells, seed=command.seed + at,
+        stage = HeldOutCells(command.screen, split, rule=command.rule, cells=command.cells, seed=command.seed + at,
                       n_boot=command.bootstrap)  # fmt: skip
         for name in command.models:
             scores[name].append(stage.play(files[name]))
@@ -89,7 +89,7 @@ def _play_all(
 
 
 def _tune(
-    command: Rehearse, split: Path, stage: Stage, file, model: str, plain: "LocalScore", seed: int
+    command: Rehearse, split: Path, stage: HeldOutCells, file, model: str, plain: "LocalScore", seed: int
 ) -> dict[str, Any]:
     """Knobs chosen within training, and what they are worth on the perturbations that were held out of it."""
     from dataclasses import asdict

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vc_apps.rehearse.holdouts import hold_out_within
-from vc_apps.rehearse.play import Stage, predict
+from vc_apps.rehearse.play import HeldOutCells, predict
 from vc_apps.submit.settings import Rule
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def tune(
     with tempfile.TemporaryDirectory() as folder:
         inner = hold_out_within(splits, Path(folder) / "inner.json", test=1 / 3, seed=seed)
         file = predict(screen, inner, features, (model,), seed)[model]
-        stage = Stage(screen, inner, rule=rule, cells=cells, seed=seed, n_boot=n_boot)
+        stage = HeldOutCells(screen, inner, rule=rule, cells=cells, seed=seed, n_boot=n_boot)
         scores: dict[tuple[float, float], LocalScore] = {}
 
         def score(amplitude: float, dispersion: float) -> "LocalScore":

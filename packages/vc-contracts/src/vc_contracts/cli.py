@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+from vc_contracts.command import run_command
 from vc_contracts.errors import Refusal
 
 
@@ -12,7 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        0 where the file keeps its contract, 2 where it is refused.
+        0 where the file keeps its contract, 2 where it is refused, 130 after Ctrl-C.
     """
     parser = argparse.ArgumentParser(prog="vc-contracts", description="Check the files of virtual-cell.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -21,14 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     checking.add_argument("path")
     commands.add_parser("inspect", help="print a file's header").add_argument("path")
     given = parser.parse_args(arguments)
-    try:
-        return _check(given.contract, given.path) if given.command == "check" else _inspect(given.path)
-    except (Refusal, OSError) as error:
-        print(f"vc-contracts: {error}", file=sys.stderr)
-        return 2
+    job = (lambda: _check(given.contract, given.path)) if given.command == "check" else (lambda: _inspect(given.path))
+    return run_command("error", job)
 
 
-def _check(contract: str, path: str) -> int:
+def _check(contract: str, path: str) -> None:
     from vc_contracts.formats import SCHEMAS
     from vc_contracts.reading import read
 
@@ -36,10 +34,9 @@ def _check(contract: str, path: str) -> int:
         raise Refusal(f"contract: expected one of {', '.join(SCHEMAS)}, found {contract!r}. Name one of them.")
     read(path, contract)
     print(f"{path} keeps {contract}-v1")
-    return 0
 
 
-def _inspect(path: str) -> int:
+def _inspect(path: str) -> None:
     from pathlib import Path
 
     from vc_contracts.kinds import header_of
@@ -48,7 +45,6 @@ def _inspect(path: str) -> int:
     if not header:
         raise Refusal(f"{path}: contract: expected a header, found none. Pass a contract file.")
     print(json.dumps(header, indent=1))
-    return 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import vc_model as vm
 from vc_model.ask import answers as answering
-from vc_model.ask.answers import Rules
+from vc_model.ask.answers import AnswerRules
 from vc_model.ask.questions import QuestionError, read_names
 from vc_model.ask.stream import write_tables
 from vc_model.contracts import read_predictions
@@ -43,7 +43,7 @@ def test_a_made_up_name_gets_no_number_unless_forced_and_then_is_said_to_be_the_
     table = model.answers(asked).table
     assert table["answered"] == [False, False] and table["effect_size"] == [None, None]
     assert all(note.startswith("no answer: nothing is known") for note in table["note"])
-    forced = model.answers(asked, Rules(force=True)).table
+    forced = model.answers(asked, AnswerRules(force=True)).table
     assert forced["effect_size"][0] == forced["effect_size"][1] is not None
     assert all("this is the mean of all perturbations" in note for note in forced["note"])
     assert "nowhere" in forced["support"]
@@ -56,8 +56,8 @@ def test_a_measured_target_moved_the_answer_and_its_neighbours_are_named(model):
 
 def test_below_the_limit_there_is_no_number(model):
     asked = model.questions(["G33"], cell_line="A")
-    assert model.answers(asked, Rules(limit=1)).table["answered"] == [False]
-    assert model.answers(asked, Rules(limit=0)).table["answered"] == [True]
+    assert model.answers(asked, AnswerRules(limit=1)).table["answered"] == [False]
+    assert model.answers(asked, AnswerRules(limit=0)).table["answered"] == [True]
 
 
 def test_blocks_do_not_change_answers(model, monkeypatch):
@@ -71,7 +71,7 @@ def test_blocks_do_not_change_answers(model, monkeypatch):
 
 def test_the_files_are_what_the_contract_and_a_spreadsheet_take(model, tmp_path):
     asked = model.questions(["G3", "G33", "made-up"])
-    answers = model.write(asked, tmp_path / "predictions.h5ad", Rules(), parents={"model": "0"})
+    answers = model.write(asked, tmp_path / "predictions.h5ad", AnswerRules(), parents={"model": "0"})
     write_tables(answers, tmp_path)
     file, adata = read_predictions(tmp_path / "predictions.h5ad"), ad.read_h5ad(tmp_path / "predictions.h5ad")
     assert sorted(file.perturbation) == ["G3", "G3", "G33", "G33", "control", "control"]
@@ -149,7 +149,7 @@ def test_what_cannot_be_asked_is_refused_with_a_remedy(model, given, words):
 def test_an_untrained_mode_is_asked_when_forced(model):
     asked = model.questions(["G3"], mode="crispra", force=True, cell_line="A")
     assert any("never trained" in note for note in asked.notes)
-    assert model.answers(asked, Rules(force=True)).table["support"] == ["seen elsewhere"]
+    assert model.answers(asked, AnswerRules(force=True)).table["support"] == ["seen elsewhere"]
 
 
 def test_near_names_are_offered(model):
@@ -172,4 +172,4 @@ def test_lists_are_read_and_refused(tmp_path):
 @pytest.mark.parametrize("rules", [{"limit": 2}, {"level": 1.0}, {"top": 0}, {"change": 0}])
 def test_rules_out_of_range_are_refused(rules):
     with pytest.raises(VcModelError, match=next(iter(rules))):
-        Rules(**rules)
+        AnswerRules(**rules)

@@ -25,7 +25,7 @@ _FEATURE_COLUMNS = ("featuretypes", "featuretype", "feature", "modality", "assay
 
 
 @dataclass(frozen=True)
-class Columns:
+class GeneColumns:
     """How columns of the source become columns of the screen."""
 
     var: pd.DataFrame
@@ -95,7 +95,9 @@ def choose_features(var: pd.DataFrame, wanted: str | None, path: Path) -> tuple[
     return keep, say(f"features of var[{column!r}] that are not counted: {others}")
 
 
-def place_genes(genes: GeneNames, features: np.ndarray, options: ConvertOptions, path: Path) -> tuple[Columns, Notes]:
+def place_genes(
+    genes: GeneNames, features: np.ndarray, options: ConvertOptions, path: Path
+) -> tuple[GeneColumns, Notes]:
     """Merge genes that stand there several times, and align them to the panel.
 
     Args:
@@ -123,7 +125,7 @@ def place_genes(genes: GeneNames, features: np.ndarray, options: ConvertOptions,
         places[features] = np.arange(len(genes.keys)) if merge is None else merge
         merge = places
     how = "max" if options.duplicates == "max" else "sum"
-    return Columns(var, alignment, merge, target, len(distinct.keys), how), notes
+    return GeneColumns(var, alignment, merge, target, len(distinct.keys), how), notes
 
 
 def _merge_duplicates(genes: GeneNames, how: str, path: Path) -> tuple[np.ndarray | None, GeneNames]:

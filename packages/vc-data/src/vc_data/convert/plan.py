@@ -9,8 +9,7 @@ import pandas as pd
 
 from vc_data.convert.columns import check_given, fill_columns, guess_columns
 from vc_data.convert.counts import find_problem, refuse_logs, refuse_values
-from vc_data.convert.genes import Columns as GeneColumns
-from vc_data.convert.genes import choose_features, place_genes
+from vc_data.convert.genes import GeneColumns, choose_features, place_genes
 from vc_data.convert.notes import Notes, say
 from vc_data.convert.obs import Cells, read_cells
 from vc_data.convert.source import Matrix, Source

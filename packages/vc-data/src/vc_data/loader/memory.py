@@ -10,7 +10,7 @@ import numpy as np
 from vc_data.loader import kernel
 from vc_data.loader.eligible import Pool
 from vc_data.loader.packed import PackedScreen
-from vc_data.loader.sample import Plan, Sampler
+from vc_data.loader.sample import Epoch, Sampler
 
 READ_AHEAD = 16
 """Blocks being read before they are needed."""
@@ -63,7 +63,7 @@ class Blocks:
         self._reads: dict[tuple[int, int], tuple[PackedScreen, object]] = {}
         self._arrays: dict[tuple[int, int], np.ndarray] = {}
 
-    def read_ahead(self, epoch: int, plan: Plan, step: int) -> None:
+    def read_ahead(self, epoch: int, plan: Epoch, step: int) -> None:
         """Begin to read what this step and the next ones need; drop what is behind."""
         size = self._sampler.settings.batch_size
         begin, end = step * size, (step + 1) * size
@@ -80,7 +80,7 @@ class Blocks:
                 del self._reads[key]
                 self._arrays.pop(key, None)
 
-    def get(self, epoch: int, plan: Plan, block: int) -> np.ndarray:
+    def get(self, epoch: int, plan: Epoch, block: int) -> np.ndarray:
         """Codes of a block; reads it where it was not read ahead."""
         key = (epoch, block)
         with self._lock:
@@ -94,13 +94,13 @@ class Blocks:
                 self._arrays[key] = codes
         return codes
 
-    def _begin(self, epoch: int, plan: Plan, block: int) -> None:
+    def _begin(self, epoch: int, plan: Epoch, block: int) -> None:
         if (epoch, block) not in self._reads:
             s, start, stop = self._sampler.span(plan, block)
             screen = self._sampler.screens[s]
             self._reads[epoch, block] = screen, screen.read(start, stop)
 
-    def _is_behind(self, key: tuple[int, int], epoch: int, plan: Plan, position: int) -> bool:
+    def _is_behind(self, key: tuple[int, int], epoch: int, plan: Epoch, position: int) -> bool:
         late = position - self._margin * self._sampler.settings.batch_size
         if key[0] == epoch:
             return plan.last[key[1]] < late

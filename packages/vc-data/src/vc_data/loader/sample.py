@@ -73,7 +73,7 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Epoch:
     """One epoch of one process."""
 
     block_unit: np.ndarray
@@ -172,7 +172,7 @@ class Sampler:
         controls = self._draw_controls(step, unit, rows)
         return Draw(unit, block, rows, mask & within[:, None], controls)
 
-    def span(self, plan: Plan, block: int) -> tuple[int, int, int]:
+    def span(self, plan: Epoch, block: int) -> tuple[int, int, int]:
         """Screen and packed rows [start, stop) that hold a block."""
         rows = self.rows
         unit = plan.block_unit[block]
@@ -197,7 +197,7 @@ class Sampler:
     def _make_permutation(self, epoch: int, block: int, n: int) -> np.ndarray:
         return self._rng(_BLOCK, epoch, block).permutation(n)
 
-    def _make_plan(self, epoch: int) -> Plan:
+    def _make_plan(self, epoch: int) -> Epoch:
         rng, settings = self._rng(_EPOCH, epoch), self.settings
         unit, of_pass, first, last, drop = self._cut_blocks(rng)
         size = self._cells_per_item
@@ -221,7 +221,7 @@ class Sampler:
         first_use[item_block[::-1]] = np.arange(len(item))[::-1]
         last_use[item_block] = np.arange(len(item))
         arrival = np.argsort(first_use, kind="stable")[: int((last_use >= 0).sum())]
-        return Plan(unit, lo, hi, item_block, item, first_use, last_use, arrival)
+        return Epoch(unit, lo, hi, item_block, item, first_use, last_use, arrival)
 
     def _cut_blocks(self, rng: np.random.Generator):
         """Cut every unit into blocks of items.

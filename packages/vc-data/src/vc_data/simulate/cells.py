@@ -24,7 +24,7 @@ CONTROL = "control"
 
 
 @dataclass(frozen=True)
-class Plan:
+class CellPlan:
     """Every cell of the screen before it has counts; cells of one batch are contiguous, in random order."""
 
     line: np.ndarray
@@ -44,7 +44,7 @@ class Plan:
 
 def make_plan(
     config: SimulatorConfig, perturbations: list[Perturbation], effects: list[Effects], rng: np.random.Generator
-) -> Plan:
+) -> CellPlan:
     """Draw how many cells of each condition survive, and their batch and depth.
 
     Args:
@@ -74,7 +74,7 @@ def make_plan(
         order = np.lexsort((rng.random(len(condition)), batch))
         columns.append((np.full(len(condition), c)[order], condition[order], state[order], batch[order], depth[order]))
     line, condition, state, batch, depth = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return Plan(line, condition, state, batch, depth.astype(np.float32))
+    return CellPlan(line, condition, state, batch, depth.astype(np.float32))
 
 
 def expected_cells(config: SimulatorConfig, perturbations: list[Perturbation], effects: Effects) -> np.ndarray:
@@ -82,7 +82,7 @@ def expected_cells(config: SimulatorConfig, perturbations: list[Perturbation], e
     return config.cells_per_condition * np.array([p.abundance for p in perturbations]) * effects.survival
 
 
-def make_obs(world: World, perturbations: list[Perturbation], plan: Plan):
+def make_obs(world: World, perturbations: list[Perturbation], plan: CellPlan):
     """Cell table without counts.
 
     Args:
@@ -127,7 +127,7 @@ def make_obs(world: World, perturbations: list[Perturbation], plan: Plan):
 
 
 def iter_counts(
-    world: World, effects: list[Effects], plan: Plan, rng: np.random.Generator, *, n_threads: int | None = None
+    world: World, effects: list[Effects], plan: CellPlan, rng: np.random.Generator, *, n_threads: int | None = None
 ) -> Iterator["scipy.sparse.csr_matrix"]:
     """Raw counts of the planned cells, block by block.
 
@@ -179,7 +179,7 @@ def _batch_effect(config: SimulatorConfig, control_log_share: np.ndarray, rng: n
     return (effect - (effect @ np.exp(control_log_share))[:, None]).astype(np.float32)
 
 
-def _count_block(world, base, batch_effect, shape, plan: Plan, rows: slice, rng: np.random.Generator):
+def _count_block(world, base, batch_effect, shape, plan: CellPlan, rows: slice, rng: np.random.Generator):
     import scipy.sparse as sp
 
     line_n, depth = plan.line[rows], plan.depth[rows]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vc_data.contract import write_whole
-from vc_data.simulate.cells import Plan, expected_cells, iter_counts, make_obs, make_plan
+from vc_data.simulate.cells import CellPlan, expected_cells, iter_counts, make_obs, make_plan
 from vc_data.simulate.config import DIFFICULTIES, SimulatorConfig
 from vc_data.simulate.effects import (
     Effects,
@@ -49,7 +49,7 @@ class _Prepared:
     world: World
     perturbations: list[Perturbation]
     effects: list[Effects]
-    plan: Plan
+    plan: CellPlan
     gene_sets: dict[str, list[str]]
     count_rng: np.random.Generator
 
@@ -110,7 +110,7 @@ def write_simulation(config: SimulatorConfig, seed: int, out_dir: str | Path, *,
     return Path(out_dir)
 
 
-def make_truth(world: World, perturbations: list[Perturbation], effects: list[Effects], plan: Plan | None = None):
+def make_truth(world: World, perturbations: list[Perturbation], effects: list[Effects], plan: CellPlan | None = None):
     """What an infinitely large experiment would report, with the mechanism behind it.
 
     Args:

@@ -14,10 +14,12 @@ import optax
 from flax import nnx
 
 from vc_model.anchored.losses import contrastive, cosine_distance, weighted_square
-from vc_model.anchored.residual import Batch, ResidualConfig
+from vc_model.anchored.residual import ConditionArrays, ResidualConfig
 from vc_model.table.folds import BINS
 
-jax.tree_util.register_dataclass(Batch, data_fields=["x", "present", "log_dose", "context", "bin"], meta_fields=[])
+jax.tree_util.register_dataclass(
+    ConditionArrays, data_fields=["x", "present", "log_dose", "context", "bin"], meta_fields=[]
+)
 
 
 class ResidualNet(nnx.Module):
@@ -34,7 +36,7 @@ class ResidualNet(nnx.Module):
         self.readout = nnx.Param(jnp.zeros((config.rank, n_directions)))
         self.interaction = nnx.Param(jnp.zeros((config.rank, config.rank)))
 
-    def __call__(self, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, batch: ConditionArrays) -> tuple[jax.Array, jax.Array]:
         """Residual and interaction, both [n, d] on the directions."""
         x, kind, context = (cast("jax.Array", given) for given in (batch.x, batch.bin, batch.context))
         film = 1 + self.film(context)
@@ -51,7 +53,7 @@ class ResidualNet(nnx.Module):
 
 
 def forward(
-    shape: tuple[int, int, int], config: ResidualConfig, weights: dict[str, np.ndarray], batch: Batch
+    shape: tuple[int, int, int], config: ResidualConfig, weights: dict[str, np.ndarray], batch: ConditionArrays
 ) -> tuple[jax.Array, jax.Array]:
     """Residual and interaction on the directions, both [n, d], of conditions padded to a power of two.
 
@@ -64,7 +66,7 @@ def forward(
     return _forward(shape, config, weights, _pad(batch))
 
 
-def _pad(batch: Batch) -> Batch:
+def _pad(batch: ConditionArrays) -> ConditionArrays:
     """Pad the number of conditions to a power of two, so that few shapes are compiled."""
     n = len(batch.present)
     more = (1 << max(0, n - 1).bit_length()) - n
@@ -81,7 +83,7 @@ def _paths(params: nnx.State) -> dict[str, jax.Array]:
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _forward(
-    shape: tuple[int, int, int], config: ResidualConfig, weights: dict[str, jax.Array], batch: Batch
+    shape: tuple[int, int, int], config: ResidualConfig, weights: dict[str, jax.Array], batch: ConditionArrays
 ) -> tuple[jax.Array, jax.Array]:
     graph, params = nnx.split(nnx.eval_shape(lambda: _build(shape, config)))
     flat = [
@@ -93,7 +95,7 @@ def _forward(
 def train_network(
     shape: tuple[int, int, int],
     config: ResidualConfig,
-    batch: Batch,
+    batch: ConditionArrays,
     target_kmd: np.ndarray,
     weight_km: np.ndarray,
     extra: dict[str, np.ndarray],
@@ -110,7 +112,7 @@ def _fit(
     shape: tuple[int, int, int],
     config: ResidualConfig,
     params: nnx.State,
-    batch: Batch,
+    batch: ConditionArrays,
     target_kmd: jax.Array,
     weight_km: jax.Array,
     extra: dict[str, jax.Array],
@@ -124,7 +126,7 @@ def _fit(
 
     def loss(params, x_mtf, target_md, weight_m, extra):
         net = nnx.merge(graph, params)
-        r1, r2 = net(Batch(x_mtf, batch.present, batch.log_dose, batch.context, batch.bin))
+        r1, r2 = net(ConditionArrays(x_mtf, batch.present, batch.log_dose, batch.context, batch.bin))
         said_md = r1 + r2
         error_m = ((said_md - target_md) ** 2).mean(axis=1)
         total = choices.mse * (weight_m @ error_m) + config.interaction_ridge * (net.interaction[...] ** 2).mean()

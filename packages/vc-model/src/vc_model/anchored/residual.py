@@ -50,7 +50,7 @@ class ResidualConfig:
 
 
 @dataclass(frozen=True)
-class Batch:
+class ConditionArrays:
     """Conditions as arrays.
 
     Attributes:
@@ -124,7 +124,7 @@ class Residual:
 
 def make_batch(
     conditions: Conditions, bin_q: np.ndarray, features: FeatureMap, context_map: ContextMap, contexts: Contexts
-) -> Batch:
+) -> ConditionArrays:
     """Arrays of the conditions, targets padded to the largest number of targets."""
     owner_r, singles = conditions.components()
     sizes = conditions.sizes
@@ -136,7 +136,7 @@ def make_batch(
     x, present = np.zeros((*shape, x_rf.shape[1]), dtype=np.float32), np.zeros(shape, dtype=np.float32)
     x[owner_r, slot_r], present[owner_r, slot_r] = x_rf, 1
     dose = np.array([action.dose for action in conditions.actions], dtype=np.float32)
-    return Batch(
+    return ConditionArrays(
         x=x,
         present=present,
         log_dose=np.log1p(dose),
@@ -203,7 +203,7 @@ def train_residuals(
     width = max(fit[3].x.shape[2] for fit in fits)
     depth = max(len(fit[1]) for fit in fits)
     batches = [fit[3] for fit in fits]
-    stacked = Batch(
+    stacked = ConditionArrays(
         x=np.stack([_widen(batch.x, width) for batch in batches]),
         present=batches[0].present,
         log_dose=batches[0].log_dose,

@@ -26,7 +26,7 @@ UNMOVED = 0.01  # distance from that answer, as a share of the answer, below whi
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rules:
+class AnswerRules:
     """How answers are made.
 
     Attributes:
@@ -80,7 +80,7 @@ class Answers:
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class AnswerBlock:
     """Some conditions with everything that is said of them.
 
     Attributes:
@@ -96,7 +96,7 @@ class Block:
     answers: Answers
 
 
-def answer(fitted: Fitted, memory: Memory, conditions: Conditions, rules: Rules) -> Iterator[Block]:
+def answer(fitted: Fitted, memory: Memory, conditions: Conditions, rules: AnswerRules) -> Iterator[AnswerBlock]:
     """Answer conditions block by block; memory does not grow with their number.
 
     Args:
@@ -128,10 +128,10 @@ def answer(fitted: Fitted, memory: Memory, conditions: Conditions, rules: Rules)
                 asked, prediction, sd_qg, mean_qg, [found[row] for row in said], verdicts, said, rules
             )
         table = _rows(conditions, rows, verdicts, found, refusals, said, numbers)
-        yield Block(asked, prediction, sd_qg, Answers(table, genes))
+        yield AnswerBlock(asked, prediction, sd_qg, Answers(table, genes))
 
 
-def count_answered(memory: Memory, conditions: Conditions, rules: Rules) -> int:
+def count_answered(memory: Memory, conditions: Conditions, rules: AnswerRules) -> int:
     """How many conditions get numbers."""
     if rules.force:
         return len(conditions)
@@ -140,7 +140,7 @@ def count_answered(memory: Memory, conditions: Conditions, rules: Rules) -> int:
     return sum(_refusal(kind, known, find(memory.precedents, kind, new), rules) is None for kind, known, new in each)
 
 
-def _refusal(kind: int, known: bool, precedent: Precedent | None, rules: Rules) -> str | None:
+def _refusal(kind: int, known: bool, precedent: Precedent | None, rules: AnswerRules) -> str | None:
     """Why a condition gets no numbers, or None."""
     if kind == NOWHERE and not known:
         return "nothing is known of it, so any name would get this answer"
@@ -170,7 +170,7 @@ def _numbers(
     found: list[Precedent | None],
     verdicts: Verdicts,
     rows: np.ndarray,
-    rules: Rules,
+    rules: AnswerRules,
 ) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
     """Columns of the answered conditions, and their named genes."""
     width_q = prediction.conformal.width(prediction.table_p, rules.level)

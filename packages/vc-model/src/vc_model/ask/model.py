@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vc_model.ask.answers import Answers, Rules, answer, count_answered
+from vc_model.ask.answers import AnswerRules, Answers, answer, count_answered
 from vc_model.ask.memory import Memory
 from vc_model.ask.precedent import find
 from vc_model.ask.questions import Questions, make_questions
@@ -77,9 +77,9 @@ class AskModel:
             new_contexts=contexts,
         )
 
-    def answers(self, questions: Questions, rules: Rules | None = None) -> Answers:
+    def answers(self, questions: Questions, rules: AnswerRules | None = None) -> Answers:
         """Answer checked questions."""
-        return collect(answer(self.fitted, self.memory, questions.conditions, rules or Rules()))
+        return collect(answer(self.fitted, self.memory, questions.conditions, rules or AnswerRules()))
 
     def effects(
         self,
@@ -111,13 +111,13 @@ class AskModel:
         import pandas as pd
 
         asked = self.questions(names, mode=mode, cell_line=cell_line, dose=dose, force=force, contexts=contexts)
-        return pd.DataFrame(self.answers(asked, Rules(force=force, top=top, limit=limit)).table)
+        return pd.DataFrame(self.answers(asked, AnswerRules(force=force, top=top, limit=limit)).table)
 
     def write(
         self,
         questions: Questions,
         path: Path,
-        rules: Rules,
+        rules: AnswerRules,
         *,
         parents: dict[str, str] | None = None,
         config: Mapping[str, Any] | None = None,

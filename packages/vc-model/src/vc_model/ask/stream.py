@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from vc_contracts.text.names import table_cell
 
-from vc_model.ask.answers import Answers, Block
+from vc_model.ask.answers import AnswerBlock, Answers
 from vc_model.contracts.header import make_header
 from vc_model.predictor import Prediction
 from vc_model.table.effects import Conditions, Contexts
@@ -116,7 +116,7 @@ class PredictionWriter:
         self.file.close()
 
 
-def collect(blocks: Iterable[Block], writer: PredictionWriter | None = None) -> Answers:
+def collect(blocks: Iterable[AnswerBlock], writer: PredictionWriter | None = None) -> Answers:
     """All answers of some blocks; their profiles go to the writer."""
     answers = Answers()
     for block in blocks:
