@@ -8,7 +8,7 @@ from vc_apps.ask.settings import Predict
 from vc_apps.outputs import AppError, check_out, check_space, say, write_json
 
 if TYPE_CHECKING:
-    from vc_model.ask.answers import Answers, AnswerRules
+    from vc_model.ask.answers import AnswerRules, Answers
     from vc_model.ask.model import AskModel
     from vc_model.ask.questions import Questions
     from vc_model.table.effects import Contexts

@@ -9,7 +9,7 @@ import pandas as pd
 
 from vc_data.contract import check_target, make_header, sha256_tree
 from vc_data.effects.options import EffectsOptions
-from vc_data.effects.source import Source, column, read_source
+from vc_data.effects.source import EffectsSource, column, read_source
 from vc_data.effects.values import SPACE_OF, Effects, clipped, less_controls, logarithm, ranks
 from vc_data.errors import ColumnError, ControlError, OptionError, SourceError, TooFewError, few
 from vc_data.text.labels import read_labels
@@ -55,7 +55,7 @@ def convert_effects(source: Path, output: Path, options: EffectsOptions) -> list
     return said
 
 
-def make_effects(found: Source, path: Path, options: EffectsOptions) -> "tuple[anndata.AnnData, list[str]]":
+def make_effects(found: EffectsSource, path: Path, options: EffectsOptions) -> "tuple[anndata.AnnData, list[str]]":
     """The effects-v1 table of a source, without its header, and what was done."""
     import anndata
 
@@ -97,7 +97,7 @@ def make_effects(found: Source, path: Path, options: EffectsOptions) -> "tuple[a
 
 
 def _effects(
-    found: Source, is_control_n: np.ndarray, obs: pd.DataFrame, path: Path, options: EffectsOptions
+    found: EffectsSource, is_control_n: np.ndarray, obs: pd.DataFrame, path: Path, options: EffectsOptions
 ) -> Effects:
     values_ng, name = found.values_ng, str(path)
     if options.values.startswith("rank"):

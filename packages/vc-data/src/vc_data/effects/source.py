@@ -14,7 +14,7 @@ TABLES = (".csv", ".tsv", ".txt", ".parquet")
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class EffectsSource:
     """A table as it was found.
 
     Attributes:
@@ -32,7 +32,7 @@ class Source:
     gene_ids: list[str]
 
 
-def read_source(path: Path, options: EffectsOptions) -> Source:
+def read_source(path: Path, options: EffectsOptions) -> EffectsSource:
     """Read a file by its suffix (`.gz` before it for text).
 
     Raises:
@@ -58,7 +58,7 @@ def _read_table(path: Path, suffix: str) -> pd.DataFrame:
         raise SourceError(path, "file", "a table", str(error)[:200], "Check the file and its suffix.") from error
 
 
-def _from_anndata(path: Path, options: EffectsOptions) -> Source:
+def _from_anndata(path: Path, options: EffectsOptions) -> EffectsSource:
     from vc_contracts.errors import raised_as
     from vc_contracts.store import read_anndata
 
@@ -78,7 +78,7 @@ def _from_anndata(path: Path, options: EffectsOptions) -> Source:
     obs = adata.obs.copy()
     if options.perturbation == "index":
         obs["index"] = obs.index
-    return Source(values_ng, se_ng, obs, [str(name) for name in names], ids)
+    return EffectsSource(values_ng, se_ng, obs, [str(name) for name in names], ids)
 
 
 def _dense(matrix: Any) -> np.ndarray:
@@ -98,7 +98,7 @@ def _numbers(values: np.ndarray, path: Path, field: str) -> np.ndarray:
     return numbers
 
 
-def _wide(table: pd.DataFrame, path: Path, options: EffectsOptions) -> Source:
+def _wide(table: pd.DataFrame, path: Path, options: EffectsOptions) -> EffectsSource:
     if options.genes_are_rows:
         first = table.columns[0]
         if table[first].duplicated().any():
@@ -117,10 +117,10 @@ def _wide(table: pd.DataFrame, path: Path, options: EffectsOptions) -> Source:
         do = "Pass --genes-are-rows, or --gene and --value for a long table."
         raise SourceError(path, "columns", "numbers, a column a gene", few([str(c) for c in table.columns]), do)
     values_ng = _numbers(table[genes].to_numpy(np.float64), path, "columns")
-    return Source(values_ng, None, table.drop(columns=genes), [str(gene) for gene in genes], [""] * len(genes))
+    return EffectsSource(values_ng, None, table.drop(columns=genes), [str(gene) for gene in genes], [""] * len(genes))
 
 
-def _long(table: pd.DataFrame, path: Path, options: EffectsOptions) -> Source:
+def _long(table: pd.DataFrame, path: Path, options: EffectsOptions) -> EffectsSource:
     if options.absent is None:
         do = "Pass --absent zero (not listed means no change) or --absent unmeasured."
         raise OptionError(path, "--absent", "what a gene without a row means", "nothing", do)
@@ -141,7 +141,7 @@ def _long(table: pd.DataFrame, path: Path, options: EffectsOptions) -> Source:
         se_ng = np.full(shape, np.nan)
         se_ng[row_n, at_n] = _numbers(column(table, options.se, path, "columns").to_numpy(), path, options.se)
     obs = table.iloc[np.unique(row_n, return_index=True)[1]].drop(columns=[str(gene.name), str(value.name)])
-    return Source(values_ng, se_ng, obs.reset_index(drop=True), [str(name) for name in genes], [""] * len(genes))
+    return EffectsSource(values_ng, se_ng, obs.reset_index(drop=True), [str(name) for name in genes], [""] * len(genes))
 
 
 def column(table: pd.DataFrame, name: str, path: Path, where: str) -> pd.Series:

@@ -6,7 +6,7 @@ sequencer, `screen.py` the whole. The equations and a comparison with real scree
 """
 
 from vc_data.simulate.config import DIFFICULTIES, PRESETS, Difficulty, SimulatorConfig, SimulatorError
-from vc_data.simulate.effects import Effects, Perturbation, solve_effects
+from vc_data.simulate.effects import Perturbation, TrueEffects, solve_effects
 from vc_data.simulate.network import World
 from vc_data.simulate.screen import Simulation, make_truth, simulate, write_simulation
 from vc_data.simulate.world import make_world
@@ -15,11 +15,11 @@ __all__ = [
     "DIFFICULTIES",
     "PRESETS",
     "Difficulty",
-    "Effects",
     "Perturbation",
     "Simulation",
     "SimulatorConfig",
     "SimulatorError",
+    "TrueEffects",
     "World",
     "make_truth",
     "make_world",

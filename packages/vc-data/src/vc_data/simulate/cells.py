@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vc_data.simulate.config import SimulatorConfig
-from vc_data.simulate.effects import Effects, Perturbation, log_share
+from vc_data.simulate.effects import Perturbation, TrueEffects, log_share
 from vc_data.simulate.network import World
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class CellPlan:
     condition: np.ndarray
     """[n] index of the perturbation, -1 for controls."""
     state: np.ndarray
-    """[n] index of the cell's state among the states of its line (`Effects`), -1 for controls."""
+    """[n] index of the cell's state among the states of its line (`TrueEffects`), -1 for controls."""
     batch: np.ndarray
     """[n] index of the batch within the cell line."""
     depth: np.ndarray
@@ -43,7 +43,7 @@ class CellPlan:
 
 
 def make_plan(
-    config: SimulatorConfig, perturbations: list[Perturbation], effects: list[Effects], rng: np.random.Generator
+    config: SimulatorConfig, perturbations: list[Perturbation], effects: list[TrueEffects], rng: np.random.Generator
 ) -> CellPlan:
     """Draw how many cells of each condition survive, and their batch and depth.
 
@@ -77,7 +77,7 @@ def make_plan(
     return CellPlan(line, condition, state, batch, depth.astype(np.float32))
 
 
-def expected_cells(config: SimulatorConfig, perturbations: list[Perturbation], effects: Effects) -> np.ndarray:
+def expected_cells(config: SimulatorConfig, perturbations: list[Perturbation], effects: TrueEffects) -> np.ndarray:
     """Expected number of surviving cells of each perturbation in one cell line; [p]."""
     return config.cells_per_condition * np.array([p.abundance for p in perturbations]) * effects.survival
 
@@ -127,7 +127,7 @@ def make_obs(world: World, perturbations: list[Perturbation], plan: CellPlan):
 
 
 def iter_counts(
-    world: World, effects: list[Effects], plan: CellPlan, rng: np.random.Generator, *, n_threads: int | None = None
+    world: World, effects: list[TrueEffects], plan: CellPlan, rng: np.random.Generator, *, n_threads: int | None = None
 ) -> Iterator["scipy.sparse.csr_matrix"]:
     """Raw counts of the planned cells, block by block.
 

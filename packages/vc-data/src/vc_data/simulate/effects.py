@@ -54,7 +54,7 @@ class Perturbation:
 
 
 @dataclass(frozen=True)
-class Effects:
+class TrueEffects:
     """Noise-free outcome of p perturbations in one cell line.
 
     Cells of a condition are in one of several states: all targets respond, some do, none does. States are shared between
@@ -116,7 +116,7 @@ def make_perturbations(world: World, rng: np.random.Generator) -> list[Perturbat
     return singles + pairs + _drugs(world, genes, rng)
 
 
-def solve_effects(world: World, line: CellLine, perturbations: list[Perturbation]) -> Effects:
+def solve_effects(world: World, line: CellLine, perturbations: list[Perturbation]) -> TrueEffects:
     """Steady states, stress and viability of perturbations in one cell line.
 
     Args:
@@ -141,7 +141,7 @@ def solve_effects(world: World, line: CellLine, perturbations: list[Perturbation
     alive = sp.csr_array((odds * viability[columns], (rows, columns)), shape=(len(perturbations), len(states)))
     survival = np.asarray(alive.sum(axis=1)).ravel()
     first = np.unique(rows, return_index=True)[1]
-    return Effects(
+    return TrueEffects(
         state_change=change + stress[:, None] * line.stress + world.shift,
         full_state=columns[first],
         mixture=sp.csr_array(sp.diags_array(1.0 / survival) @ alive),

@@ -14,8 +14,8 @@ from vc_data.contract import write_whole
 from vc_data.simulate.cells import CellPlan, expected_cells, iter_counts, make_obs, make_plan
 from vc_data.simulate.config import DIFFICULTIES, SimulatorConfig
 from vc_data.simulate.effects import (
-    Effects,
     Perturbation,
+    TrueEffects,
     log_share,
     make_expectation,
     make_perturbations,
@@ -48,7 +48,7 @@ class Simulation:
 class _Prepared:
     world: World
     perturbations: list[Perturbation]
-    effects: list[Effects]
+    effects: list[TrueEffects]
     plan: CellPlan
     gene_sets: dict[str, list[str]]
     count_rng: np.random.Generator
@@ -110,7 +110,9 @@ def write_simulation(config: SimulatorConfig, seed: int, out_dir: str | Path, *,
     return Path(out_dir)
 
 
-def make_truth(world: World, perturbations: list[Perturbation], effects: list[Effects], plan: CellPlan | None = None):
+def make_truth(
+    world: World, perturbations: list[Perturbation], effects: list[TrueEffects], plan: CellPlan | None = None
+):
     """What an infinitely large experiment would report, with the mechanism behind it.
 
     Args:
@@ -170,7 +172,7 @@ def make_truth(world: World, perturbations: list[Perturbation], effects: list[Ef
     return anndata.AnnData(x, obs=pd.concat(tables), var=var, layers=layers, uns=_mechanism(world))
 
 
-def _expected(world: World, line, effect: Effects, expectation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _expected(world: World, line, effect: TrueEffects, expectation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Expected delta and log fold change of the mixture of states, and the control profile."""
     control = log_share(line, np.zeros((1, world.config.n_genes)))
     states = log_share(line, effect.state_change)

@@ -18,7 +18,7 @@ from vc_eval.cells.scale import Scale, check_scale, factors, log1p, scan
 from vc_eval.cells.settings import Settings
 from vc_eval.errors import VcEvalError
 from vc_eval.metrics import challenge2025 as vcc
-from vc_eval.rank import de, sweep
+from vc_eval.rank import de, kernels, sweep
 
 if TYPE_CHECKING:
     import anndata
@@ -183,5 +183,5 @@ def _columns(
         def task(first: int, end: int, arrays: Block = arrays) -> None:  # columns of its own, so nothing is shared
             sweep.fill(*arrays, start + first, start + end, True, position[first:end], values, owners)
 
-        sweep.share(task, stop - start, settings.n_threads)
+        kernels.share(task, stop - start, settings.n_threads)
     return values, owners, offsets

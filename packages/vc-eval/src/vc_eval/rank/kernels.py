@@ -39,6 +39,14 @@ def run_blocks(task: Callable[[int, int], None], n_genes: int, n_threads: int | 
             done.result()
 
 
+def share(task: Callable[[int, int], None], n: int, n_threads: int | None) -> None:
+    """Run `task(first, stop)` on one range of `0..n` per thread."""
+    n_threads = min(n_threads or default_threads(), n)
+    edges = [n * k // n_threads for k in range(n_threads + 1)]
+    with ThreadPoolExecutor(n_threads) as pool:
+        list(pool.map(task, edges[:-1], edges[1:]))
+
+
 @numba.njit(nogil=True, cache=True)
 def _first_at_least(values, start, stop, bound):
     """Position of the first entry of sorted `values[start:stop]` that is not below `bound`."""

@@ -10,8 +10,6 @@ emitted from a predicted profile, in blocks of genes (`vc_eval.rank.de`, `vc_eva
 """
 
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -380,14 +378,6 @@ def place(
         place_profile(values, owners, offsets, control, divisor, float(n_control), profile_w, first, last, placed)
 
     kernels.run_blocks(task, offsets.size - 1, n_threads)
-
-
-def share(task: Callable[[int, int], None], n: int, n_threads: int | None) -> None:
-    """Run `task(first, stop)` on one range of `0..n` per thread."""
-    n_threads = min(n_threads or kernels.default_threads(), n)
-    edges = [n * k // n_threads for k in range(n_threads + 1)]
-    with ThreadPoolExecutor(n_threads) as pool:
-        list(pool.map(task, edges[:-1], edges[1:]))
 
 
 def windows(counts: np.ndarray, bytes_each: int, memory_mb: int) -> list[tuple[int, int]]:
