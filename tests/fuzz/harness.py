@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import queue
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -39,7 +40,8 @@ READERS = {
 }
 STATES_NOTHING = ("foreign", "archive", "list")
 """Forms without hashes: another value in them is another file, and no damage that a reader could see."""
-LIMIT_S, LIMIT_BYTES = 20, 6 << 30
+LIMIT_S, LIMIT_WALL_S, LIMIT_BYTES = 20, 200, 6 << 30
+"""Seconds of the processor, seconds of the clock (other work may keep the machine busy), bytes."""
 
 # Each reader runs in a copy of a small server that has imported all of them and has no other thread. A copy of this process
 # would wait for ever for the locks of threads that it does not have.
@@ -48,7 +50,7 @@ CONTEXT.set_forkserver_preload(sorted({reader.partition(":")[0] for readers in R
 
 
 def make_valid(folder: Path, *, models: bool) -> dict[str, list[Path]]:
-    """A valid file of every contract and form, with hashes of its content; with `models`, a checkpoint too."""
+    """A valid file of every contract and form, with hashes of its content; with `models`, also what is slower to read."""
     import vc_contracts
     from corpus.scores import scores
     from corpus.splits import splits
@@ -63,8 +65,8 @@ def make_valid(folder: Path, *, models: bool) -> dict[str, list[Path]]:
         ]
     (folder / "splits.json").write_text(json.dumps(stamp_json(splits())))
     write_scores(folder / "scores", scores()[0], parents={}, config={}, summary={"best": "x"})
-    paths |= make_foreign(folder)
     if models:
+        paths |= make_foreign(folder)
         paths["checkpoint"] = [make_checkpoint(folder)]
     return paths | {"splits": [folder / "splits.json"], "scores": [folder / "scores"]}
 
@@ -119,6 +121,7 @@ def ask(reader: str, path: str, answers: "multiprocessing.Queue") -> None:
 
     warnings.simplefilter("ignore")
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT_BYTES, LIMIT_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (LIMIT_S, LIMIT_S + 1))
     module, _, name = reader.partition(":")
     read = getattr(importlib.import_module(module), name)
     try:
@@ -152,13 +155,21 @@ def run_one(reader: str, path: Path) -> tuple[str, str]:
     answers = CONTEXT.Queue()
     process = CONTEXT.Process(target=ask, args=(reader, str(path), answers), daemon=True)
     process.start()
-    try:
-        outcome = answers.get(timeout=LIMIT_S)
-    except queue.Empty:
-        alive = process.is_alive()
+    end = time.monotonic() + LIMIT_WALL_S
+    while True:
+        try:
+            outcome = answers.get(timeout=0.5)
+            break
+        except queue.Empty:
+            alive = process.is_alive()
+            if alive and time.monotonic() < end:
+                continue
+        if not alive and not answers.empty():
+            continue
         process.kill()
         process.join()
-        return ("hang", "") if alive else ("crash", f"exit code {process.exitcode}")
+        slow = alive or process.exitcode == -signal.SIGXCPU
+        return ("hang", "") if slow else ("crash", f"exit code {process.exitcode}")
     process.join(5)
     process.kill()
     return outcome
