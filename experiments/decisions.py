@@ -1,14 +1,16 @@
-"""The table of truth of `vc discover`: verbs on real answers, beside controls, and on shuffled labels.
+"""The table of truth of `vc discover`: every verb on real answers, beside simple methods, and on shuffled labels.
 
-    uv run python experiments/decisions.py --out docs/results/decisions.md
+    uv run python experiments/decisions.py                      every part, then the page
+    uv run python experiments/decisions.py --part next-tau      one part, then the page
+    uv run python experiments/decisions.py --part none          the page alone
 
-Reads ../shared/data. `--part` reruns one part; results are kept in --cache, a folder of lines, and not computed twice.
+Reads ../shared/data. Each part takes less than ten minutes on one core and writes one table, docs/results/decisions/PART.csv,
+from which the page is put together. A part that was stopped goes on with `--resume`.
 """
 
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
@@ -18,27 +20,25 @@ class Settings:
     """What to rerun."""
 
     out: Path = Path("docs/results/decisions.md")
-    """The page to write."""
-    cache: Path = Path("decisions-cache")
-    """Where finished runs are kept."""
-    part: tuple[Literal["next", "lethal", "moa", "breadth", "null"], ...] = ("next", "lethal", "moa", "breadth", "null")
-    """Which parts."""
-    seeds: int = 10
-    """Seeds of `next`."""
+    """The page to write; the tables lie in a folder of the same name."""
+    part: tuple[str, ...] = ("all",)
+    """Which parts; `all`, `none`, or names (a wrong one prints them)."""
+    resume: bool = False
+    """Keep what a stopped run of a part had finished."""
 
 
 def main(settings: Settings) -> None:
-    """Rerun and write the page."""
-    from truth import next_rounds, page, static
+    """Rerun parts and write the page."""
+    from truth import page, parts
 
-    settings.cache.mkdir(parents=True, exist_ok=True)
-    tables = {}
-    if "next" in settings.part:
-        tables["next"] = next_rounds.run(settings.cache / "next.jsonl", settings.seeds)
-    for name in ("lethal", "moa", "breadth", "null"):
-        if name in settings.part:
-            tables[name] = static.once(settings.cache / f"{name}.csv", static.PARTS[name])
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    tables = settings.out.with_suffix("")
+    tables.mkdir(parents=True, exist_ok=True)
+    names = {"all": list(parts.PARTS), "none": []}.get(settings.part[0], list(settings.part))
+    unknown = [name for name in names if name not in parts.PARTS]
+    if unknown:
+        raise SystemExit(f"--part: no part {', '.join(unknown)}; there are {', '.join(parts.PARTS)}.")
+    for name in names:
+        parts.rerun(tables / f"{name}.csv", parts.PARTS[name], resume=settings.resume)
     settings.out.write_text(page.render(tables))
 
 

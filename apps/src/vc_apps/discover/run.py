@@ -94,7 +94,8 @@ def _library(names: list[str], features: list[Path]) -> "Library":
 
 
 def _bank(verb: wishes.Target | wishes.Network) -> "EffectBank":
-    from vc_model.plan.bank import extend, model_bank, read_bank
+    from vc_model.plan.bank import model_bank, read_bank
+    from vc_model.plan.extend import extend
 
     if verb.effects is not None:
         bank = read_bank(verb.effects, verb.context)
@@ -111,8 +112,8 @@ def _target(verb: wishes.Target) -> "Decision":
     from vc_model.plan.target import target
 
     genes, value_g = sources.wanted(verb.signature, verb.start, verb.goal, verb.like, verb.run, verb.context)
-    bank = _bank(verb)
-    return target(genes, value_g, bank, max_size=verb.max_size, seed=verb.seed)
+    background = sources.background(verb.background, genes)
+    return target(genes, value_g, _bank(verb), max_size=verb.max_size, background_g=background, seed=verb.seed)
 
 
 def _moa(verb: wishes.Moa) -> "Decision":
@@ -124,7 +125,8 @@ def _moa(verb: wishes.Moa) -> "Decision":
     if verb.mechanisms is not None:
         table = read_frame(verb.mechanisms)
         known = dict(zip(table.iloc[:, 0].astype(str), table.iloc[:, 1].astype(str), strict=True))
-    return moa(genes, value_g, _bank(verb), mechanism=known, seed=verb.seed)
+    background = sources.background(verb.background, genes)
+    return moa(genes, value_g, _bank(verb), mechanism=known, background_g=background, seed=verb.seed)
 
 
 def _combo(verb: wishes.Combo) -> "Decision":
@@ -145,6 +147,10 @@ def _combo(verb: wishes.Combo) -> "Decision":
 def _lethal(verb: wishes.Lethal) -> "Decision":
     from vc_model.plan.lethal import lethal, read_pairs
 
+    if (verb.pairs is None) == (verb.viability is None):
+        raise AppError("expected one of --pairs, measured pair scores, and --viability with --run or --model.")
+    if verb.pairs is None:
+        return _lethal_by_model(verb)
     table = read_pairs(verb.pairs, verb.score_column)
     library = None
     if verb.features:
@@ -153,6 +159,21 @@ def _lethal(verb: wishes.Lethal) -> "Decision":
     elif verb.library:
         raise AppError("--library needs --features: genes without measured pairs are known by nothing else.")
     return lethal(table, library, query=verb.query, below=verb.below, seed=verb.seed)
+
+
+def _lethal_by_model(verb: wishes.Lethal) -> "Decision":
+    from vc_model.plan.library import check_known
+    from vc_model.plan.query import read_scores
+    from vc_model.plan.viability import lethal_by_model
+
+    assert verb.viability is not None
+    fitted, actions = sources.read_model(verb), sources.read_actions(verb)
+    by_name = {action.label: action for action in actions}
+    if verb.query is not None:
+        check_known([verb.query], by_name, "--query", "the library")
+    fixed = None if verb.query is None else by_name[verb.query]
+    viability = read_scores(verb.viability)
+    return lethal_by_model(fitted, sources.context_of(verb, fitted), actions, viability, fixed=fixed, seed=verb.seed)
 
 
 def _biomarker(verb: wishes.Biomarker) -> "Decision":

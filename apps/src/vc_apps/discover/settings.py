@@ -76,7 +76,8 @@ class Next(Answer):
     score_column: str | None = None
     """Column of numbers; default: score or the first."""
     essentials: Path | None = None
-    """Names that strategy essentials prefers, one a line."""
+    """Names that are hit in screens of any kind, one a line: strategy essentials prefers them; strategy hits tests some of
+    them in the first batch and learns whether being on the list matters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,9 @@ class Target(Asked):
     """With --effects and --library: features that tell the effects of targets that were not measured."""
     max_size: int = 1
     """Largest number of targets together."""
+    background: Path | None = None
+    """A table of genes and the mean of many signatures of the same kind (assay, cell line), which is removed first: what
+    all perturbations of an assay share tells none of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,26 +140,28 @@ class Combo(Asked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lethal(Answer):
-    """Which unmeasured pairs are sicker together than apart, from a table of measured pair scores.
+class Lethal(Asked):
+    """Which unmeasured pairs are sicker together than apart: from measured pair scores, or from a model and viability.
 
-    For example, on a quickstart's output (sizes of interactions of its pairs stand for scores):
+    For example, on a quickstart's output (pairs.csv and viability.csv are tables of your own):
       vc discover lethal --pairs pairs.csv --below -3 -o lethal
       vc discover lethal --pairs pairs.csv --library genes.txt --features run/simulated/pathways.gmt --query G0001 -o lethal
+      vc discover lethal --run run --viability viability.csv -o lethal
     """
 
-    pairs: Path
+    pairs: Path | None = None
     """A table with columns gene_a, gene_b and a score; negative: sicker than expected."""
     score_column: str | None = None
     """Column of the score; default: score, gi_score or the first number."""
     below: float = -3.0
     """Scores under this are strong."""
+    viability: Path | None = None
+    """Instead of --pairs: a table of targets and the log viability or fitness of each alone. A model (--run, --model) then
+    predicts pairs."""
     query: str | None = None
     """Only partners of this gene."""
-    library: Path | None = None
-    """More genes, one a line, known by their features."""
     features: tuple[Path, ...] = ()
-    """Files of features."""
+    """Files of features that tell genes of --library without measured pairs."""
 
 
 @dataclass(frozen=True, kw_only=True)

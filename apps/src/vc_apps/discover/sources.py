@@ -125,6 +125,20 @@ def wanted(
     return difference(start, goal)
 
 
+def background(fpath: Path | None, genes: tuple[str, ...]) -> "np.ndarray | None":
+    """Mean of many signatures over the genes of one, 0 where it says nothing.
+
+    Raises:
+        PlanError: If the table is refused.
+    """
+    if fpath is None:
+        return None
+    from vc_model.plan.query import read_profile
+
+    value_of = dict(zip(*read_profile(fpath), strict=True))
+    return np.array([value_of.get(gene, 0.0) for gene in genes])
+
+
 def measured_effect(run: Path, like: str, context: str | None) -> tuple[tuple[str, ...], np.ndarray]:
     """The effect that a run's screen measured for a trained perturbation; its own gene is left out."""
     from vc_model.plan.library import check_known

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from vc_model.plan.bank import extend, make_bank
+from vc_model.plan.bank import make_bank
 from vc_model.plan.biomarker import biomarker, predict_response
 from vc_model.plan.errors import PlanError
+from vc_model.plan.extend import extend
 from vc_model.plan.lethal import lethal, make_pairs
 from vc_model.plan.library import make_library
 from vc_model.plan.moa import moa
@@ -112,6 +113,21 @@ def test_lethal_reaches_a_gene_that_was_never_measured(pair_table):
     )
     assert (partners == 1).mean() > 0.6
     assert set(decision.table["support"]) == {"extrapolation"}
+
+
+def test_lethal_reaches_two_genes_that_were_never_measured(pair_table):
+    table, library = pair_table
+    new = {f"G{row}" for row in range(8)}
+    out = table["gene_a"].isin(new) | table["gene_b"].isin(new)
+    found = lethal(table[~out], library).table
+    found = found[found["gene_a"].isin(new) & found["gene_b"].isin(new)]
+    assert set(found["evidence"]) == {"both genes known by features alone"}
+    planted = [
+        {int(a[1:]) % 4, int(b[1:]) % 4} == {0, 1} for a, b in zip(found["gene_a"], found["gene_b"], strict=True)
+    ]
+    assert sum(planted) == 4
+    assert np.mean(planted[:5]) >= 0.6
+    assert found["chance"].iloc[0] > 2 * found["chance"].iloc[-1]
 
 
 def test_lethal_says_nothing_of_shuffled_scores(pair_table):

@@ -9,13 +9,33 @@ from typing import Any
 import numpy as np
 
 from vc_model.plan.errors import PlanError
-from vc_model.plan.library import Library, check_known, check_unique
-from vc_model.plan.surrogate import fit_posterior
+from vc_model.plan.library import check_known, check_unique
 from vc_model.predictor import Fitted
 from vc_model.table.effects import Action, Conditions
 
 MOST_GENES = 4000
 """Genes that a bank from a model is kept on; the most variable of its effects."""
+
+
+@dataclass(frozen=True, eq=False)
+class Foretold:
+    """What features say of the effects of a bank, its measured ones predicted without themselves.
+
+    Attributes:
+        rows: [n] rows of the bank that were measured and have features.
+        left_out_nr: [n, r] their components as predicted without them.
+        mean_g: [g] mean of the measured effects.
+        axes_rg: [r, g] the components.
+        new_k: [k] bool, rows of the bank that were predicted and never measured.
+        code_kd: [k, d] features of every row.
+    """
+
+    rows: np.ndarray
+    left_out_nr: np.ndarray
+    mean_g: np.ndarray
+    axes_rg: np.ndarray
+    new_k: np.ndarray
+    code_kd: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +49,7 @@ class EffectBank:
         sd_kg: [k, g] standard deviations of them, or None where they are not known.
         supported_k: [k] bool, whether the source stands behind each.
         source: Where they come from, in words.
+        foretold: Where some were predicted from features (`vc_model.plan.extend`): how well that goes.
     """
 
     names: tuple[str, ...]
@@ -37,6 +58,7 @@ class EffectBank:
     sd_kg: np.ndarray | None
     supported_k: np.ndarray
     source: str
+    foretold: Foretold | None = None
 
     @cached_property
     def centred_kg(self) -> np.ndarray:
@@ -132,40 +154,3 @@ def model_bank(fitted: Fitted, context: str, library: Sequence[Action | str], mo
         prediction.supported_p,
         f"predicted in {context}",
     )
-
-
-def extend(bank: EffectBank, library: Library, *, rank: int = 30, seed: int = 0) -> EffectBank:
-    """The bank with the entities of a library that it lacks, their effects predicted from features.
-
-    The main components of the measured effects are predicted one by one (`vc_model.plan.surrogate`).
-
-    Args:
-        bank: Measured effects.
-        library: More entities, with features; those of the bank among them.
-        rank: Components.
-        seed: Of subsampling.
-
-    Raises:
-        PlanError: If fewer than 20 of the bank have features.
-    """
-    known = [name for name in bank.names if name in library.position and library.known_e[library.position[name]]]
-    new = [name for name in library.names if name not in set(bank.names)]
-    if len(known) < 20:
-        raise PlanError(f"features: know {len(known)} of the {len(bank.names)} measured perturbations; 20 are needed.")
-    at = {name: row for row, name in enumerate(bank.names)}
-    delta_ng = bank.delta_kg[[at[name] for name in known]].astype(np.float64)
-    mean_g = delta_ng.mean(axis=0)
-    u_nr, s_r, v_rg = np.linalg.svd(delta_ng - mean_g, full_matrices=False)
-    rank = min(rank, len(s_r))
-    from_rows, to_rows = library.rows(known, "bank"), library.rows(new, "library")
-    parts, x_md = library.parts(from_rows), library.features_ed[to_rows]
-    delta_mg = np.tile(mean_g, (len(new), 1))
-    for component in range(rank):
-        posterior = fit_posterior(parts, u_nr[:, component], seed=seed)
-        delta_mg += np.outer(posterior.mean(x_md) * s_r[component], v_rg[component])
-    if bank.sd_kg is not None:
-        raise PlanError("bank: expected measured effects to extend, found predicted ones. Ask the model for more.")
-    names = (*bank.names, *new)
-    supported = np.append(bank.supported_k, library.known_e[to_rows])
-    delta = np.concatenate([bank.delta_kg, delta_mg.astype(np.float32)])
-    return EffectBank(names, bank.genes, delta, None, supported, f"{bank.source}; unmeasured ones from features")

@@ -15,6 +15,12 @@ from vc_model.plan.query import check_numbers
 from vc_model.plan.results import Decision, rank_table
 
 LEAST_PAIRS = 50
+LEAST_LEFT_OUT = 20
+KINDS = (
+    "both genes measured in other pairs",
+    "one gene known by its features alone",
+    "both genes known by features alone",
+)
 N_FOLDS = 5
 MOST_ROWS = 20_000
 """Pairs that the table keeps."""
@@ -68,8 +74,8 @@ def lethal(
 ) -> Decision:
     """Rank unmeasured pairs by how surely their score lies below a threshold.
 
-    The chance of each pair is calibrated on pairs that were left out and are of its kind (both genes measured in other
-    pairs, or one of them never measured).
+    The chance of each pair is calibrated on pairs that were left out and are of its kind: both genes measured in other
+    pairs, one of them never measured, or neither.
 
     Args:
         table: Measured pairs, as `read_pairs` gives them.
@@ -92,51 +98,56 @@ def lethal(
         check_known([query], set(pairs.names), "query", "the measured genes or the library")
     features_ee = alikeness(library, pairs.names) if library else np.eye(len(pairs.names))
     seen_e = np.isin(np.arange(len(pairs.names)), np.concatenate([pairs.a_n, pairs.b_n]))
-    trial = choose_trial(pairs, features_ee, new_entities=False, seed=seed)
-    fitted = fit_pairs(pairs, features_ee, trial)
     a_m, b_m = _unmeasured(pairs, query)
-    expected_m = fitted.predict(a_m, b_m)
-    chance_m, sd_m, facts = np.zeros(len(a_m)), np.zeros(len(a_m)), {}
-    doubts = []
-    for new, rows in ((False, seen_e[a_m] & seen_e[b_m]), (True, ~(seen_e[a_m] & seen_e[b_m]))):
-        if rows.any():
-            left = _left_out(pairs, features_ee, trial, new, seed)
-            hidden_n = np.isfinite(left)
-            if hidden_n.sum() < 20:
-                raise PlanError("pairs: too few to check predictions of new genes; give more pairs.")
-            chance_m[rows] = calibrate(-left[hidden_n], pairs.score_n[hidden_n] < below, -expected_m[rows])
-            sd_m[rows] = (pairs.score_n[hidden_n] - left[hidden_n]).std()
-            rho = spearmanr(left[hidden_n], pairs.score_n[hidden_n])
-            kind = "one gene never measured" if new else "both genes measured in other pairs"
-            facts[f"left-out Spearman, {kind}"] = f"{rho.statistic:.3f} (n = {hidden_n.sum()}, p = {rho.pvalue:.1g})"
-            if not (rho.statistic > 0 and rho.pvalue < 0.01):
-                # What cannot rank left-out pairs ranks no others.
-                chance_m[rows] = hit_n.mean()
-                doubts.append(
-                    f"Pairs with {kind}: left-out pairs are not ranked better than chance; their order means nothing."
-                )
+    n_new_m = 2 - seen_e[a_m].astype(int) - seen_e[b_m]
+    expected_m, chance_m, sd_m = np.zeros(len(a_m)), np.zeros(len(a_m)), np.zeros(len(a_m))
+    facts, doubts = {}, []
+    for n_new in np.unique(n_new_m).tolist():
+        rows = n_new_m == n_new
+        # How much features are worth differs between genes that other pairs tell of and genes that nothing else does.
+        trial = choose_trial(pairs, features_ee, new_entities=n_new > 0, seed=seed)
+        expected_m[rows] = fit_pairs(pairs, features_ee, trial).predict(a_m[rows], b_m[rows])
+        left_n = _left_out(pairs, features_ee, trial, n_new, seed)
+        hidden_n = np.isfinite(left_n)
+        fact, trusted = _trust(left_n[hidden_n], pairs.score_n[hidden_n])
+        facts[f"left-out Spearman, {KINDS[n_new]}"] = fact
+        if trusted:
+            chance_m[rows] = calibrate(-left_n[hidden_n], pairs.score_n[hidden_n] < below, -expected_m[rows])
+            sd_m[rows] = (pairs.score_n[hidden_n] - left_n[hidden_n]).std()
+        else:
+            # What cannot rank left-out pairs ranks no others.
+            chance_m[rows], sd_m[rows] = hit_n.mean(), pairs.score_n.std()
+            doubts.append(
+                f"Pairs with {KINDS[n_new]}: left-out pairs are not ranked better than chance; their order means nothing."
+            )
     return _decide(
-        pairs, a_m, b_m, expected_m, chance_m, sd_m, seen_e, below, query, facts | {"threshold": below}, tuple(doubts)
+        pairs, a_m, b_m, expected_m, chance_m, sd_m, n_new_m, below, query, facts | {"threshold": below}, tuple(doubts)
     )
 
 
-def _left_out(pairs: PairScores, features_ee: np.ndarray, trial, new: bool, seed: int) -> np.ndarray:
-    """[n] predictions of pairs that were left out of the fit; NaN for pairs that were in every fit."""
+def _trust(left_n: np.ndarray, score_n: np.ndarray) -> tuple[str, bool]:
+    """What is said of predictions of left-out pairs, and whether they rank better than chance."""
+    if len(left_n) < LEAST_LEFT_OUT or np.ptp(left_n) == 0:
+        return f"cannot be told from {len(left_n)} pairs", False
+    rho = spearmanr(left_n, score_n)
+    trusted = bool(rho.statistic > 0 and rho.pvalue < 0.01)
+    return f"{rho.statistic:.3f} (n = {len(left_n)}, p = {rho.pvalue:.1g})", trusted
+
+
+def _left_out(pairs: PairScores, features_ee: np.ndarray, trial, n_new: int, seed: int) -> np.ndarray:
+    """[n] predictions of pairs of which `n_new` genes were left out of the fit; NaN for pairs that never were such."""
     rng = np.random.default_rng(seed)
     left_n = np.full(len(pairs), np.nan)
     fold_n = rng.integers(0, N_FOLDS, len(pairs))
     fold_e = rng.integers(0, N_FOLDS, len(pairs.names))
     for fold in range(N_FOLDS):
-        hidden_n = (fold_e[pairs.a_n] == fold) | (fold_e[pairs.b_n] == fold) if new else fold_n == fold
+        n_out_n = (fold_e[pairs.a_n] == fold).astype(int) + (fold_e[pairs.b_n] == fold)
+        hidden_n = n_out_n > 0 if n_new else fold_n == fold
         if not hidden_n.any() or (~hidden_n).sum() < 10:
             continue
         fitted = fit_pairs(pairs.subset(np.flatnonzero(~hidden_n)), features_ee, trial)
-        said_n = fitted.predict(pairs.a_n[hidden_n], pairs.b_n[hidden_n])
-        at = np.flatnonzero(hidden_n)
-        if new:
-            one = (fold_e[pairs.a_n[at]] == fold) ^ (fold_e[pairs.b_n[at]] == fold)
-            at, said_n = at[one], said_n[one]
-        left_n[at] = said_n
+        at = np.flatnonzero((n_out_n == n_new) if n_new else hidden_n)
+        left_n[at] = fitted.predict(pairs.a_n[at], pairs.b_n[at])
     return left_n
 
 
@@ -159,12 +170,12 @@ def _unmeasured(pairs: PairScores, query: str | None) -> tuple[np.ndarray, np.nd
     return a_m[new_m], b_m[new_m]
 
 
-def _decide(pairs, a_m, b_m, expected_m, chance_m, sd_m, seen_e, below, query, facts, doubts) -> Decision:
+def _decide(pairs, a_m, b_m, expected_m, chance_m, sd_m, n_new_m, below, query, facts, doubts) -> Decision:
     order = np.lexsort((expected_m, -chance_m))[:MOST_ROWS]
     q_m = expected_false_share(chance_m)
     called = int((q_m <= FDR).sum())
     names = np.array(pairs.names, dtype=object)
-    both = seen_e[a_m] & seen_e[b_m]
+    kind_m = np.array(KINDS, dtype=object)[n_new_m]
     label_m = names[a_m] + "+" + names[b_m]
     base = float((pairs.score_n < below).mean())
     rows = {
@@ -172,9 +183,9 @@ def _decide(pairs, a_m, b_m, expected_m, chance_m, sd_m, seen_e, below, query, f
         "effect": expected_m[order],
         "low": expected_m[order] - 1.645 * sd_m[order],
         "high": expected_m[order] + 1.645 * sd_m[order],
-        "evidence": np.where(both[order], "both genes measured in other pairs", "a gene known by its features alone"),
+        "evidence": kind_m[order],
         "doubts": np.where(chance_m[order] < 2 * base, "hardly likelier than any pair", ""),
-        "support": np.where(both[order], "supported", "extrapolation"),
+        "support": np.where(n_new_m[order] == 0, "supported", "extrapolation"),
         "chance": chance_m[order],
         "q": q_m[order],
         "gene_a": names[a_m[order]],

@@ -19,6 +19,7 @@ def moa(
     bank: EffectBank,
     *,
     mechanism: Mapping[str, str] | None = None,
+    background_g: np.ndarray | None = None,
     seed: int = 0,
 ) -> Decision:
     """Rank the effects of a bank as explanations of a profile.
@@ -31,15 +32,16 @@ def moa(
         value_g: Its values.
         bank: Effects of known perturbations.
         mechanism: Perturbation -> mechanism; adds the mechanism's best rank to each row.
+        background_g: Mean of many profiles of the same kind over the same genes, which is removed first.
         seed: Of the null and the draws.
 
     Raises:
         PlanError: If too few genes are measured.
     """
-    found = agree(genes, value_g, bank, seed=seed)
+    found = agree(genes, value_g, bank, background_g=background_g, seed=seed)
     order = np.argsort(-found.cosine_k, kind="stable")
-    posterior_k = _posterior(found, bank)
-    parts, explained = decompose(found, bank)
+    posterior_k = _posterior(found)
+    parts, explained = decompose(found)
     low_k, high_k = np.quantile(found.draws_dk, [0.05, 0.95], axis=0)
     table = rank_table(
         {
@@ -78,7 +80,7 @@ def moa(
         "The known effects that are most alike.",
         {
             "effects": bank.source,
-            "genes compared": len(found.value_m),
+            "genes compared": len(found.goal_m),
             "share explained by the mixture": f"{explained:.3f}",
         },
         ()
@@ -88,21 +90,20 @@ def moa(
     )
 
 
-def _posterior(found: Agreement, bank: EffectBank) -> np.ndarray:
+def _posterior(found: Agreement) -> np.ndarray:
     """[k] probability of each effect at its best scale, with the noise of the best fit as scale and 30 independent genes."""
     residual_k = 1 - np.maximum(found.cosine_k, 0) ** 2
-    free = min(30.0, len(found.value_m))
+    free = min(30.0, len(found.goal_m))
     logit_k = -0.5 * free * np.log(np.maximum(residual_k, 1e-6))
     weight_k = np.exp(logit_k - logit_k.max())
     return weight_k / weight_k.sum()
 
 
-def decompose(found: Agreement, bank: EffectBank) -> tuple[dict[int, float], float]:
+def decompose(found: Agreement) -> tuple[dict[int, float], float]:
     """Rows and weights of at most three effects whose sum is nearest to the profile, and the share that they explain."""
-    left_km = bank.centred_kg[:, found.column_m] * found.weight_m
+    left_km = found.frame.left_km
     left_km = left_km / np.maximum(np.linalg.norm(left_km, axis=1, keepdims=True), 1e-12)
-    goal_m = found.value_m * found.weight_m
-    goal_m = goal_m / max(np.linalg.norm(goal_m), 1e-12)
+    goal_m = found.goal_m / max(np.linalg.norm(found.goal_m), 1e-12)
     chosen: list[int] = []
     weights, rest_m = np.zeros(0), goal_m
     for _ in range(MOST_MECHANISMS):

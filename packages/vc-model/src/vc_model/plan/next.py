@@ -18,7 +18,7 @@ from vc_model.plan.doubt import association_p
 from vc_model.plan.errors import PlanError
 from vc_model.plan.library import Library
 from vc_model.plan.query import Scores
-from vc_model.plan.surrogate import Posterior, fit_posterior
+from vc_model.plan.surrogate import Posterior, fit_posterior, left_out
 
 Strategy = Literal["hits", "ucb", "thompson", "disagreement", "kcenter", "random", "essentials"]
 Direction = Literal["high", "low", "both"]
@@ -102,12 +102,13 @@ def learn(library: Library, measured: Scores, goal: Goal, *, seed: int = 0) -> B
     return Beliefs(mean_e, sd_e, spread_e, chance_e, threshold, both, location, signal)
 
 
-def left_out(posterior: Posterior, parts: Sequence[np.ndarray], y_n: np.ndarray) -> np.ndarray:
-    """[n] what the posterior would say of each measured entity without its own measurement (exact, variances kept)."""
-    x_nd = np.concatenate(list(parts), axis=1)
-    fitted_n = posterior.mean(x_nd)
-    lever_n = (np.square(posterior.root(x_nd)).sum(axis=1) + posterior.centre_var) / posterior.noise
-    return y_n - (y_n - fitted_n) / np.maximum(1 - lever_n, 1e-3)
+def with_list(library: Library, listed: Sequence[str]) -> Library:
+    """The library with one more block: whether an entity is on a list of those that are hit in screens of any kind."""
+    listed_e = np.isin(np.array(library.names), list(listed)).astype(np.float64)
+    if not 0 < listed_e.sum() < len(listed_e):
+        return library
+    block_e = (listed_e - listed_e.mean()) / listed_e.std()
+    return Library(library.names, {**library.blocks, "listed": block_e[:, None]})
 
 
 def choose(
@@ -149,7 +150,12 @@ def choose(
     }
     if strategy in pick:
         return pick[strategy]()
-    return _greedy(library, beliefs, open_e, batch, strategy, tie_e)
+    first = np.zeros(0, dtype=np.int64)
+    if strategy == "hits" and beliefs.posterior is None:
+        # What is hit in screens of any kind is the best guess before anything was measured: half of the batch tests it.
+        first = _best(tie_e, open_e & listed_e, min(batch // 2, int((open_e & listed_e).sum())))
+        open_e = open_e & ~np.isin(np.arange(len(open_e)), first)
+    return np.append(first, _greedy(library, beliefs, open_e, batch - len(first), strategy, tie_e))
 
 
 def oriented(score_n: np.ndarray, goal: Goal) -> np.ndarray:
@@ -185,20 +191,21 @@ def _far_apart(
     """Farthest-first traversal (k-center), from what was tested. Source: Gonzalez, Theor. Comput. Sci. 38 (1985)."""
     square_e = np.square(x_ed).sum(axis=1)
 
-    def distance(row: int) -> np.ndarray:
-        return square_e + square_e[row] - 2 * x_ed @ x_ed[row]
+    def distance(rows: np.ndarray) -> np.ndarray:
+        return (square_e[:, None] + square_e[rows] - 2 * x_ed @ x_ed[rows].T).min(axis=1)
 
     gap_e = np.full(len(x_ed), np.inf)
-    for row in np.flatnonzero(tested_e).tolist() if tested_e is not None else ():
-        gap_e = np.minimum(gap_e, distance(row))
+    tested = np.zeros(0, int) if tested_e is None else np.flatnonzero(tested_e)
+    for rows in np.array_split(tested, len(tested) // 64 + 1) if len(tested) else ():
+        gap_e = np.minimum(gap_e, distance(rows))
     chosen: list[int] = []
     free_e = open_e.copy()
     for _ in range(batch):
-        value_e = np.where(np.isinf(gap_e), tie_e, gap_e)
+        value_e = np.where(np.isinf(gap_e), tie_e, gap_e + 1e-9 * tie_e)
         row = int(_best(value_e, free_e, 1)[0])
         chosen.append(row)
         free_e[row] = False
-        gap_e = np.minimum(gap_e, distance(row))
+        gap_e = np.minimum(gap_e, distance(np.array([row])))
     return np.array(chosen)
 
 
@@ -212,6 +219,8 @@ def _thompson(
     root_ed = beliefs.posterior.root(library.features_ed)
     draws_eb = beliefs.mean_e[:, None] + root_ed @ rng.standard_normal((root_ed.shape[1], batch))
     draws_eb = np.abs(draws_eb) if beliefs.two_sided else draws_eb
+    # Entities without features are all alike in every draw: chance decides between them, not the order of the library.
+    draws_eb = draws_eb + 1e-9 * rng.random(draws_eb.shape)
     chosen = []
     for draw in range(batch):
         row = int(_best(draws_eb[:, draw], free_e, 1)[0])
@@ -234,22 +243,30 @@ def _greedy(
     noise = 1.0 if posterior is None else posterior.noise
     value_of = partial(_value, beliefs, "disagreement" if prior and strategy == "hits" else strategy)
     var_e = np.square(root_ed).sum(axis=1)
-    free_e, chosen = open_e.copy(), []
-    seen_eb = np.zeros((len(x_ed), batch), dtype=root_ed.dtype)
+    if batch and not prior and strategy in ("hits", "ucb"):
+        # Whatever is chosen is worth at least the batch-th largest value that is left when there is nothing more to
+        # learn; what is worth less than that now need not be looked at again.
+        least = np.sort(value_of(np.zeros(len(x_ed)), np.arange(len(x_ed)))[open_e])[-batch]
+        open_e = open_e & (value_of(np.sqrt(var_e), np.arange(len(x_ed))) >= least)
+    kept = np.flatnonzero(open_e)
+    root_md, var_m, tie_m = root_ed[kept], var_e[kept], 1e-9 * tie_e[kept]
+    free_m, chosen = np.ones(len(kept), bool), []
+    seen_mb = np.zeros((len(kept), batch), dtype=root_md.dtype)
     for at in range(batch):
-        row = int(_best(value_of(np.sqrt(np.maximum(var_e, 0))) + 1e-9 * tie_e, free_e, 1)[0])
-        chosen.append(row)
-        free_e[row] = False
-        cov_e = root_ed @ root_ed[row] - seen_eb[:, :at] @ seen_eb[row, :at]
-        seen_eb[:, at] = cov_e / np.sqrt(max(cov_e[row], 0) + noise)
-        var_e = var_e - seen_eb[:, at] ** 2
-    return np.array(chosen)
+        row = int(_best(value_of(np.sqrt(np.maximum(var_m, 0)), kept) + tie_m, free_m, 1)[0])
+        chosen.append(kept[row])
+        free_m[row] = False
+        cov_m = root_md @ root_md[row] - seen_mb[:, :at] @ seen_mb[row, :at]
+        seen_mb[:, at] = cov_m / np.sqrt(max(cov_m[row], 0) + noise)
+        var_m = var_m - seen_mb[:, at] ** 2
+    return np.array(chosen, dtype=np.int64)
 
 
-def _value(beliefs: Beliefs, strategy: Strategy, sd_e: np.ndarray) -> np.ndarray:
+def _value(beliefs: Beliefs, strategy: Strategy, sd_m: np.ndarray, rows: np.ndarray) -> np.ndarray:
     if strategy == "disagreement":
-        return sd_e
+        return sd_m
+    mean_m = beliefs.mean_e[rows]
     if strategy == "ucb":
-        return (np.abs(beliefs.mean_e) if beliefs.two_sided else beliefs.mean_e) + _BETA * sd_e
+        return (np.abs(mean_m) if beliefs.two_sided else mean_m) + _BETA * sd_m
     # What the batch would already tell counts half: the other half of a hit's worth is what it teaches.
-    return beliefs.chance_e * (0.5 + 0.5 * sd_e / np.maximum(beliefs.sd_e, 1e-12))
+    return beliefs.chance_e[rows] * (0.5 + 0.5 * sd_m / np.maximum(beliefs.sd_e[rows], 1e-12))

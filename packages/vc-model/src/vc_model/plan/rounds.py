@@ -11,7 +11,7 @@ import numpy as np
 
 from vc_model.plan.errors import PlanError
 from vc_model.plan.library import Library
-from vc_model.plan.next import Beliefs, Goal, Strategy, choose, learn, unlearned
+from vc_model.plan.next import Beliefs, Goal, Strategy, choose, learn, unlearned, with_list
 from vc_model.plan.query import Scores
 
 STATE_FNAME = "rounds.json"
@@ -29,7 +29,8 @@ class Plan:
         batch: Entities in each round.
         budget: Entities in all, those measured before the first round among them; None: the library.
         seed: Of every draw; round r uses (seed, r).
-        essentials: Names that strategy `essentials` prefers.
+        essentials: Names that are hit in screens of any kind. Strategy `essentials` prefers them; `hits` tests some of
+            them in the first batch and learns whether being on the list matters.
     """
 
     goal: Goal = Goal()  # noqa: RUF009 frozen, so sharing is safe
@@ -71,10 +72,13 @@ def next_batch(library: Library, measured: Scores, plan: Plan, dpath: Path | Non
     budget = len(library.names) if plan.budget is None else plan.budget
     if budget > len(library.names):
         raise PlanError(f"budget {budget}: the library has {len(library.names)} entities. Give at most so many.")
-    done = _read(dpath, library, plan)
+    given = library
+    done = _read(dpath, given, plan)
     tested_e = np.zeros(len(library.names), dtype=bool)
     tested_e[library.rows(measured.names, "measured scores")] = True
     blind = plan.strategy in ("random", "essentials", "kcenter")
+    if not blind and plan.essentials:
+        library = with_list(library, plan.essentials)
     beliefs = unlearned(library) if blind else learn(library, measured, plan.goal, seed=plan.seed)
     if done:
         rows = library.rows(done[-1], "the last batch")
@@ -95,7 +99,7 @@ def next_batch(library: Library, measured: Scores, plan: Plan, dpath: Path | Non
         tested_e=tested_e,
     )
     if dpath is not None:
-        _write(dpath, library, plan, [*done, [library.names[row] for row in rows]])
+        _write(dpath, given, plan, [*done, [library.names[row] for row in rows]])
     return Batch(number, rows, beliefs, False, _reason_to_stop(beliefs, ~tested_e, rows, budget - int(tested_e.sum())))
 
 

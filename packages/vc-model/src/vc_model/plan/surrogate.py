@@ -88,6 +88,14 @@ def fit_posterior(blocks: Sequence[np.ndarray], y_n: np.ndarray, *, seed: int = 
     )
 
 
+def left_out(posterior: Posterior, parts: Sequence[np.ndarray], y_n: np.ndarray) -> np.ndarray:
+    """[n] what the posterior would say of each measured entity without its own measurement (exact, variances kept)."""
+    x_nd = np.concatenate(list(parts), axis=1)
+    fitted_n = posterior.mean(x_nd)
+    lever_n = (np.square(posterior.root(x_nd)).sum(axis=1) + posterior.centre_var) / posterior.noise
+    return y_n - (y_n - fitted_n) / np.maximum(1 - lever_n, 1e-3)
+
+
 def _variances(blocks: list[np.ndarray], z_n: np.ndarray) -> tuple[np.ndarray, float]:
     """Variance of each block's weights, and of the noise, for standardised values."""
     if not blocks:

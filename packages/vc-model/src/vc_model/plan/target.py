@@ -8,6 +8,7 @@ from vc_model.plan.bank import EffectBank
 from vc_model.plan.connect import Agreement, agree
 from vc_model.plan.doubt import FDR, told_apart
 from vc_model.plan.figures import ranked_intervals
+from vc_model.plan.gradient import find_ideal
 from vc_model.plan.results import Decision, rank_table
 
 BEAM = 64
@@ -20,9 +21,13 @@ def target(
     *,
     max_size: int = 1,
     pairs: Callable[[list[tuple[str, ...]]], np.ndarray] | None = None,
+    background_g: np.ndarray | None = None,
     seed: int = 0,
 ) -> Decision:
     """Rank the perturbations of a bank by how well they make a wanted change.
+
+    Perturbations that were never measured (`vc_model.plan.extend`) stand at the cosine that their measurement is expected
+    to have, with the error of such predictions and a calibrated chance of being among the best twentieth.
 
     Args:
         genes: Genes of the wanted change (goal minus start).
@@ -30,12 +35,13 @@ def target(
         bank: Effects to choose from.
         max_size: Largest number of perturbations together; above 1 a beam search over sums follows the scan.
         pairs: Effects [n, g] of combinations, over the bank's genes; None: sums of single effects.
+        background_g: Mean of many changes of the same kind over the same genes, which is removed first.
         seed: Of the null and the draws.
 
     Raises:
         PlanError: If too few genes are measured, or there is nothing to reach.
     """
-    found = agree(genes, value_g, bank, seed=seed)
+    found = agree(genes, value_g, bank, background_g=background_g, seed=seed)
     order = np.argsort(-found.cosine_k, kind="stable")
     group_k = told_apart(found.draws_dk, order)
     called = found.q_k <= FDR
@@ -45,11 +51,12 @@ def target(
         "effect": found.cosine_k,
         "low": low_k,
         "high": high_k,
-        "evidence": [f"cosine over {len(found.value_m)} genes" for _ in bank.names],
+        "evidence": _evidence(found, bank),
         "doubts": [_doubt(group, q) for group, q in zip(group_k, found.q_k, strict=True)],
         "support": np.where(bank.supported_k, "supported", "extrapolation"),
         "p": found.p_k,
         "q": found.q_k,
+        "chance_of_hit": found.chance_k,
         "group": group_k,
         "size": 1,
     }
@@ -72,7 +79,7 @@ def target(
         table,
         lambda axes: ranked_intervals(axes, table, "cosine with the wanted change, with 90 % interval over genes"),
         "The best perturbations; entries whose intervals overlap the first one's belong to its group.",
-        {"effects": bank.source, "genes compared": len(found.value_m), **gap, "seed": seed},
+        {"effects": bank.source, "genes compared": len(found.goal_m), **gap, "seed": seed},
         ()
         if bank.supported_k.all()
         else (f"{int((~bank.supported_k).sum())} entries lie outside what the source supports.",),
@@ -85,17 +92,22 @@ def _doubt(group: int, q: float) -> str:
     return "; ".join([*parts, "may be chance"] if q > FDR else parts)
 
 
+def _evidence(found: Agreement, bank: EffectBank) -> list[str]:
+    new_k = np.zeros(len(bank.names), bool) if bank.foretold is None else bank.foretold.new_k
+    kind = "expected from features" if bank.foretold is not None else "cosine"
+    return [f"{kind if new else 'cosine'} over {len(found.goal_m)} genes" for new in new_k]
+
+
 def _gap(found: Agreement, bank: EffectBank) -> dict[str, str]:
-    """How near the span of all effects comes to the goal, against how near the best real one comes."""
-    left_km = bank.delta_kg[:, found.column_m] * found.weight_m
-    _, s, v = np.linalg.svd(left_km - 0.0, full_matrices=False)
-    v = v[: max(1, int((s > 0.05 * s[0]).sum()))][:50]
-    goal_m = found.value_m * found.weight_m
-    ideal = float(np.linalg.norm(v @ goal_m) / np.linalg.norm(goal_m))
-    best = float(found.cosine_k.max())
+    """How near the ideal action comes to the goal, and the real ones."""
+    ideal = find_ideal(
+        found.frame.left_km, found.cosine_k, found.goal_m, None if bank.foretold is None else bank.foretold.code_kd
+    )
+    near = ", ".join(bank.names[row] for row in ideal.rows[:3])
     return {
-        "ideal and real action": f"the best mixture of the library's effects would reach {ideal:.2f} of the goal's direction, "
-        f"the best real action {best:.2f}: a gap of {ideal - best:.2f}"
+        "ideal and real action": f"the ideal action (gradient in the space of actions) would reach cosine {ideal.cosine:.2f}; the "
+        f"real ones most like it are {near}, of which the best reaches {ideal.real:.2f}: a gap of {ideal.gap:.2f}. Best "
+        f"of the whole library: {found.cosine_k.max():.2f}"
     }
 
 
@@ -103,9 +115,7 @@ def _with_combinations(table, found: Agreement, bank: EffectBank, max_size: int,
     """Beam search: the best singles, then each with every other, the best kept at each size."""
     import pandas as pd
 
-    goal_m = found.value_m * found.weight_m
-    single_km = bank.delta_kg[:, found.column_m] * found.weight_m
-    mean_m = single_km.mean(axis=0)
+    goal_m, made = found.goal_m, found.frame
     beam: list[tuple[int, ...]] = [(int(row),) for row in np.argsort(-found.cosine_k)[:BEAM]]
     added = []
     for size in range(2, max_size + 1):
@@ -114,12 +124,10 @@ def _with_combinations(table, found: Agreement, bank: EffectBank, max_size: int,
         )
         options = [rows for rows in options if len(rows) == size]
         if pairs is None:
-            sum_nm = np.stack([single_km[list(rows)].sum(axis=0) for rows in options])
+            sum_nm = np.stack([made.left_km[list(rows)].sum(axis=0) for rows in options])
         else:
-            sum_nm = (
-                pairs([tuple(bank.names[row] for row in rows) for rows in options])[:, found.column_m] * found.weight_m
-            )
-        sum_nm = sum_nm - size * mean_m
+            effect_ng = pairs([tuple(bank.names[row] for row in rows) for rows in options])
+            sum_nm = (effect_ng[:, made.column_m] - size * made.mean_m) * made.weight_m
         cosine_n = sum_nm @ goal_m / np.maximum(np.linalg.norm(sum_nm, axis=1) * np.linalg.norm(goal_m), 1e-12)
         best = np.argsort(-cosine_n)[:BEAM]
         beam = [options[row] for row in best]
