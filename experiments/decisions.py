@@ -29,17 +29,25 @@ class Settings:
 
 def main(settings: Settings) -> None:
     """Rerun parts and write the page."""
-    from truth import page, parts
+    from truth import page
 
     tables = settings.out.with_suffix("")
     tables.mkdir(parents=True, exist_ok=True)
-    names = {"all": list(parts.PARTS), "none": []}.get(settings.part[0], list(settings.part))
+    if settings.part[0] != "none":
+        run_parts(settings, tables)
+    settings.out.write_text(page.render(tables))
+
+
+def run_parts(settings: Settings, tables: Path) -> None:
+    """Rerun the parts that were asked for."""
+    from truth import parts
+
+    names = list(parts.PARTS) if settings.part[0] == "all" else list(settings.part)
     unknown = [name for name in names if name not in parts.PARTS]
     if unknown:
         raise SystemExit(f"--part: no part {', '.join(unknown)}; there are {', '.join(parts.PARTS)}.")
     for name in names:
         parts.rerun(tables / f"{name}.csv", parts.PARTS[name], resume=settings.resume)
-    settings.out.write_text(page.render(tables))
 
 
 if __name__ == "__main__":

@@ -88,7 +88,9 @@ def k_means(x_ed, tested, wanted_n, batch, rng) -> np.ndarray:
     from sklearn.cluster import MiniBatchKMeans
 
     open_e = np.setdiff1d(np.arange(len(x_ed)), tested)
-    model = MiniBatchKMeans(batch, n_init=1, max_iter=10, batch_size=4096, random_state=int(rng.integers(2**31))).fit(x_ed[open_e])
+    model = MiniBatchKMeans(batch, n_init=1, max_iter=10, batch_size=4096, random_state=int(rng.integers(2**31))).fit(
+        x_ed[open_e]
+    )
     gap_eb = model.transform(x_ed[open_e])
     chosen: list[int] = []
     for column in range(batch):

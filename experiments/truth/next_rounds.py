@@ -64,9 +64,13 @@ def jobs(screen: str, essentials: str) -> Iterator[tuple[str, int, Callable[[], 
     for seed in range(SEEDS):
         for arm in ARMS:
             if (essentials == "in" or arm in OUT) and (arm != FAR or seed < FEW_SEEDS):
-                yield arm, seed, lambda arm=arm, seed=seed: [
-                    _row(screen, essentials, arm, seed, one(screen, essentials, ARMS[arm], seed))
-                ]
+                yield (
+                    arm,
+                    seed,
+                    lambda arm=arm, seed=seed: [
+                        _row(screen, essentials, arm, seed, one(screen, essentials, ARMS[arm], seed))
+                    ],
+                )
 
 
 def learned_jobs(screen: str, essentials: str) -> Iterator[tuple[str, int, Callable[[], list[dict]]]]:
@@ -74,7 +78,11 @@ def learned_jobs(screen: str, essentials: str) -> Iterator[tuple[str, int, Calla
     for arm in genedisco.PICKS:
         small = screen == "choline" or arm.startswith("ridge")
         for seed in range(SEEDS if small else FEW_SEEDS):
-            yield arm, seed, lambda arm=arm, seed=seed: [_row(screen, essentials, arm, seed, _learned(screen, arm, seed))]
+            yield (
+                arm,
+                seed,
+                lambda arm=arm, seed=seed: [_row(screen, essentials, arm, seed, _learned(screen, arm, seed))],
+            )
 
 
 def _learned(screen: str, arm: str, seed: int) -> np.ndarray:
@@ -82,9 +90,7 @@ def _learned(screen: str, arm: str, seed: int) -> np.ndarray:
     truth = truth.subset(np.argsort(library.rows(truth.names, screen)))
     x_ed = genedisco.ridge_matrix(library) if arm.startswith("ridge") else library.features_ed
     chosen = SCREENS[screen]
-    return genedisco.replay(
-        x_ed, truth, Goal(chosen.direction), genedisco.PICKS[arm], chosen.batch, ROUNDS, seed=seed
-    )
+    return genedisco.replay(x_ed, truth, Goal(chosen.direction), genedisco.PICKS[arm], chosen.batch, ROUNDS, seed=seed)
 
 
 def one(screen: str, essentials: str, arm: Arm, seed: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from truth import next_rounds
+from truth import next_rounds, null, pairs, profiles, response, verbs
 
 Rows = list[dict]
 Job = tuple[str, Callable[[], Rows]]
@@ -52,5 +52,12 @@ PARTS: dict[str, Callable[[], Iterable[Job]]] = {
     "next-il2-learned": partial(_next, "IL-2", "in", True),
     "next-tau-learned": partial(_next, "tau", "in", True),
     "next-choline-learned": partial(_next, "choline", "in", True),
+    "lethal": partial(pairs.jobs, "lethal"),
+    "lethal-markers": partial(pairs.jobs, "lethal-markers"),
+    "combo": partial(pairs.jobs, "combo"),
+    "profiles": profiles.jobs,
+    "response": response.jobs,
+    "worlds": verbs.jobs,
+    "null": null.jobs,
 }
 """Name -> its jobs."""
