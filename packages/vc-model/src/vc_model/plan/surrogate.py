@@ -51,20 +51,23 @@ class Posterior:
         return np.sqrt(np.square(self.root(x_ed)).sum(axis=1) + self.centre_var)
 
 
-def fit_posterior(blocks: Sequence[np.ndarray], y_n: np.ndarray, *, seed: int = 0) -> Posterior:
+def fit_posterior(
+    blocks: Sequence[np.ndarray], y_n: np.ndarray, *, seed: int = 0, most: int = MOST_FOR_VARIANCES
+) -> Posterior:
     """Fit to n measured entities.
 
     Args:
         blocks: [n, d_b] features of each block, scaled so that a typical row has a length near 1; zeros where unknown.
         y_n: [n] finite values.
         seed: Of the draw of entities for the variances, where there are many.
+        most: Entities that the variances are estimated on.
     """
     y_n = np.asarray(y_n, dtype=np.float64)
     scale = max(float(y_n.std()), 1e-12)
     z_n = (y_n - y_n.mean()) / scale
     used = np.arange(len(z_n))
-    if len(used) > MOST_FOR_VARIANCES:
-        used = np.sort(np.random.default_rng(seed).choice(len(used), MOST_FOR_VARIANCES, replace=False))
+    if len(used) > most:
+        used = np.sort(np.random.default_rng(seed).choice(len(used), most, replace=False))
     blocks = [np.asarray(block, dtype=np.float64) for block in blocks]
     variance_b, noise = _variances([block[used] for block in blocks], z_n[used])
     width_b = [block.shape[1] for block in blocks]
