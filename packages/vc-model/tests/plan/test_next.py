@@ -120,6 +120,6 @@ def test_the_answer_has_every_column_and_a_page(known, tmp_path):
     ]
     page = (tmp_path / "page.html").read_text()
     assert "<svg" in page
-    assert "http-equiv" not in page and "src=" not in page
+    assert "default-src 'none'" in page and 'http-equiv="refresh"' not in page and "src=" not in page
     assert (tmp_path / "table.parquet").stat().st_size > 0
     assert len((tmp_path / "table.csv").read_text().splitlines()) == 11

@@ -46,7 +46,7 @@ def fit_head(delta_ng: np.ndarray, viability_n: np.ndarray, *, seed: int = 0) ->
     """Fit to singles: ridge on the main components of their effects, variances by marginal likelihood."""
     mean_g = delta_ng.mean(axis=0, dtype=np.float64)
     u_nk, s_k, v_kg = np.linalg.svd(delta_ng - mean_g, full_matrices=False)
-    k = min(N_COMPONENTS, max(1, len(s_k) - 1))
+    k = max(1, min(N_COMPONENTS, int((s_k > 1e-6 * s_k[0]).sum())))
     scale = max(float(np.sqrt(np.square(s_k[:k]).sum() / len(delta_ng))), 1e-12)
     codes_nk = u_nk[:, :k] * s_k[:k] / scale
     posterior = fit_posterior([codes_nk], viability_n, seed=seed)
