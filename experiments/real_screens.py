@@ -50,10 +50,7 @@ def table(scores) -> list[str]:
     overall = scores[scores["group"] == "all"]
     models = [
         "anchored",
-        "stacked",
-        *sorted(
-            set(overall["model"]) - {"anchored", "stacked", "split_half", "split_half_sb", "interpolated_duplicate"}
-        ),
+        *sorted(set(overall["model"]) - {"anchored", "split_half", "split_half_sb", "interpolated_duplicate"}),
     ]
     lines = ["| model | " + " | ".join(METRICS.values()) + " |", "|---" * (len(METRICS) + 1) + "|"]
     for model in [*models, "interpolated_duplicate", "split_half"]:

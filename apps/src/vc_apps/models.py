@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from vc_model.contracts import FeatureBank, Screen
 
 MODEL = "anchored"
-FITTED = (MODEL, "stacked")
-OURS = (*FITTED, "biojepa")
+OURS = (MODEL, "biojepa")
 """Models of ours; every other one in a table is a baseline."""
 
 
@@ -113,7 +112,7 @@ def fit_and_predict(
 
     parents = inputs.parents(splits_fpath)
     train, _, test = load_tables(inputs.screen, splits_fpath, inputs.banks)
-    fitted = fit_models(train, [*FITTED, *(name for name in MODELS if name not in FITTED)], seed=seed)
+    fitted = fit_models(train, [MODEL, *(name for name in MODELS if name != MODEL)], seed=seed)
     if plugin is not None:
         own = read_plugin(plugin)
         fitted[own.name] = own.fit(train)

@@ -8,7 +8,7 @@ from vc_model.checkpoint import load_checkpoint, save_checkpoint
 from vc_model.errors import TableError
 from vc_model.testing import make_world
 
-CONFIG = AnchoredConfig(residual=None, members=0, anchors=("mean_effect", "pert_mean", "feature_ridge"), n_folds=3)
+CONFIG = AnchoredConfig(n_folds=3)
 
 
 def mse(prediction, truth):

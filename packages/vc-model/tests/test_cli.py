@@ -71,7 +71,7 @@ def test_a_refusal_is_one_line_and_exit_code_2(tiny, tmp_path, monkeypatch, caps
 def test_list_names_every_model(capsys):
     run("list")
     printed = capsys.readouterr().out
-    for name in ("anchored", "stacked", "mean_effect", "lowrank_ridge_random_genes"):
+    for name in ("anchored", "blup", "mean_effect", "lowrank_ridge_random_genes"):
         assert name in printed
 
 
@@ -106,7 +106,7 @@ def test_cell_lines_may_be_described_by_latents(tiny, tmp_path, capsys):
     vectors = read_context_vectors(latents)
     np.testing.assert_array_equal(vectors["A"], [1, 2])
     np.testing.assert_array_equal(vectors["B"], [5, 6])
-    run("fit", screen, splits, tmp_path / "model", "--model", "stacked", "--contexts", latents)
+    run("fit", screen, splits, tmp_path / "model", "--model", "anchored", "--contexts", latents)
     run("predict", tmp_path / "model", screen, splits, tmp_path / "out.zarr", "--contexts", latents)
     assert np.isfinite(read_predictions(tmp_path / "out.zarr").mean_ng).all()
     for arguments, message in (
@@ -135,7 +135,7 @@ def test_an_encoder_of_this_package_describes_cell_lines(tiny, tmp_path, capsys)
     one_nd = fitted.encode_cells(cells.lines[-1])
     assert one_nd.shape == (int((cells.line_n == len(cells.lines) - 1).sum()), config.width)
     np.testing.assert_allclose(one_nd.mean(axis=0), vectors[cells.lines[-1]], rtol=1e-5)
-    run("fit", screen, splits, tmp_path / "model", "--model", "stacked", "--contexts", tmp_path / "lines.zarr")
+    run("fit", screen, splits, tmp_path / "model", "--model", "anchored", "--contexts", tmp_path / "lines.zarr")
     with pytest.raises(SystemExit):
         run("encode", tmp_path / "model", screen, splits, tmp_path / "no.zarr")
     assert "expected a BioJEPA" in capsys.readouterr().err

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
-from vc_model.anchored import Anchored, AnchoredConfig
+from vc_model.anchored import Anchored
 from vc_model.doubt.conformal import MIN_UNITS, fit_conformal
 from vc_model.errors import TableError
 from vc_model.table.effects import Action, Conditions
@@ -77,7 +77,7 @@ def test_lines_have_their_own_thresholds_where_there_is_enough_and_say_what_they
 @pytest.fixture(scope="module")
 def fitted_world():
     world = make_world(n_train=60, n_test=40, n_genes=80, lines=("A", "B"), features="weak", held_out_line="B", seed=3)
-    return world, Anchored(AnchoredConfig(residual=None)).fit(world.train)
+    return world, Anchored().fit(world.train)
 
 
 def test_intervals_of_unseen_perturbations_cover_the_truth(fitted_world):

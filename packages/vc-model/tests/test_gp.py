@@ -117,8 +117,8 @@ def test_a_gene_that_never_responds_is_left_alone():
     delta = table.delta_pg.copy()
     delta[:, quiet] = np.sqrt(table.noise_pg()[:, quiet]) * rng.standard_normal((len(table), 40))
     table = replace(table, delta_pg=delta, check_pg=delta)
-    own = fit_gp(table, GPConfig(common=0.0)).delta(world.test)
-    alike = fit_gp(table, GPConfig(common=1.0)).delta(world.test)
+    own = fit_gp(table, GPConfig(common_rows=0.0)).delta(world.test)
+    alike = fit_gp(table, GPConfig(common_rows=1e9)).delta(world.test)
     assert (own[:, quiet] ** 2).mean() < 0.1 * (alike[:, quiet] ** 2).mean()
 
 

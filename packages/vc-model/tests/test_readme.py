@@ -11,7 +11,7 @@ def test_the_example_runs_and_features_help(capsys):
     code, world_model = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     exec(compile(code, "README.md", "exec"), {})
     lines = dict(line.split() for line in capsys.readouterr().out.splitlines()[:3])
-    assert float(lines["stacked"]) < 0.5 * float(lines["mean_effect"])
+    assert float(lines["anchored"]) < 0.5 * float(lines["mean_effect"])
     exec(compile(world_model, "README.md", "exec"), {})
     assert "loss_sigreg" in capsys.readouterr().out
 

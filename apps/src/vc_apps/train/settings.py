@@ -29,7 +29,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Anchored(Source):
-    """Fit the anchored model: stacked baselines and a gated residual. The same as `vc fit SCREEN --split SPLITS`.
+    """Fit the anchored model: a Gaussian process over conditions. The same as `vc fit SCREEN --split SPLITS`.
 
     For example:
       vc train anchored screen.zarr splits.json -o anchored --features features.zarr

@@ -25,13 +25,8 @@ from vc_model.predictor import Fitted
 _PLACES = {
     "anchored.adapt": ("FittedAdapted",),
     "anchored.direct": ("DirectEffect",),
-    "anchored.dose": ("DoseGate",),
-    "anchored.ensemble": ("Ensemble",),
     "anchored.gp": ("GaussianProcess", "GPConfig"),
     "anchored.model": ("AnchoredConfig", "FittedAnchored"),
-    "anchored.residual": ("ContextMap", "Residual", "ResidualConfig"),
-    "anchored.stack": ("MeasuredEffect", "Stack"),
-    "anchored.weights": ("LossWeights",),
     "ask.memory": ("Memory", "Precedent"),
     "ask.plugin": ("FittedPlugin",),
     "ask.relatives": ("Relatives",),

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Sequence
 
-from vc_model.anchored import Anchored, AnchoredConfig, make_stacked
+from vc_model.anchored import Anchored, AnchoredConfig
 from vc_model.baselines import BASELINES, EFFECTS, effect_factories
 from vc_model.doubt.spread import fit_spread
 from vc_model.errors import VcModelError
@@ -13,13 +13,9 @@ from vc_model.table.folds import all_folds, out_of_fold
 
 MODELS: dict[str, Callable[..., Model]] = {
     **BASELINES,
-    "stacked": make_stacked,
     "anchored": lambda seed=0: Anchored(AnchoredConfig(seed=seed)),
 }
-_COMPOSITE = {
-    "stacked": "Non-negative stack of out-of-fold baselines, weighted per kind of condition.",
-    "anchored": "`stacked` plus a gated neural residual, a pairwise interaction and a term for the perturbed gene.",
-}
+_ANCHORED = "Gaussian process over conditions with a prior of their mean, and a term for the perturbed gene itself."
 
 
 def make_model(name: str, seed: int = 0) -> Model:
@@ -35,7 +31,7 @@ def make_model(name: str, seed: int = 0) -> Model:
 
 def describe(name: str) -> str:
     """One line that defines the model."""
-    return _COMPOSITE[name] if name in _COMPOSITE else (inspect.getdoc(EFFECTS[name]) or name).splitlines()[0]
+    return _ANCHORED if name not in EFFECTS else (inspect.getdoc(EFFECTS[name]) or name).splitlines()[0]
 
 
 def fit_models(train: EffectTable, names: Sequence[str] | None = None, *, seed: int = 0) -> dict[str, Fitted]:

@@ -29,7 +29,10 @@ class Prediction:
         var_pg: [q, g] float32 >= 0, variance of the noise-free delta around `delta_pg`. What counting a finite number of
             cells adds is the scorer's to add, because only the scorer knows how many there are.
         doubt: Gives the [q, g] epistemic variance when it is asked for, or None for models without one.
-        supported_p: [q] bool, whether the question resembles the training data; the other answers are extrapolations.
+        supported_p: [q] bool, whether anything known moved the answer away from the mean of all perturbations, in a line and
+            for a kind of action that were trained; the other answers are extrapolations.
+        accuracy_p: [q] float32, mean Pearson correlation of predicted and measured effects of such conditions out of fold; NaN
+            where that is not known.
         conformal: Calibrated widths of intervals.
         table_p: [q] int, which of its tables holds for each condition.
         contexts: The contexts that apply to the conditions.
@@ -42,6 +45,7 @@ class Prediction:
     var_pg: np.ndarray
     doubt: Callable[[], np.ndarray] | None
     supported_p: np.ndarray
+    accuracy_p: np.ndarray
     conformal: Conformal
     table_p: np.ndarray
     contexts: Contexts
@@ -199,6 +203,7 @@ def make_prediction(
     *,
     doubt: Callable[[], np.ndarray] | None = None,
     supported_q: np.ndarray | None = None,
+    accuracy_q: np.ndarray | None = None,
     mean_qg: np.ndarray | None = None,
 ) -> Prediction:
     """Join effects to the unperturbed profiles.
@@ -213,6 +218,7 @@ def make_prediction(
         bin_q: [q] bins of the conditions.
         doubt: Gives the epistemic part of the variances; none without an ensemble.
         supported_q: [q] bool; all by default.
+        accuracy_q: [q] accuracy of such conditions out of fold; unknown by default.
         mean_qg: [q, g] what `join` gives, where it was made already.
     """
     line_q = contexts.positions(conditions.cell_line)
@@ -221,6 +227,8 @@ def make_prediction(
     mean_qg = join(delta_qg, base_cg, line_q) if mean_qg is None else mean_qg
     if supported_q is None:
         supported_q = np.ones(len(conditions), dtype=bool)
+    if accuracy_q is None:
+        accuracy_q = np.full(len(conditions), np.nan, dtype=np.float32)
     return Prediction(
         delta_qg,
         base_cg,
@@ -228,6 +236,7 @@ def make_prediction(
         var_qg,
         doubt,
         supported_q,
+        accuracy_q,
         conformal,
         conformal.tables(conditions.cell_line, bin_q),
         contexts,

@@ -1,6 +1,5 @@
-"""The anchored model: out-of-fold anchors, stacking per bin, a gated residual, calibrated variance."""
+"""The anchored model: a Gaussian process over conditions, the perturbed gene's own term, calibrated variance."""
 
-from vc_model.anchored.model import ANCHORS, Anchored, AnchoredConfig, FittedAnchored, make_stacked
-from vc_model.anchored.residual import ResidualConfig
+from vc_model.anchored.model import Anchored, AnchoredConfig, FittedAnchored
 
-__all__ = ["ANCHORS", "Anchored", "AnchoredConfig", "FittedAnchored", "ResidualConfig", "make_stacked"]
+__all__ = ["Anchored", "AnchoredConfig", "FittedAnchored"]

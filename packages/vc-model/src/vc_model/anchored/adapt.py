@@ -67,12 +67,13 @@ class FittedAdapted:
                 self.scale, self.change, delta_qg[at], conditions.subset(at)
             )
         support = replace(self.base.support, lines=(*self.base.support.lines, *self.lines))
+        moved_q = self.base.gp.ask(conditions).moved_q
         bin_q = self.base.spread.known.bins(conditions)
         return replace(
             said,
             delta_pg=delta_qg,
             mean_pg=np.maximum(said.base_cg[said.line_p] + delta_qg, 0),
-            supported_p=support.covers(conditions),
+            supported_p=support.covers(conditions, moved_q),
             conformal=self.spread.conformal,
             table_p=self.spread.conformal.tables(conditions.cell_line, bin_q),
         )
@@ -94,7 +95,7 @@ def adapt(fitted: FittedAnchored, table: EffectTable) -> FittedAdapted:
             f"adapt: expected effects over the model's {len(fitted.contexts.genes)} genes in its order, found "
             f"{len(table.genes)} others. Read the screen with the model's genes."
         )
-    known = sorted(set(table.trained_lines) & set(fitted.stack.known.lines))
+    known = sorted(set(table.trained_lines) & set(fitted.spread.known.lines))
     if known:
         raise TableError(f"adapt: expected lines without training conditions, found {known}. Fit the model again.")
     said = fitted.predict(table.conditions)
@@ -102,7 +103,7 @@ def adapt(fitted: FittedAnchored, table: EffectTable) -> FittedAdapted:
     n_targets = int(group_p.max(initial=-1)) + 1
     if n_targets < LEAST_TARGETS:
         return FittedAdapted(fitted, table.contexts, table.trained_lines, 1.0, None, 0.0, fitted.spread)
-    features = _features(fitted)
+    features = fitted.gp.features
     # Dealt by the order of their first appearance, so that folds have the same size.
     fold_p = group_p % min(n_targets, MOST_FOLDS)
     correction_pg = np.zeros_like(said.delta_pg)
@@ -120,7 +121,7 @@ def adapt(fitted: FittedAnchored, table: EffectTable) -> FittedAdapted:
     return FittedAdapted(fitted, table.contexts, table.trained_lines, scale, change, gate, spread)
 
 
-def _fit(table: EffectTable, said_pg: np.ndarray, features: FeatureMap | None) -> tuple[float, GaussianProcess]:
+def _fit(table: EffectTable, said_pg: np.ndarray, features: FeatureMap) -> tuple[float, GaussianProcess]:
     """Scale of the frozen predictions, and the Gaussian process of what is left."""
     weight_p = noise_weights(table)
     square_p = weight_p * np.einsum("pg,pg->p", said_pg, said_pg, dtype=np.float64)
@@ -136,8 +137,3 @@ def _correction(
 ) -> np.ndarray:
     correction_qg = np.float32(scale - 1) * said_qg
     return correction_qg if change is None else correction_qg + change.delta(conditions)
-
-
-def _features(fitted: FittedAnchored) -> FeatureMap | None:
-    """The features that the model was fitted with: they come from many more targets than a few-shot table has."""
-    return next((anchor.features for anchor in fitted.stack.anchors if isinstance(anchor, GaussianProcess)), None)

@@ -4,10 +4,14 @@
 
 Kernels of f: all alike, similar features of the targets (two kernels per block of features), the same target; each also
 within the line alone, and from four lines on between lines with similar control profiles. Kernels of i, which single
-targets cannot have: all pairs alike, pairs of similar targets, the same pair. How much each counts is found by maximum
-likelihood over all genes together, so a kernel that explains nothing gets no weight. The noise is known: cells of the
-condition, and the controls that the conditions of a line share. Per gene, the size of all effects follows a mixture of
-scales (adaptive shrinkage, Stephens, Biostatistics 2017), so genes that never respond are left alone.
+targets cannot have: all pairs alike, pairs of similar targets, the same pair.
+
+How much each kernel counts is the posterior mode over all genes together. Its prior is that all perturbations do the same:
+the share of the variance that any kernel but the first (all alike) takes is exponential, so with few conditions the model
+is their mean, and a kernel that explains nothing gets no weight. The noise is known: cells of the condition, and the
+controls that the conditions of a line share. Per gene, the size of all effects follows a mixture of scales (adaptive
+shrinkage, Stephens, Biostatistics 2017), so genes that never respond are left alone; few conditions cannot tell a gene's
+own size, so it counts as far as there are conditions to tell it.
 """
 
 from collections.abc import Iterator
@@ -18,7 +22,7 @@ from typing import Literal, cast
 import numpy as np
 import scipy.linalg
 
-from vc_model.anchored.kernels import Rows, covariances, is_smooth, make_rows, weighted_sum
+from vc_model.anchored.kernels import KINDS, Rows, covariances, kind_of, make_rows, weighted_sum
 from vc_model.baselines.blup import fit_variances
 from vc_model.baselines.ridge import squared_distances
 from vc_model.table.components import top_eigen
@@ -32,6 +36,9 @@ QUIET = 0.1  # a gene's noise is at least this share of the mean over genes; wit
 LINES_FOR_CONTEXT = 4  # lines below which similarity of lines cannot be told from their identity
 FEW_ROWS = 300  # from so many training rows on, folds keep the kernel weights of the whole table
 LEFT_OUT = 1e-4  # of the variance over training conditions, for the sake of speed
+ROWS_FOR_DOUBT = 500  # training rows that the variance is conditioned on, evenly spaced; more can only make it smaller
+ROWS_FOR_PRIOR = 64  # conditions whose covariances are made together for the sake of their variances
+MOVED = 0.1  # of a prediction's size that has to be more than the mean of all perturbations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +49,10 @@ class GPConfig:
     """Whether pairs of targets have a term of their own."""
     context: bool = True
     """Whether lines with similar control profiles respond similarly (from four trained lines on)."""
-    common: float = 0.5
-    """Share of the prediction in which all genes have the common size of effects; the rest has a size per gene."""
+    rate: float = 2.0
+    """Rate of the exponential prior of a kernel's share of the variance; 0: maximum likelihood."""
+    common_rows: float = 5.0
+    """Conditions that the size of effects that all genes have in common is worth against a gene's own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +67,9 @@ class GaussianProcess(Effect):
         kernels: Names of the kernels in use.
         weight_k: [k] float32, their variances in units of a gene's noise per cell.
         width_b: [b + 1] float32, squared widths of the Gaussian kernels: the feature blocks', then the profiles'.
+        noise_p: [p] float32, variance of each row's own noise, in units of a gene's noise per cell.
+        shared_p: [p] float32, root of the variance of the noise that it shares with the other rows of its line.
+        variance_g: [g] float32, (log1p CP10k)^2 that a unit of the kernels stands for.
         code_pr: [p, r] float32, coefficients of the basis in `smooth_rg`, or None (see `shorten`).
         smooth_rg: [r, g] float32 orthonormal directions in which smooth kernels predict, or None.
     """
@@ -69,7 +81,9 @@ class GaussianProcess(Effect):
     kernels: tuple[str, ...]
     weight_k: np.ndarray
     width_b: np.ndarray
-
+    noise_p: np.ndarray
+    shared_p: np.ndarray
+    variance_g: np.ndarray
     code_pr: np.ndarray | None = None
     smooth_rg: np.ndarray | None = None
 
@@ -81,15 +95,66 @@ class GaussianProcess(Effect):
 
     def parts(self, conditions: Conditions) -> Parts:
         """Prior covariances of the conditions with the training rows, and the basis."""
-        x = make_rows(conditions, self.features)
-        if self.code_pr is None or self.smooth_rg is None:
-            return [(weighted_sum(x, self.rows, self.width_b, self._weights(True, False)), self.basis_pg)]
-        smooth_qp, own_qp = (weighted_sum(x, self.rows, self.width_b, self._weights(kind)) for kind in (True, False))
-        return [(smooth_qp @ self.code_pr, self.smooth_rg), (own_qp, self.basis_pg)]
+        return self.ask(conditions).parts
 
-    def _weights(self, *kinds: bool) -> dict[str, float]:
+    def ask(self, conditions: Conditions) -> "Answer":
+        """Parts of the prediction, what moves it, and its variance; every kernel is made once."""
+        x = make_rows(conditions, self.features)
+        mean_qp, rest_qp, own_qp = (weighted_sum(x, self.rows, self.width_b, self._weights(kind)) for kind in KINDS)
+        code_pr = self.basis_pg if self.code_pr is None else self.code_pr
+        if self.smooth_rg is None:
+            parts: Parts = [(mean_qp + rest_qp + own_qp, self.basis_pg)]
+        else:
+            parts = [((mean_qp + rest_qp) @ code_pr, self.smooth_rg), (own_qp, self.basis_pg)]
+        rest_qr = rest_qp @ code_pr
+        moved_q = np.linalg.norm(rest_qr, axis=1) > MOVED * np.linalg.norm(rest_qr + mean_qp @ code_pr, axis=1)
+        row_k, root_kk = self._conditioned
+        seen_qk = (mean_qp + rest_qp + own_qp)[:, row_k]
+        told_kq = scipy.linalg.solve_triangular(root_kk, seen_qk.T, lower=True, check_finite=False)
+        doubt_q = np.maximum(self._prior(conditions) - np.square(told_kq).sum(axis=0), 0)
+        return Answer(parts, moved_q | own_qp.any(axis=1), doubt_q.astype(np.float32))
+
+    def _prior(self, conditions: Conditions) -> np.ndarray:
+        """[q] variance of the conditions before anything was measured."""
+        weights, found = dict(zip(self.kernels, self.weight_k.tolist(), strict=True)), [np.zeros(0, np.float32)]
+        for start in range(0, len(conditions), ROWS_FOR_PRIOR):
+            x = make_rows(conditions.subset(slice(start, start + ROWS_FOR_PRIOR)), self.features)
+            found.append(np.diagonal(weighted_sum(x, x, self.width_b, weights)))
+        return np.concatenate(found)
+
+    @cached_property
+    def _conditioned(self) -> tuple[np.ndarray, np.ndarray]:
+        """Training rows that the variance is conditioned on, and the Cholesky root of the covariance of their effects."""
+        row_k = np.linspace(0, len(self.lines) - 1, min(len(self.lines), ROWS_FOR_DOUBT)).astype(np.int64)
+        line_k = np.array(self.lines, dtype=object)[row_k]
+        x = make_rows(
+            Conditions(line_k, tuple(self.actions[row] for row in row_k), self.features.contexts), self.features
+        )
+        weights = dict(zip(self.kernels, self.weight_k.tolist(), strict=True))
+        total_kk = weighted_sum(x, x, self.width_b, weights).astype(np.float64)
+        shared_k = self.shared_p[row_k].astype(np.float64)
+        total_kk += np.diag(self.noise_p[row_k]) + np.outer(shared_k, shared_k) * (line_k[:, None] == line_k)
+        return row_k, np.linalg.cholesky(total_kk).astype(np.float32)
+
+    def _weights(self, *kinds: str) -> dict[str, float]:
         named = zip(self.kernels, self.weight_k.tolist(), strict=True)
-        return {name: weight for name, weight in named if is_smooth(name) in kinds}
+        return {name: weight for name, weight in named if kind_of(name) in kinds}
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the Gaussian process says about q conditions.
+
+    Attributes:
+        parts: Weights and bases of the predicted effects.
+        moved_q: [q] bool, whether anything known of the condition moves its prediction away from the mean of all
+            perturbations: its targets were perturbed, or what is known about them makes at least `MOVED` of its size.
+        doubt_q: [q] float32, variance of the effect given the training effects; times `variance_g` for a gene.
+    """
+
+    parts: Parts
+    moved_q: np.ndarray
+    doubt_q: np.ndarray
 
 
 def shorten(fitted: GaussianProcess) -> GaussianProcess:
@@ -99,7 +164,8 @@ def shorten(fitted: GaussianProcess) -> GaussianProcess:
     the same target, zero for any target that was not perturbed, stay as they are.
     """
     train = Conditions(np.array(fitted.lines, dtype=object), fitted.actions, fitted.features.contexts)
-    smooth_pp = weighted_sum(make_rows(train, fitted.features), fitted.rows, fitted.width_b, fitted._weights(True))
+    smooth = fitted._weights("mean", "features")
+    smooth_pp = weighted_sum(make_rows(train, fitted.features), fitted.rows, fitted.width_b, smooth)
     said_pg = smooth_pp @ fitted.basis_pg
     value_r, vector_pr = top_eigen((said_pg @ said_pg.T).astype(np.float64), len(said_pg))
     if len(value_r) == 0:
@@ -152,19 +218,24 @@ def fit_gp(
             if config.pairs or "pair" not in name
         }
         gram_pp = y_pg @ y_pg.T / y_pg.shape[1]
-        weight_k = fit_variances(list(kernels.values()), noise_pp, gram_pp, _start(kernels, start))
+        rate_k = config.rate * np.array([at > 0 for at in range(len(kernels))])
+        weight_k = fit_variances(list(kernels.values()), noise_pp, gram_pp, _start(kernels, start), rate_k)
     signal_pp = sum(weight * kernel_pp for weight, kernel_pp in zip(weight_k, kernels.values(), strict=True))
-    basis_pg = _solve(cast("np.ndarray", signal_pp), noise_pp, y_pg, config.common) * sd_g
+    common = config.common_rows / (config.common_rows + len(table))
+    basis_pg, size_g = _solve(cast("np.ndarray", signal_pp), noise_pp, y_pg, common)
     used = weight_k > 1e-6 * weight_k.max()
     used[0] |= not used.any()
     return GaussianProcess(
-        basis_pg.astype(np.float32),
+        (basis_pg * sd_g).astype(np.float32),
         tuple(table.conditions.cell_line.tolist()),
         table.conditions.actions,
         features,
         tuple(name for name, use in zip(kernels, used, strict=True) if use),
         weight_k[used].astype(np.float32),
         width_b.astype(np.float32),
+        (noisy_p / table.n_cells_p).astype(np.float32),
+        shared_p.astype(np.float32),
+        (size_g * sigma2_g).astype(np.float32),
     )
 
 
@@ -201,8 +272,10 @@ def _different(kernels: Iterator[tuple[str, np.ndarray]]) -> Iterator[tuple[str,
             yield name, kernel_pp
 
 
-def _solve(signal_pp: np.ndarray, noise_pp: np.ndarray, y_pg: np.ndarray, common: float) -> np.ndarray:
-    """[p, g] what prior covariances are multiplied by: (signal + noise)^-1 y, averaged over scales of the signal."""
+def _solve(
+    signal_pp: np.ndarray, noise_pp: np.ndarray, y_pg: np.ndarray, common: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """[p, g] what prior covariances are multiplied by: (signal + noise)^-1 y, averaged over scales of the signal; [g] scale."""
     root_pp = np.linalg.cholesky(noise_pp)
     whole_pp = _solve_lower(root_pp, _solve_lower(root_pp, signal_pp).T)
     found = scipy.linalg.eigh((whole_pp + whole_pp.T) / 2)
@@ -221,7 +294,7 @@ def _solve(signal_pp: np.ndarray, noise_pp: np.ndarray, y_pg: np.ndarray, common
         post_sg /= post_sg.sum(axis=0)
         share_s = post_sg.mean(axis=1)
     factor_pg = (1 - common) * (keep_sp.T @ post_sg) + common / (value_p + 1)[:, None]
-    return turn_pp.T @ (factor_pg * turned_pg)
+    return turn_pp.T @ (factor_pg * turned_pg), (1 - common) * (SCALES @ post_sg) + common
 
 
 def _solve_lower(root_pp: np.ndarray, right_pn: np.ndarray, trans: Literal["N", "T"] = "N") -> np.ndarray:

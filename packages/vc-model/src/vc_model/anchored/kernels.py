@@ -1,7 +1,7 @@
 """Kernels between conditions, for the Gaussian process: of single targets, summed over targets, and of pairs of targets.
 
-Most kernels are *smooth*: they compare features, or say that all targets are alike. The others ask whether a target is
-the very same one; a target that was never perturbed has zeros there.
+Kernels say that all targets are alike, compare what is known about them, or ask whether a target is the very same one; a
+target that was never perturbed has zeros in the last (`kind_of`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,9 +18,14 @@ ROWS_AT_ONCE = 256  # so that what is worked on stays in the cache
 PAIRS = ("pairs", "same pair", "own pair", "similar pairs")
 
 
-def is_smooth(name: str) -> bool:
-    """Whether a kernel compares targets by what is known about them, rather than by identity."""
-    return not name.startswith("target") and name not in ("same pair", "own pair")
+KINDS = ("mean", "features", "target")
+
+
+def kind_of(name: str) -> str:
+    """What a kernel compares: nothing (all perturbations of a kind are alike), what is known about targets, or who they are."""
+    if name == "pairs" or name.startswith("all"):
+        return "mean"
+    return "target" if name.startswith("target") or name in ("same pair", "own pair") else "features"
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,15 +81,21 @@ def fit_blup(table: EffectTable) -> Effect:
 
 
 def fit_variances(
-    kernels: list[np.ndarray], noise_pp: np.ndarray, gram_pp: np.ndarray, start_k: np.ndarray | None = None
+    kernels: list[np.ndarray],
+    noise_pp: np.ndarray,
+    gram_pp: np.ndarray,
+    start_k: np.ndarray | None = None,
+    rate_k: np.ndarray | float = 0.0,
 ) -> np.ndarray:
-    """Variances of the kernels by maximum likelihood.
+    """Variances of the kernels by maximum likelihood, or at the posterior mode.
 
     Args:
         kernels: k matrices [p, p]; empty ones get no variance.
         noise_pp: [p, p] known covariance of the noise.
         gram_pp: [p, p] mean over genes of the outer products of their effects.
         start_k: Where the search starts.
+        rate_k: Rates of exponential priors of the kernels' shares of the variance that is no noise; 0: none. Genes are
+            correlated, so all of them together count as one observation of a condition.
 
     Returns:
         [k] float64 >= 0.
@@ -102,6 +108,7 @@ def fit_variances(
     use_k = size_k > 1e-9
     used, size_k = [kernel_pp for kernel_pp, use in zip(kernels, use_k, strict=True) if use], size_k[use_k]
     start_k = excess / len(used) / size_k if start_k is None else start_k[use_k]
+    price_k = 2 * np.broadcast_to(rate_k, use_k.shape)[use_k] * size_k / excess
 
     def loss(log_k: np.ndarray) -> tuple[float, np.ndarray]:
         weight_k = np.exp(log_k)
@@ -111,9 +118,9 @@ def fit_variances(
         inverse_pp = lapack.dpotri(root_pp, lower=1)[0]
         inverse_pp = np.tril(inverse_pp) + np.tril(inverse_pp, -1).T
         solved_pp = inverse_pp @ gram_pp
-        value = 2 * np.log(np.diag(root_pp)).sum() + np.trace(solved_pp)
+        value = 2 * np.log(np.diag(root_pp)).sum() + np.trace(solved_pp) + price_k @ weight_k
         slope_pp = inverse_pp - solved_pp @ inverse_pp
-        slope_k = weight_k * [float(np.vdot(slope_pp, kernel_pp)) for kernel_pp in used]
+        slope_k = weight_k * (price_k + [float(np.vdot(slope_pp, kernel_pp)) for kernel_pp in used])
         return value / n, slope_k / n
 
     low, high = np.log(excess / size_k) - 12, np.log(excess / size_k) + 4

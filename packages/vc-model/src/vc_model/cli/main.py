@@ -37,7 +37,7 @@ def fit(
         out: Folder to write the checkpoint to.
         features: features-v1 banks of the perturbed entities; several are sources of their own.
         contexts: latents-v1 file of an encoder of unperturbed cells, to describe cell lines with instead of their control
-            profiles (`anchored` and `stacked`); `predict` then needs one, too.
+            profiles (`anchored`); `predict` then needs one, too.
         model: Any name of `vc-model list`.
         seed: Of folds, initial weights and random baselines.
         overwrite: Replace an earlier checkpoint at `out`.
@@ -56,7 +56,7 @@ def fit(
 
     chosen = make_model(model, seed)
     if contexts is not None and not isinstance(chosen, Anchored):
-        raise VcModelError(f"--contexts: expected --model anchored or stacked, found {model!r}. Leave it out.")
+        raise VcModelError(f"--contexts: expected --model anchored, found {model!r}. Leave it out.")
     train, _, test = load_any(screen, splits, features)
     if isinstance(chosen, Anchored) and contexts is not None:
         fitted: Fitted = chosen.fit(train, read_context_vectors(contexts))

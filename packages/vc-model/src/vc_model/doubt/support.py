@@ -1,16 +1,18 @@
-"""Whether a question lies inside what the training conditions cover, so that a model can decline to answer.
+"""Whether an answer is more than the mean of all perturbations, and how accurate such answers were.
 
-A condition is supported when its mode and line were seen in training and every target either was perturbed there itself
-or is described by features (a measured gene, or an entity of the bank). Everything else is an extrapolation: a number is
-given, and flagged.
+A condition is supported when its mode and line were seen in training, its size and dose are no extrapolation, and what
+is known of its targets moved the prediction away from what is predicted for any target. Everything else is a guess that
+is the same for every target: a number is given, and flagged. That a target is listed in a bank is no support.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from vc_model.table.effects import Conditions, EffectTable
+from vc_model.table.folds import BINS, OutOfFold
+
+MIN_ROWS = 5  # held-out conditions below which an accuracy is not stated
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,50 +22,65 @@ class Support:
     Attributes:
         lines: Trained cell lines.
         modes: Modes of training actions.
-        targets: Targets that were perturbed or are described by features.
         largest: Most targets in one action.
         top_dose: Largest dose.
+        accuracy_b2: [b, 2] float32, per kind of condition (`BINS`) and whether something moved it: mean Pearson correlation
+            of predicted and measured effects out of fold; NaN where fewer than `MIN_ROWS` were held out.
+        n_b2: [b, 2] int, conditions behind it.
     """
 
     lines: tuple[str, ...]
     modes: tuple[int, ...]
-    targets: tuple[str, ...]
     largest: int
     top_dose: float
+    accuracy_b2: np.ndarray
+    n_b2: np.ndarray
 
-    def covers(self, conditions: Conditions) -> np.ndarray:
-        """[q] bool; an action without targets is always covered."""
-        lines, modes, targets = self._known
-        return np.array(
-            [
-                not action.targets
-                or (
-                    line in lines
-                    and action.mode in modes
-                    and len(action.targets) <= max(2, self.largest)
-                    and action.dose <= self.top_dose
-                    and targets.issuperset(action.targets)
-                )
-                for line, action in zip(conditions.cell_line.tolist(), conditions.actions, strict=True)
-            ],
-            dtype=bool,
-        )
+    def covers(self, conditions: Conditions, moved_q: np.ndarray) -> np.ndarray:
+        """[q] bool; an action without targets is always covered.
 
-    @cached_property
-    def _known(self) -> tuple[set[str], set[int], set[str]]:
-        return set(self.lines), set(self.modes), set(self.targets)
+        Args:
+            conditions: The questions.
+            moved_q: [q] whether what is known of the targets moved the prediction.
+        """
+        inside_q = [
+            line in self.lines
+            and action.mode in self.modes
+            and len(action.targets) <= max(2, self.largest)
+            and action.dose <= self.top_dose
+            for line, action in zip(conditions.cell_line.tolist(), conditions.actions, strict=True)
+        ]
+        return (conditions.sizes == 0) | (np.array(inside_q, dtype=bool) & moved_q)
+
+    def accuracy(self, bin_q: np.ndarray, moved_q: np.ndarray) -> np.ndarray:
+        """[q] float32, how accurate predictions of such conditions were out of fold; NaN where nobody knows."""
+        return self.accuracy_b2[bin_q, moved_q.astype(np.int64)]
 
 
-def make_support(table: EffectTable) -> Support:
-    """The support of a training table."""
+def make_support(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, moved_m: np.ndarray) -> Support:
+    """The support of a training table.
+
+    Args:
+        table: Training effects.
+        oof: Which rows were held out in which bin.
+        delta_mg: [m, g] the model's out-of-fold predictions.
+        moved_m: [m] whether what is known of the targets moved them.
+    """
     actions = table.conditions.actions
-    known = {target for action in actions for target in action.targets} | set(table.genes)
-    for bank in table.banks:
-        known |= {name for name, absent in zip(bank.entities, bank.missing_e, strict=True) if not absent}
+    said_mg, found_mg = (x - x.mean(axis=1, keepdims=True) for x in (delta_mg, table.check_pg[oof.row_m]))
+    size_m = np.linalg.norm(said_mg, axis=1) * np.linalg.norm(found_mg, axis=1)
+    # A prediction of no change correlates with nothing.
+    r_m = np.einsum("mg,mg->m", said_mg, found_mg) / np.where(size_m > 0, size_m, 1)
+    n_b2, total_b2 = np.zeros((len(BINS), 2), np.int64), np.zeros((len(BINS), 2))
+    at = oof.bin_m, moved_m.astype(np.int64)
+    np.add.at(n_b2, at, 1)
+    np.add.at(total_b2, at, r_m)
+    accuracy_b2 = np.where(n_b2 >= MIN_ROWS, total_b2 / np.maximum(n_b2, 1), np.nan).astype(np.float32)
     return Support(
         table.trained_lines,
         tuple(sorted({action.mode for action in actions})),
-        tuple(sorted(known)),
         int(table.conditions.sizes.max(initial=0)),
         float(max((action.dose for action in actions), default=0.0)),
+        accuracy_b2,
+        n_b2,
     )

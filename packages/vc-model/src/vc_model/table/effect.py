@@ -112,41 +112,6 @@ def scale_rows(weight_qr: Weights, factor_q: np.ndarray) -> Weights:
     return sp.csr_array(parts, shape=_shape(weight_qr))
 
 
-def mean_square(effects: Sequence[Parts], conditions: Conditions) -> np.ndarray:
-    """[q] float32 sum over effects of their mean square over genes.
-
-    Where fewer rows of the bases are in use than there are conditions, their inner products are enough.
-
-    Args:
-        effects: Parts of each effect; effects that share bases are cheap.
-        conditions: The q conditions.
-    """
-    total_q = np.zeros(len(conditions), dtype=np.float32)
-    gathered = [gather([(1.0, parts)], conditions) for parts in effects]
-    used: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    for weight_qr, basis_rg in (part for parts in gathered for part in parts):
-        use_r = np.asarray(abs(weight_qr).sum(axis=0)).ravel() > 0
-        used[id(basis_rg)] = (used[id(basis_rg)][0] | use_r if id(basis_rg) in used else use_r, basis_rg)
-    if sum(int(use_r.sum()) for use_r, _ in used.values()) > len(conditions):
-        for parts in effects:
-            said_qg = combine([(1.0, parts)], conditions)
-            total_q += np.einsum("qg,qg->q", said_qg, said_qg) / said_qg.shape[1]
-        return total_q
-    order = list(used)
-    basis_ng = np.concatenate([used[key][1][used[key][0]] for key in order])
-    gram_nn = basis_ng @ basis_ng.T / np.float32(max(basis_ng.shape[1], 1))
-    for parts in gathered:
-        weight_of = {id(basis_rg): weight_qr for weight_qr, basis_rg in parts}
-        columns = []
-        for key in order:
-            use_r = used[key][0]
-            empty = np.zeros((len(conditions), int(use_r.sum())), np.float32)
-            columns.append(_columns(weight_of[key], use_r) if key in weight_of else empty)
-        weight_qn = np.concatenate(columns, axis=1)
-        total_q += np.maximum(np.einsum("qn,qn->q", weight_qn @ gram_nn, weight_qn), 0)
-    return total_q
-
-
 def _shape(weight_qr: Weights) -> tuple[int, int]:
     return cast("tuple[int, int]", weight_qr.shape)
 

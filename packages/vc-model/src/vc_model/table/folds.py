@@ -198,7 +198,7 @@ def out_of_fold(
     """
     folds = target_folds(table, 5, 0) if folds is None else folds
     rows, bins = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-    delta = {name: [np.zeros((0, len(table.genes)), dtype=np.float32)] for name in factories}
+    delta: dict[str, list[np.ndarray]] = {name: [] for name in factories}
     done: set[tuple[int, int]] = set()
     asked = []
     for fold in folds:
@@ -224,9 +224,9 @@ def out_of_fold(
             for name, block in zip(factories, blocks, strict=True):
                 delta[name].append(block)
             bar.update()
-    return OutOfFold(
-        np.concatenate(rows), np.concatenate(bins), {name: np.concatenate(blocks) for name, blocks in delta.items()}
-    )
+    nothing = [np.zeros((0, len(table.genes)), dtype=np.float32)]
+    delta_mg = {name: np.concatenate(blocks or nothing) for name, blocks in delta.items()}
+    return OutOfFold(np.concatenate(rows), np.concatenate(bins), delta_mg)
 
 
 def keep(table: EffectTable, name: str, oof: OutOfFold, delta_mg: np.ndarray) -> None:
