@@ -70,7 +70,7 @@ def keep(
     commit = _git("rev-parse", "--short", "HEAD")
     commit += " with local changes" if _git("diff", "HEAD", "--stat", "--", "experiments", "packages", "apps") else ""
     facts |= {
-        "models": [*models, *(["stacked"] if "stacked" in scored[0].models else [])],
+        "models": list(models),
         "baselines": baselines,
         "splits": len(scored),
         "command": shlex.join(["uv", "run", "python", "experiments/biojepa/quality.py", *sys.argv[1:]]),

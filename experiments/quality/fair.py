@@ -1,12 +1,14 @@
 """Every model on the same control cells: `anchored`, its Gaussian process, the BLUP and all baselines; and a null run.
 
+    uv run python experiments/quality/fair.py all run/fair docs/log/fair.md      # every screen, true and shuffled labels
     uv run python experiments/quality/fair.py scores run/fair norman2019_k562_crispra_500g
     uv run python experiments/quality/fair.py scores run/fair simulated:small --world-seed 20
     uv run python experiments/quality/fair.py page run/fair docs/log/fair.md
 
 `scores` fits every model on a few splits of one screen and keeps one row per (model, held-out condition); with
 `--null` the training labels are shuffled first, and no model may then beat another beyond its interval. `page` compares
-paired by condition, resampled by perturbation. Screens are named as in `SCREENS`, or `simulated:PRESET`.
+paired by condition, resampled by perturbation, and prints the tables of docs/results.md. `gp` is the Gaussian process
+of `anchored` by maximum likelihood, without its prior and the perturbed gene. Screens are named as in `SCREENS`, or `simulated:PRESET`.
 """
 
 import argparse
@@ -20,12 +22,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
-from page import number, signed
+from page import UNITS, page, summary
 from sources import name_of, shuffle_labels, tables_of
 from vc_eval.split.evaluate import profile_scores
 from vc_eval.split.prediction import Predicted
-from vc_eval.stats.differences import compare
-from vc_model.anchored import Anchored, AnchoredConfig
+from vc_model.anchored import Anchored
 from vc_model.anchored.gp import GPConfig, fit_gp
 from vc_model.baselines import EFFECTS, effect_factories
 
@@ -43,26 +44,21 @@ SCREENS = {
     "l1000_drugbank_consensus_zscores": (BULK, "by_perturbation"),
     "l1000_ht115_350compounds_level3": (BULK, "by_perturbation"),
 }
-OURS = ("anchored", "gp")
-UNITS = {"pearson_delta": 1, "mse_delta": 1000}
 
 
 def fit_all(train, names: list[str]):
     """Yield (name, [q, g] effects of the test conditions, base profiles, seconds) one model after the other."""
-    for name, factory in {**effect_factories(list(EFFECTS)), "gp": lambda table: fit_gp(table, GPConfig())}.items():
+    for name, factory in {
+        **effect_factories(list(EFFECTS)),
+        "gp": lambda table: fit_gp(table, GPConfig(rate=0)),
+    }.items():
         if not names or name in names:
             start = time.perf_counter()
             effect = factory(train)
             yield name, effect.delta, time.perf_counter() - start
-    variants = {
-        "anchored": AnchoredConfig(),
-        "anchored with blup": AnchoredConfig(measured=(*AnchoredConfig().measured, "blup")),
-    }
-    for name, config in variants.items():
-        if name in (names or ["anchored"]):
-            start = time.perf_counter()
-            fitted = Anchored(config).fit(train)
-            yield name, fitted.predict, time.perf_counter() - start
+    if not names or "anchored" in names:
+        start = time.perf_counter()
+        yield "anchored", Anchored().fit(train).predict, time.perf_counter() - start
 
 
 def scores(args: argparse.Namespace) -> None:
@@ -125,7 +121,9 @@ def coverage(said, at: tuple[np.ndarray, np.ndarray], truth) -> dict[str, np.nda
     rank_pg = np.argsort(np.argsort(-np.abs(said.delta_pg[at]), axis=1), axis=1)
     quarter_g = np.argsort(np.argsort(said.base_pg[at][0])) * 4 // gap_pg.shape[1]
     strata = {f"covered_quarter{e}": np.broadcast_to(quarter_g == e, use_pg.shape) for e in range(4)}
-    strata |= {"covered_all": use_pg, "covered_top30": rank_pg < 30}
+    # Called changed: the 90 % interval of the effect itself excludes 0.
+    changed_pg = np.abs(said.delta_pg[at]) > width_p1 * np.sqrt(said.var_pg[at])
+    strata |= {"covered_all": use_pg, "covered_top30": rank_pg < 30, "covered_changed": changed_pg}
     strata |= {"covered_top31to130": (rank_pg >= 30) & (rank_pg < 130), "covered_rest": rank_pg >= 130}
     return {
         name: np.array(
@@ -133,44 +131,6 @@ def coverage(said, at: tuple[np.ndarray, np.ndarray], truth) -> dict[str, np.nda
         )
         for name, at_pg in strata.items()
     }
-
-
-def page(folder: Path) -> str:
-    """Gains of `anchored` and the BLUP over every model, for each screen."""
-    text = []
-    for fpath in sorted(folder.glob("*.parquet")):
-        found = pd.read_parquet(fpath)
-        models = list(dict.fromkeys(found["model"]))
-        firsts = [name for name in ("anchored", "blup") if name in models]
-        text += [
-            "",
-            f"## {fpath.stem}",
-            "",
-            f"{found['split'].nunique()} splits, {found['trained'].min()} training and ",
-        ]
-        text[-1] += f"{len(found) // len(models) // found['split'].nunique()} held-out conditions a split."
-        head = [f"{first}: {metric}" for first in firsts for metric in UNITS]
-        text += ["", "| over | Pearson | MSE x 1000 | " + " | ".join(head) + " |", "|---" * (3 + len(head)) + "|"]
-        mean = found.groupby("model")[list(UNITS)].mean()
-        for model in models:
-            cells = [number(mean.loc[model, metric] * unit) for metric, unit in UNITS.items()]
-            for first in firsts:
-                for metric, unit in UNITS.items():
-                    if first == model:
-                        cells.append("")
-                        continue
-                    gain, lower, upper, n = compare(found, metric, model, first)
-                    cells.append(signed(gain * unit, lower * unit, upper * unit, n))
-            text.append(f"| {model} | " + " | ".join(cells) + " |")
-        covered = (
-            found.loc[found["model"] == "anchored", [c for c in found if c.startswith("covered_")]].mean().dropna()
-        )
-        if len(covered):
-            text += [
-                "",
-                "90 % intervals of `anchored` hold: " + ", ".join(f"{c[8:]} {v:.3f}" for c, v in covered.items()),
-            ]
-    return "\n".join(text[1:]) + "\n"
 
 
 def main() -> None:
@@ -185,14 +145,22 @@ def main() -> None:
     run.add_argument("--recipe", default=None)
     run.add_argument("--models", nargs="*", default=[])
     run.add_argument("--null", action="store_true")
-    show = parts.add_parser("page")
-    show.add_argument("folder", type=Path)
-    show.add_argument("target", type=Path)
+    for name in ("page", "all"):
+        show = parts.add_parser(name)
+        show.add_argument("folder", type=Path)
+        show.add_argument("target", type=Path)
     args = parser.parse_args()
     if args.part == "scores":
         scores(args)
-    else:
-        args.target.write_text(page(args.folder))
+        return
+    if args.part == "all":
+        for screen in ("simulated:small", *SCREENS):
+            for null in (False, True):
+                asked = run.parse_args([str(args.folder), screen, "--splits", "4", *(["--null"] if null else [])])
+                scores(asked)
+    head = Path(args.target).read_text().split("\n## ")[0].rstrip()
+    args.target.write_text(f"{head}\n\n{page(args.folder)}")
+    print(summary(args.folder))
 
 
 if __name__ == "__main__":

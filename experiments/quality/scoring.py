@@ -1,11 +1,8 @@
-"""Every metric of one prediction, one row per held-out condition, and what half the cells and the true effects would score."""
+"""Every metric of one prediction, one row per held-out condition."""
 
-import anndata
 import numpy as np
 import pandas as pd
-from ladder import ORACLE, SPLIT_HALF
 from vc_eval.metrics import calibration, expression
-from vc_eval.split import ceiling
 from vc_eval.split.evaluate import profile_scores
 from vc_eval.split.prediction import Predicted
 from vc_model.table.effects import Conditions
@@ -76,22 +73,3 @@ def planned_noise(prediction, at: tuple[np.ndarray, np.ndarray], truth) -> np.nd
     n_cells = np.ones(len(prediction.line_p))
     n_cells[at[0].ravel()] = truth.sizes
     return prediction.noise(n_cells, truth.evaluation.shape[0])[at].astype(np.float64)
-
-
-def score_references(truths, effects: anndata.AnnData | None) -> list[pd.DataFrame]:
-    """What half the cells say of the others, and what the simulator's true effects would score."""
-    frames = []
-    for truth in truths:
-        key = {"cell_line": truth.cell_line, "perturbation": truth.perturbations}
-        if hasattr(truth, "cells"):
-            halves = ceiling.split_half(truth, {}, seed=0, n_repeats=5, n_des=0)
-            values = {name: value for name, value in halves.items() if name in METRICS}
-            frames.append(pd.DataFrame({**key, **values, "model": SPLIT_HALF}))
-        if effects is not None:
-            labels = [f"{truth.cell_line}|{name}" for name in truth.perturbations]
-            delta_pg = np.asarray(effects[labels, list(truth.genes)].X, np.float64)
-            control_g = truth.effects.control_g
-            predicted = Predicted(profile_pg=control_g + delta_pg, control_g=control_g, delta_pg=delta_pg, sd_pg=None)
-            values = scores_of(predicted, truth, np.ones(len(labels), int))
-            frames.append(pd.DataFrame({**key, **values, "model": ORACLE}))
-    return frames

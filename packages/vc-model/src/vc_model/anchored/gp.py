@@ -38,6 +38,7 @@ FEW_ROWS = 300  # from so many training rows on, folds keep the kernel weights o
 LEFT_OUT = 1e-4  # of the variance over training conditions, for the sake of speed
 ROWS_FOR_DOUBT = 500  # training rows that the variance is conditioned on, evenly spaced; more can only make it smaller
 ROWS_FOR_PRIOR = 64  # conditions whose covariances are made together for the sake of their variances
+FREE = ("all", "own")  # kernels without a price: what is the same for all, and what one condition has for itself
 MOVED = 0.1  # of a prediction's size that has to be more than the mean of all perturbations
 
 
@@ -106,13 +107,25 @@ class GaussianProcess(Effect):
             parts: Parts = [(mean_qp + rest_qp + own_qp, self.basis_pg)]
         else:
             parts = [((mean_qp + rest_qp) @ code_pr, self.smooth_rg), (own_qp, self.basis_pg)]
-        rest_qr = rest_qp @ code_pr
-        moved_q = np.linalg.norm(rest_qr, axis=1) > MOVED * np.linalg.norm(rest_qr + mean_qp @ code_pr, axis=1)
+        moved_qr = (rest_qp - self._of_anybody(conditions)) @ code_pr
+        moved_q = np.linalg.norm(moved_qr, axis=1) > MOVED * np.linalg.norm((mean_qp + rest_qp) @ code_pr, axis=1)
         row_k, root_kk = self._conditioned
         seen_qk = (mean_qp + rest_qp + own_qp)[:, row_k]
         told_kq = scipy.linalg.solve_triangular(root_kk, seen_qk.T, lower=True, check_finite=False)
         doubt_q = np.maximum(self._prior(conditions) - np.square(told_kq).sum(axis=0), 0)
         return Answer(parts, moved_q | own_qp.any(axis=1), doubt_q.astype(np.float32))
+
+    def _of_anybody(self, conditions: Conditions) -> np.ndarray:
+        """[q, p] what kernels of features say about conditions of the same kind whose targets nobody knows."""
+        kinds = [
+            (line, Action(tuple(f"?{at}" for at in range(len(action.targets))), action.mode, action.dose))
+            for line, action in zip(conditions.cell_line.tolist(), conditions.actions, strict=True)
+        ]
+        place = {kind: at for at, kind in enumerate(dict.fromkeys(kinds))}
+        lines, actions = np.array([line for line, _ in place], dtype=object), tuple(action for _, action in place)
+        x = make_rows(Conditions(lines, actions, conditions.contexts), self.features)
+        said_np = weighted_sum(x, self.rows, self.width_b, self._weights("features"))
+        return said_np[[place[kind] for kind in kinds]]
 
     def _prior(self, conditions: Conditions) -> np.ndarray:
         """[q] variance of the conditions before anything was measured."""
@@ -147,8 +160,8 @@ class Answer:
 
     Attributes:
         parts: Weights and bases of the predicted effects.
-        moved_q: [q] bool, whether anything known of the condition moves its prediction away from the mean of all
-            perturbations: its targets were perturbed, or what is known about them makes at least `MOVED` of its size.
+        moved_q: [q] bool, whether anything known of the condition moves its prediction away from that for targets of which
+            nothing is known: they were perturbed, or what is known about them makes at least `MOVED` of its size.
         doubt_q: [q] float32, variance of the effect given the training effects; times `variance_g` for a gene.
     """
 
@@ -218,7 +231,7 @@ def fit_gp(
             if config.pairs or "pair" not in name
         }
         gram_pp = y_pg @ y_pg.T / y_pg.shape[1]
-        rate_k = config.rate * np.array([at > 0 for at in range(len(kernels))])
+        rate_k = config.rate * np.array([name not in FREE for name in kernels])
         weight_k = fit_variances(list(kernels.values()), noise_pp, gram_pp, _start(kernels, start), rate_k)
     signal_pp = sum(weight * kernel_pp for weight, kernel_pp in zip(weight_k, kernels.values(), strict=True))
     common = config.common_rows / (config.common_rows + len(table))

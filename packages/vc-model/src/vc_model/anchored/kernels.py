@@ -25,7 +25,7 @@ def kind_of(name: str) -> str:
     """What a kernel compares: nothing (all perturbations of a kind are alike), what is known about targets, or who they are."""
     if name == "pairs" or name.startswith("all"):
         return "mean"
-    return "target" if name.startswith("target") or name in ("same pair", "own pair") else "features"
+    return "target" if name.startswith("target") or name in ("own", "same pair", "own pair") else "features"
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,13 +137,22 @@ def _of_items(
 
 def _names(x: Rows, width_b: np.ndarray) -> list[str]:
     blocks = [block for at, block in enumerate(x.blocks) if width_b[at] > 0]
-    return ["all", *(f"{block} {kind}" for block in blocks for kind in ("near", "alike")), "target", "target and dose"]
+    return [
+        "all",
+        "own",
+        *(f"{block} {kind}" for block in blocks for kind in ("near", "alike")),
+        "target",
+        "target and dose",
+    ]
 
 
 def _item_kernel(name: str, x: Rows, y: Rows, width_b: np.ndarray) -> np.ndarray:
     if name == "all":
         return np.ones((len(x.x_nf), len(y.x_nf)))
     same_mode = x.mode_n[:, None] == y.mode_n
+    if name == "own":
+        same = _same(x.target_n, y.target_n) & same_mode & _same(x.line_n, y.line_n)
+        return (same & (x.log_dose_n[:, None] == y.log_dose_n)).astype(np.float64)
     if name.startswith("target"):
         same_nn = (_same(x.target_n, y.target_n) & same_mode).astype(np.float64)
         if name == "target":
