@@ -1,6 +1,7 @@
-"""How long `anchored` takes to fit and to predict on a screen of 1,000 perturbations and 10,000 genes.
+"""How long `anchored` takes to fit and to predict on screens of several sizes and 10,000 genes.
 
-OPENBLAS_NUM_THREADS=1 uv run python bench/model_speed.py
+OPENBLAS_NUM_THREADS=1 uv run python bench/model_speed.py                        # 750, 1,500 and 3,000 perturbations
+OPENBLAS_NUM_THREADS=1 uv run python bench/model_speed.py --perturbations 1000
 """
 
 import argparse
@@ -16,18 +17,22 @@ from vc_model.testing import make_world
 
 
 def main() -> None:
-    """Print seconds of a fit, and conditions a second: asked, asked with the epistemic variance, written."""
+    """Of each size print seconds of a fit, and conditions a second: asked, with the epistemic variance, written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--perturbations", type=int, default=1000)
+    parser.add_argument("--perturbations", type=int, nargs="+", default=[750, 1500, 3000])
     parser.add_argument("--genes", type=int, default=10_000)
     parser.add_argument("--asked", type=int, default=2000)
     args = parser.parse_args()
-    world = make_world(n_train=args.perturbations, n_test=args.asked, n_genes=args.genes, features="weak")
+    for n_train in args.perturbations:
+        measure(n_train, args.genes, args.asked)
+
+
+def measure(n_train: int, n_genes: int, n_asked: int) -> None:
+    """Print the lines of one size."""
+    world = make_world(n_train=n_train, n_test=n_asked, n_genes=n_genes, features="weak")
     start = time.perf_counter()
     fitted = Anchored().fit(world.train)
-    print(
-        f"fit: {time.perf_counter() - start:.0f} s ({args.perturbations} perturbations, {args.genes} genes)", flush=True
-    )
+    print(f"fit: {time.perf_counter() - start:.0f} s ({n_train} perturbations, {n_genes} genes)", flush=True)
     fitted.predict(world.test.subset(np.arange(10)))
     for label, ask in {
         "mean, variance, support": fitted.predict,

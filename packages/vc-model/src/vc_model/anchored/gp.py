@@ -35,10 +35,12 @@ EM_STEPS = 60
 QUIET = 0.1  # a gene's noise is at least this share of the mean over genes; with few controls it is hardly known
 LINES_FOR_CONTEXT = 4  # lines below which similarity of lines cannot be told from their identity
 FEW_ROWS = 300  # from so many training rows on, folds keep the kernel weights of the whole table
+ROWS_FOR_WEIGHTS = 1000  # a dozen kernel weights need no more; the solution itself uses every row
 LEFT_OUT = 1e-4  # of the variance over training conditions, for the sake of speed
 ROWS_FOR_DOUBT = 500  # training rows that the variance is conditioned on, evenly spaced; more can only make it smaller
 ROWS_FOR_PRIOR = 64  # conditions whose covariances are made together for the sake of their variances
 FREE = ("all", "own")  # kernels without a price: what is the same for all, and what one condition has for itself
+LEAST = 0.01  # of the variance that is no noise, which all conditions have in common
 MOVED = 0.1  # of a prediction's size that has to be more than the mean of all perturbations
 
 
@@ -52,8 +54,8 @@ class GPConfig:
     """Whether lines with similar control profiles respond similarly (from four trained lines on)."""
     rate: float = 2.0
     """Rate of the exponential prior of a kernel's share of the variance; 0: maximum likelihood."""
-    common_rows: float = 5.0
-    """Conditions that the size of effects that all genes have in common is worth against a gene's own."""
+    common_rows: float = 2.0
+    """Noise-free conditions that the size of effects that all genes have in common is worth against a gene's own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,35 +223,57 @@ def fit_gp(
     rows = make_rows(table.conditions, features)
     width_b = _widths(rows, config.context and len(table.trained_lines) >= LINES_FOR_CONTEXT)
     if start is not None and len(table) >= FEW_ROWS:
-        known = dict(zip(start.kernels, start.weight_k.tolist(), strict=True))
-        kernels = dict(covariances(rows, rows, width_b, start.kernels))
-        weight_k = np.array([known[name] for name in kernels])
+        weight_of = dict(zip(start.kernels, start.weight_k.tolist(), strict=True))
     else:
-        kernels = {
-            name: kernel_pp
-            for name, kernel_pp in _different(covariances(rows, rows, width_b))
-            if config.pairs or "pair" not in name
-        }
-        gram_pp = y_pg @ y_pg.T / y_pg.shape[1]
-        rate_k = config.rate * np.array([name not in FREE for name in kernels])
-        weight_k = fit_variances(list(kernels.values()), noise_pp, gram_pp, _start(kernels, start), rate_k)
-    signal_pp = sum(weight * kernel_pp for weight, kernel_pp in zip(weight_k, kernels.values(), strict=True))
-    common = config.common_rows / (config.common_rows + len(table))
-    basis_pg, size_g = _solve(cast("np.ndarray", signal_pp), noise_pp, y_pg, common)
-    used = weight_k > 1e-6 * weight_k.max()
-    used[0] |= not used.any()
+        at = _rows_for_weights(table.conditions)
+        few = rows if len(at) == len(table) else make_rows(table.conditions.subset(at), features)
+        weight_of = _find_weights(few, width_b, noise_pp[np.ix_(at, at)], y_pg[at], config, start)
+    signal_pp = weighted_sum(rows, rows, width_b, weight_of).astype(np.float64)
+    basis_pg, size_g = _solve(signal_pp, noise_pp, y_pg, config.common_rows)
+    largest = max(weight_of.values())
+    weight_of = {name: weight for name, weight in weight_of.items() if weight > 1e-6 * largest or weight == largest}
     return GaussianProcess(
         (basis_pg * sd_g).astype(np.float32),
         tuple(table.conditions.cell_line.tolist()),
         table.conditions.actions,
         features,
-        tuple(name for name, use in zip(kernels, used, strict=True) if use),
-        weight_k[used].astype(np.float32),
+        tuple(weight_of),
+        np.array(list(weight_of.values()), dtype=np.float32),
         width_b.astype(np.float32),
         (noisy_p / table.n_cells_p).astype(np.float32),
         shared_p.astype(np.float32),
         (size_g * sigma2_g).astype(np.float32),
     )
+
+
+def _rows_for_weights(conditions: Conditions) -> np.ndarray:
+    """Rows on which kernel weights are found: all, or those of randomly drawn targets, so that lines keep them in common."""
+    if len(conditions) <= ROWS_FOR_WEIGHTS:
+        return np.arange(len(conditions))
+    targets = sorted({target for action in conditions.actions for target in action.targets})
+    place = dict(zip(targets, np.random.default_rng(0).permutation(len(targets)).tolist(), strict=True))
+    # A combination comes with the later of its targets.
+    last_p = np.array([max((place[target] for target in action.targets), default=0) for action in conditions.actions])
+    return np.sort(np.argsort(last_p, kind="stable")[:ROWS_FOR_WEIGHTS])
+
+
+def _find_weights(
+    rows: Rows,
+    width_b: np.ndarray,
+    noise_pp: np.ndarray,
+    y_pg: np.ndarray,
+    config: GPConfig,
+    start: GaussianProcess | None,
+) -> dict[str, float]:
+    """Name -> weight of every kernel that is not like another one."""
+    found = _different(covariances(rows, rows, width_b))
+    kernels = {name: kernel_pp for name, kernel_pp in found if config.pairs or "pair" not in name}
+    rate_k = config.rate * np.array([name not in FREE for name in kernels])
+    # However little they have in common, it is the best guess of a direction.
+    least_k = LEAST * np.array([name == "all" for name in kernels])
+    gram_pp = y_pg @ y_pg.T / y_pg.shape[1]
+    weight_k = fit_variances(list(kernels.values()), noise_pp, gram_pp, _start(kernels, start), rate_k, least_k)
+    return dict(zip(kernels, weight_k.tolist(), strict=True))
 
 
 def _start(kernels: dict[str, np.ndarray], start: GaussianProcess | None) -> np.ndarray | None:
@@ -286,7 +310,7 @@ def _different(kernels: Iterator[tuple[str, np.ndarray]]) -> Iterator[tuple[str,
 
 
 def _solve(
-    signal_pp: np.ndarray, noise_pp: np.ndarray, y_pg: np.ndarray, common: float
+    signal_pp: np.ndarray, noise_pp: np.ndarray, y_pg: np.ndarray, common_rows: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """[p, g] what prior covariances are multiplied by: (signal + noise)^-1 y, averaged over scales of the signal; [g] scale."""
     root_pp = np.linalg.cholesky(noise_pp)
@@ -294,8 +318,12 @@ def _solve(
     found = scipy.linalg.eigh((whole_pp + whole_pp.T) / 2)
     value_p, vector_pp = cast("tuple[np.ndarray, np.ndarray]", found)
     value_p = np.maximum(value_p, 0)
+    # Conditions tell a gene's own size as far as they are above the noise: the degrees of freedom of the signal.
+    common = common_rows / (common_rows + (value_p / (value_p + 1)).sum())
     turn_pp = _solve_lower(root_pp, vector_pp, trans="T").T
-    turned_pg = turn_pp @ y_pg
+    # A gene's numbers need no double precision, and half as much of it takes half the time.
+    turn_pp = turn_pp.astype(np.float32)
+    turned_pg = turn_pp @ y_pg.astype(np.float32)
     keep_sp = SCALES[:, None] / (SCALES[:, None] * value_p + 1)
     like_sg = -0.5 * (1 / (SCALES[:, None] * value_p + 1)) @ turned_pg**2
     like_sg -= 0.5 * np.log(SCALES[:, None] * value_p + 1).sum(axis=1, keepdims=True)
@@ -306,7 +334,7 @@ def _solve(
         post_sg = share_s[:, None] * like_sg
         post_sg /= post_sg.sum(axis=0)
         share_s = post_sg.mean(axis=1)
-    factor_pg = (1 - common) * (keep_sp.T @ post_sg) + common / (value_p + 1)[:, None]
+    factor_pg = ((1 - common) * (keep_sp.T @ post_sg) + common / (value_p + 1)[:, None]).astype(np.float32)
     return turn_pp.T @ (factor_pg * turned_pg), (1 - common) * (SCALES @ post_sg) + common
 
 

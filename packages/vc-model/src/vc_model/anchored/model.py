@@ -25,6 +25,8 @@ from vc_model.table.folds import OutOfFold, all_folds, keep, out_of_fold
 from vc_model.table.threads import in_threads
 
 ROWS_AT_ONCE = 512  # conditions that are predicted together
+MANY_ROWS = 1000  # training rows from which fewer folds are as good for the intervals
+FOLDS_OF_MANY = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +179,7 @@ def _fit_gp(train: EffectTable, config: AnchoredConfig) -> tuple[GaussianProcess
         return table.once("gp", partial(fit_gp, table, config.gp, start=whole))
 
     factories: dict[str, Callable[[EffectTable], Effect]] = {"gp": fit, "beside": lambda table: _Beside(fit(table))}
-    oof = out_of_fold(factories, train, all_folds(train, config.n_folds, config.seed), progress="out of fold")
+    n_folds = config.n_folds if len(train) < MANY_ROWS else min(config.n_folds, FOLDS_OF_MANY)
+    oof = out_of_fold(factories, train, all_folds(train, n_folds, config.seed), progress="out of fold")
     beside_m2 = oof.delta_mg.pop("beside")
     return shorten(whole), oof, beside_m2[:, 0] > 0, beside_m2[:, 1]

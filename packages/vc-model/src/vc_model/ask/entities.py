@@ -13,7 +13,6 @@ import numpy as np
 
 from vc_model.ask.model import AskModel
 from vc_model.ask.questions import QuestionError
-from vc_model.doubt.support import Support
 from vc_model.table.features import BankMap
 
 
@@ -50,8 +49,6 @@ def with_entities(model: AskModel, recipe: dict[str, Any], names: Sequence[str],
             projected = ((vectors_nf[new] - value.centre_f) @ value.directions_fb).astype(np.float32)
             vectors = np.concatenate([value.vector_eb, projected])
             return dataclasses.replace(value, entities=(*value.entities, *added), vector_eb=vectors)
-        if isinstance(value, Support):
-            return dataclasses.replace(value, targets=tuple(sorted({*value.targets, *added})))
         return value
 
     done: dict[int, Any] = {}

@@ -86,6 +86,7 @@ def fit_variances(
     gram_pp: np.ndarray,
     start_k: np.ndarray | None = None,
     rate_k: np.ndarray | float = 0.0,
+    least_k: np.ndarray | float = 0.0,
 ) -> np.ndarray:
     """Variances of the kernels by maximum likelihood, or at the posterior mode.
 
@@ -96,6 +97,7 @@ def fit_variances(
         start_k: Where the search starts.
         rate_k: Rates of exponential priors of the kernels' shares of the variance that is no noise; 0: none. Genes are
             correlated, so all of them together count as one observation of a condition.
+        least_k: Shares of that variance that the kernels have at least.
 
     Returns:
         [k] float64 >= 0.
@@ -123,7 +125,9 @@ def fit_variances(
         slope_k = weight_k * (price_k + [float(np.vdot(slope_pp, kernel_pp)) for kernel_pp in used])
         return value / n, slope_k / n
 
-    low, high = np.log(excess / size_k) - 12, np.log(excess / size_k) + 4
+    cut = np.log(excess / size_k) - 12
+    low = cut + np.maximum(np.log(np.maximum(np.broadcast_to(least_k, use_k.shape)[use_k], 1e-30)) + 12, 0)
+    high = cut + 16
     found = minimize(
         loss,
         np.clip(np.log(start_k), low, high),
@@ -133,7 +137,7 @@ def fit_variances(
         options={"maxiter": MAX_ITERATIONS, "ftol": 1e-7},
     )
     result_k = np.zeros(len(kernels))
-    result_k[use_k] = np.where(found.x > low + 1, np.exp(found.x), 0.0)
+    result_k[use_k] = np.where(found.x > cut + 1, np.exp(found.x), 0.0)
     return result_k
 
 
