@@ -19,7 +19,7 @@ class Interp:
     """
 
     checkpoint: tyro.conf.Positional[Path]
-    """A checkpoint of st, biojepa, anchored or stacked."""
+    """A checkpoint of st, biojepa or anchored."""
     screen: tyro.conf.Positional[Path]
     """The screen-v1 file; only its control cells are read."""
     splits: tyro.conf.Positional[Path]

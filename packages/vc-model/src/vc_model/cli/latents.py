@@ -28,10 +28,10 @@ def latents(
 ) -> None:
     """Write a model's activations at one site, a row for every (control cell, condition), streamed; input of vc-interp.
 
-    Sites: st backbone/state; biojepa predictor/cell, encoder/cell, encoder/gene; anchored stack/components, gp/kernel.
+    Sites: st backbone/state; biojepa predictor/cell, encoder/cell, encoder/gene; anchored effect/components, gp/kernel.
 
     Args:
-        checkpoint: A checkpoint of st, biojepa, anchored or stacked.
+        checkpoint: A checkpoint of st, biojepa or anchored.
         screen: The screen-v1 file; only its control cells are read.
         splits: The splits-v1 file.
         out: The latents-v1 folder to write (zarr).

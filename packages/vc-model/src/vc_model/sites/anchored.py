@@ -2,7 +2,7 @@
 
 | site | activations | decodes by |
 |---|---|---|
-| `stack/components` | coordinates of the predicted effect in the main components of the training predictions | the components |
+| `effect/components` | coordinates of the predicted effect in the main components of the training predictions | the components |
 | `gp/kernel` | prior covariances of the condition with every training condition (Gaussian process) | training effects solved for |
 
 Both decode linearly, so the gradient is exact. What is left out of the components is added back when a row is decoded.
@@ -24,7 +24,7 @@ from vc_model.sites.site import Block
 from vc_model.table.components import top_eigen
 from vc_model.table.effects import Conditions
 
-ANCHORED_SITES = ("stack/components", "gp/kernel")
+ANCHORED_SITES = ("effect/components", "gp/kernel")
 MOST_COMPONENTS = 64
 ROWS_AT_ONCE = 512
 
@@ -59,17 +59,10 @@ class ConditionSite:
         """The model's genes."""
         return self.fitted.contexts.genes
 
-    @cached_property
+    @property
     def gp(self) -> GaussianProcess:
-        """The Gaussian process among the anchors.
-
-        Raises:
-            TableError: If the model has none.
-        """
-        found = [anchor for anchor in self.fitted.stack.anchors if isinstance(anchor, GaussianProcess)]
-        if not found:
-            raise TableError(f"{self.model}: gp/kernel: expected a Gaussian process among the anchors, found none.")
-        return found[0]
+        """The model's Gaussian process."""
+        return self.fitted.gp
 
     @cached_property
     def basis_dg(self) -> np.ndarray:
@@ -79,7 +72,7 @@ class ConditionSite:
         delta_qg = self.delta_qg.astype(np.float64)
         value_k, vector_qk = top_eigen(delta_qg @ delta_qg.T, MOST_COMPONENTS)
         if not len(value_k):
-            raise TableError(f"{self.model}: stack/components: expected effects that are not all zero, found none.")
+            raise TableError(f"{self.model}: effect/components: expected effects that are not all zero, found none.")
         return ((vector_qk / np.sqrt(value_k)).T @ delta_qg).astype(np.float32)
 
     @cached_property
@@ -109,7 +102,7 @@ class ConditionSite:
         return np.ascontiguousarray(self.basis_dg.T)
 
     def _values(self, conditions: Conditions, start: int) -> np.ndarray:
-        if self.name == "stack/components":
+        if self.name == "effect/components":
             return self.delta_qg[start : start + len(conditions)] @ self.basis_dg.T
         weights = dict(zip(self.gp.kernels, self.gp.weight_k.tolist(), strict=True))
         made = weighted_sum(make_rows(conditions, self.gp.features), self.gp.rows, self.gp.width_b, weights)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SITES: dict[str, tuple[str, ...]] = {
     "st": ("backbone/state",),
     "biojepa": ("predictor/cell", "encoder/cell", "encoder/gene"),
-    "anchored": ("stack/components", "gp/kernel"),
+    "anchored": ("effect/components", "gp/kernel"),
 }
 """Kind of model -> its sites, the default first."""
 
@@ -44,7 +44,7 @@ def open_site(fitted: Fitted, conditions: Conditions, site: str | None = None) -
     """A site of a fitted model over some conditions.
 
     Args:
-        fitted: `st`, `biojepa` or `anchored` (also `stacked`).
+        fitted: `st`, `biojepa` or `anchored`.
         conditions: What is done; give `with_controls` of them where rows of unperturbed cells are wanted.
         site: One of `SITES`; the first of the model by default.
 
