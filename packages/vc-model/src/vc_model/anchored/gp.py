@@ -52,9 +52,9 @@ class GPConfig:
     """Whether pairs of targets have a term of their own."""
     context: bool = True
     """Whether lines with similar control profiles respond similarly (from four trained lines on)."""
-    rate: float = 2.0
+    rate: float = 8.0
     """Rate of the exponential prior of a kernel's share of the variance; 0: maximum likelihood."""
-    common_rows: float = 2.0
+    common_rows: float = 10.0
     """Noise-free conditions that the size of effects that all genes have in common is worth against a gene's own."""
 
 
