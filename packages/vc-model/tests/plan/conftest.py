@@ -30,17 +30,22 @@ def fitted(world):
     """A kernel regression on features: adds single effects."""
     from dataclasses import replace
 
-    from vc_model.doubt.support import make_support
     from vc_model.models import fit_models
 
     model = fit_models(world.train, ["kernel_ridge"])["kernel_ridge"]
 
     class Careful:
-        """The model with the verdict of `Support`, which baselines leave out."""
+        """The model with a verdict on support, which baselines leave out: targets that are genes, in a trained mode and line."""
 
         contexts = model.contexts
 
         def predict(self, conditions):
-            return replace(model.predict(conditions), supported_p=make_support(world.train).covers(conditions))
+            table = world.train
+            modes, top = {a.mode for a in table.conditions.actions}, max(a.dose for a in table.conditions.actions)
+            supported = [
+                line in table.trained_lines and set(a.targets) <= set(table.genes) and a.mode in modes and a.dose <= top
+                for line, a in zip(conditions.cell_line, conditions.actions, strict=True)
+            ]
+            return replace(model.predict(conditions), supported_p=np.array(supported, dtype=bool))
 
     return Careful()
