@@ -62,10 +62,7 @@ def jepa(world, cells):
 
 @pytest.fixture(scope="module")
 def anchored(world):
-    choices = AnchoredConfig(
-        anchors=("mean_effect", "lowrank_ridge"), residual=None, direct=False, dose=False, members=0
-    )
-    return Anchored(choices).fit(world.train)
+    return Anchored(AnchoredConfig(direct=False)).fit(world.train)
 
 
 def rows_of(site):
@@ -86,7 +83,7 @@ def test_the_mappers_state_decodes_to_its_cells_and_its_gradient_is_that(mapper,
 
 def test_components_and_kernels_decode_to_the_prediction(anchored, world):
     predicted = anchored.predict(world.test)
-    for name in ("stack/components", "gp/kernel"):
+    for name in ("effect/components", "gp/kernel"):
         site = open_site(anchored, world.test, name)
         values, every = rows_of(site), np.arange(len(world.test))
         np.testing.assert_allclose(site.decode(values, every), predicted.base_pg + predicted.delta_pg, atol=1e-4)
