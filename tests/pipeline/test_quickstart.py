@@ -35,14 +35,14 @@ def run(tmp_path_factory):
 def test_everything_that_was_promised_is_there(run):
     names = {path.name for path in run.iterdir()}
     assert {"report.html", "scores.parquet", "scores.json", "challenge.h5ad", "checkpoint", "run.json"} <= names
-    assert {path.stem for path in (run / "predictions" / "split-0").iterdir()} == {"anchored", "stacked", *BASELINES}
+    assert {path.stem for path in (run / "predictions" / "split-0").iterdir()} == {"anchored", *BASELINES}
     assert not [path for path in run.parent.iterdir() if path != run]
 
 
 def test_the_table_holds_model_baselines_and_ceiling(run):
     scores, _ = read_scores(run)
     overall = scores[scores["group"] == "all"]
-    assert set(overall["model"]) >= {"anchored", "stacked", "split_half", *BASELINES}
+    assert set(overall["model"]) >= {"anchored", "split_half", *BASELINES}
     pearson = overall[(overall["metric"] == "pearson_delta") & (overall["model"] == "anchored")].iloc[0]
     assert pearson["lower"] <= pearson["value"] <= pearson["upper"]
     assert np.isfinite([pearson["baseline"], pearson["ceiling"]]).all()
