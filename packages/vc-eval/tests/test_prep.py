@@ -56,6 +56,8 @@ def test_the_archive_holds_what_cell_eval_puts_in(tmp_path, monkeypatch, log, en
     (tmp_path / "genes.csv").write_text("\n".join(order) + "\n")
     arguments = [
         "prep",
+        "--rule",
+        "vcc2025",
         "--pred",
         str(tmp_path / "pred.h5ad"),
         "--genes",

@@ -9,7 +9,7 @@ from vc_apps.outputs import AppError, check_out, plain, say
 
 if TYPE_CHECKING:
     from vc_model.contracts import FeatureBank, Screen, Splits
-    from vc_model.predictor import Fitted
+    from vc_model.predictor import Fitted, Model
     from vc_model.table.effects import EffectTable
 
 
@@ -22,6 +22,8 @@ def fit(settings: Fit) -> None:
     """
     check_out(settings, "checkpoint")
     inputs = [path for path in (settings.screen, settings.split, *settings.bank, settings.plugin) if path is not None]
+    if settings.member and settings.plugin is None:
+        raise AppError("--member: expected a --plugin to stack with --model, found none. Name its file.")
     for path in inputs:
         if not path.exists():
             raise AppError(f"{path}: expected a file to read, found none. Check the path.")
@@ -34,7 +36,15 @@ def fit(settings: Fit) -> None:
         return
     record = {"command": "fit", "settings": plain(settings)}
     fit_and_save(
-        data, settings.out, settings.model, settings.plugin, settings.seed, inputs, settings.overwrite, record=record
+        data,
+        settings.out,
+        settings.model,
+        settings.plugin,
+        settings.seed,
+        inputs,
+        settings.overwrite,
+        record=record,
+        member=settings.member,
     )
     target = next((name for name in table.genes if name not in _targets(table)), "GENE")
     print(
@@ -93,6 +103,7 @@ def fit_and_save(
     overwrite: bool,
     hashes: dict[str, str] | None = None,
     record: dict[str, Any] | None = None,
+    member: bool = False,
 ) -> "Fitted":
     """Fit a model by name or from a plugin, and write it with what it remembers of the table.
 
@@ -106,15 +117,19 @@ def fit_and_save(
         overwrite: Replace a model that stands there.
         hashes: Path -> sha256, where they are known already.
         record: What was typed, for `vc rerun`.
+        member: Stack the plugin with the named model.
     """
     from vc_model.ask.again import ask_again
+    from vc_model.ask.member import Members
     from vc_model.ask.memory import make_memory
     from vc_model.ask.plugin import read_plugin
     from vc_model.checkpoint import save_checkpoint
     from vc_model.contracts import hash_path
     from vc_model.models import make_model
 
-    chosen = make_model(model, seed) if plugin is None else read_plugin(plugin)
+    chosen: Model = make_model(model, seed) if plugin is None else read_plugin(plugin)
+    if member and plugin is not None:
+        chosen = Members(make_model(model, seed), read_plugin(plugin))
     say(f"fitting {chosen.name}")
     fitted = chosen.fit(data.table)
     again = None
@@ -131,7 +146,9 @@ def fit_and_save(
 
 def name_of(settings: Fit) -> str:
     """What is fitted, in words."""
-    return settings.model if settings.plugin is None else settings.plugin.name
+    if settings.plugin is None:
+        return settings.model
+    return f"{settings.model} stacked with {settings.plugin.name}" if settings.member else settings.plugin.name
 
 
 def _targets(table: "EffectTable") -> set[str]:

@@ -35,6 +35,8 @@ class Fit:
     """Any name of `vc-model list`."""
     plugin: Path | None = None
     """A Python file with a class that has `fit` and `predict`, fitted in place of --model."""
+    member: bool = False
+    """Stack the plugin with --model instead, by what each was worth out of fold."""
     min_cells: int = 20
     """Conditions with fewer cells are left out (without --split)."""
     seed: int = 0

@@ -39,7 +39,10 @@ def train_biojepa(settings: BioJepa) -> str:
         VcModelError, VcDataError: The packages' own refusals.
         InterruptedRun: After Ctrl-C; the work so far is saved.
     """
+    from vc_model.train.log import check_tracker
+
     _check(settings)
+    check_tracker(settings.tracker)
     _join(settings)
     from vc_model.biojepa.fitted import with_spread
     from vc_model.table.pseudobulk import load_tables

@@ -27,6 +27,7 @@ _PLACES = {
     "anchored.direct": ("DirectEffect",),
     "anchored.gp": ("GaussianProcess", "GPConfig"),
     "anchored.model": ("AnchoredConfig", "FittedAnchored"),
+    "ask.member": ("FittedMembers",),
     "ask.memory": ("Memory", "Precedent"),
     "ask.plugin": ("FittedPlugin",),
     "ask.relatives": ("Relatives",),
@@ -53,7 +54,15 @@ _PLACES = {
 }
 """Module -> its classes that a checkpoint may hold; a module is imported when a checkpoint holds one of them."""
 _MODULES = {name: f"vc_model.{module}" for module, names in _PLACES.items() for name in names}
-_FITTED = ("FittedAdapted", "FittedAnchored", "FittedEffect", "FittedBioJepa", "FittedPlugin", "FittedSt")
+_FITTED = (
+    "FittedAdapted",
+    "FittedAnchored",
+    "FittedEffect",
+    "FittedBioJepa",
+    "FittedMembers",
+    "FittedPlugin",
+    "FittedSt",
+)
 _ITEMS = ("params", "config.json", "meta.json")
 
 

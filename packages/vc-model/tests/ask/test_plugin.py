@@ -71,3 +71,22 @@ def test_what_is_no_plugin_is_refused(text, words, world, tmp_path):
 def test_an_absent_file_is_refused(tmp_path):
     with pytest.raises(PluginError, match="found none"):
         read_plugin(tmp_path / "absent.py")
+
+
+def test_a_member_that_knows_more_gets_the_weight_and_one_that_knows_nothing_gets_none(world, mine, tmp_path):
+    from vc_model.ask.member import Members
+    from vc_model.models import make_model
+
+    noise = tmp_path / "noise.py"
+    noise.write_text(
+        MINE.replace("np.tile(self.mean_g, (len(conditions), 1))",
+                     "np.random.default_rng(0).normal(0, 1, (len(conditions), len(self.mean_g)))")
+    )  # fmt: skip
+    useful = Members(make_model("no_change"), read_plugin(mine)).fit(world.train)
+    useless = Members(make_model("kernel_ridge"), read_plugin(noise)).fit(world.train)
+    assert useful.weight_b.max() > 0.3 and useless.weight_b.max() < 0.1 and useful.weight_b[0] == 0
+    vm.save_checkpoint(tmp_path / "model", useful, memory=make_memory(world.train, useful))
+    again = vm.load(tmp_path / "model", plugin=mine)
+    np.testing.assert_array_equal(again.fitted.predict(world.test).delta_pg, useful.predict(world.test).delta_pg)
+    with pytest.raises(CheckpointError, match=r"--plugin mine\.py"):
+        vm.load(tmp_path / "model")

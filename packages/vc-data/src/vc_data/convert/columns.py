@@ -21,7 +21,7 @@ from vc_data.text.values import is_no_label, is_nothing, read_booleans
 _PERTURBATION = (
     ("perturbation", "perturbations"),
     ("targetgene", "genetarget", "target", "condition", "gene", "drug", "compound", "productname", "treatment"),
-    ("guideidentity", "guideid", "guideids", "guide", "sgrna", "grna", "sgidab", "featurecall"),
+    ("guideidentity", "guideid", "guideids", "guide", "sgrna", "grna", "sgrnaid", "grnaid", "sgidab", "featurecall"),
 )
 _IS_CONTROL = ("iscontrol", "isctrl", "iscontrolcell", "control", "ctrl")
 _COUNTS_OF_CONTROLS = ("control", "ctrl")
@@ -61,7 +61,10 @@ _CELL_LINE = ("cellline", "celllinename", "celltype", "celltypes", "line")
 _BATCH = ("batch", "gemgroup", "lane", "channel", "batchid", "plate", "well")
 _MODE = ("perturbationtype", "perturbationmode", "crisprtype")
 _DOSE = ("dose", "dosevalue", "doseum", "dosenm", "doseasgiven", "doseval", "concentration")
-_GUIDE = ("guide", "guideidentity", "guideid", "guideids", "sgrna", "grna", "sgid", "sgidab", "featurecall")
+_GUIDE = (
+    "guide", "guideidentity", "guideid", "guideids", "guidename", "guiderna", "sgrna", "sgrnaid", "sgrnaname",
+    "sgrnas", "grna", "grnaid", "grnaname", "grnas", "sgid", "sgidab", "protospacer", "featurecall",
+)  # fmt: skip
 _TOTAL = ("totalcountsallgenes",)
 _OTHER_TOTALS = ("totalcounts", "ncounts", "ncount", "umicount", "numis", "ncountrna")
 
@@ -108,7 +111,10 @@ def guess_columns(
     statements.append(_say("cell line", given.cell_line_name or cell_line, given.cell_line_name or given.cell_line))
     optional = {
         "batch": (_BATCH, "none: every cell gets 'unknown'"),
-        "mode": (_MODE, "none: mode 8, unknown"),
+        "mode": (
+            _MODE,
+            "none: mode 8, unknown; how do they act? Say --mode-name crispri, crispra, knockout, inhibitor ...",
+        ),
         "dose": (_DOSE, "none"),
         "dose_unit": (_DOSE_UNIT, "none stated"),
         "guide": (_GUIDE, "none"),

@@ -12,6 +12,7 @@ _HOME = {
     "Condition": "eligible",
     "Loader": "pipeline",
     "LoaderError": "eligible",
+    "LoaderSteps": "workers",
     "NaiveLoader": "naive",
     "ProfileBatch": "batch",
     "SetBatch": "batch",

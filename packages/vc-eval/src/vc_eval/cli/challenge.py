@@ -71,7 +71,9 @@ def _prep_2026(command: options.Prep) -> None:
     from vc_eval.vcc2026.submission import N_GENES
 
     if command.perturbations is None:
-        raise VcEvalError("prep: --rule vcc2026 needs --perturbations, the challenge's list (pert_counts.csv).")
+        raise VcEvalError(
+            "prep: --rule vcc2026 needs --perturbations, the challenge's list (pert_counts.csv). For 2025: --rule vcc2025."
+        )
     rules, panel = archive.read_rules(
         command.genes, command.perturbations, contexts=command.contexts, pert_col=command.pert_col,
         cells_per_perturbation=command.cells_per_perturbation, context_col=command.context_col,

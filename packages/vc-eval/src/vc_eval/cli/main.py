@@ -12,8 +12,8 @@ examples:
   vc-eval baseline --real train.h5ad --out base.h5ad
   vc-eval score --user scores/agg_results.csv --base base_scores/agg_results.csv --out score.csv
   vc-eval compare scores_a scores_b
-  vc-eval prep --pred model.h5ad --genes gene_names.csv --out model.vcc
-  vc-eval prep --rule vcc2026 --pred counts.h5ad --genes gene_names.csv --perturbations pert_counts.csv --out model.vcc
+  vc-eval prep --rule vcc2025 --pred model.h5ad --genes gene_names.csv --out model.vcc
+  vc-eval prep --pred counts.h5ad --genes gene_names.csv --perturbations pert_counts.csv --out model.vcc
   vc-eval report scores --out report.html
   vc-eval plot volcano predictions.zarr --condition TP53 -o tp53.svg
   vc-eval list --family vcc2025

@@ -124,7 +124,7 @@ class Prep:
     """The challenge's gene list: CSV, one column."""
     out: Path
     """The archive to write."""
-    rule: Literal["vcc2025", "vcc2026"] = "vcc2025"
+    rule: Literal["vcc2025", "vcc2026"] = "vcc2026"
     """Which challenge."""
     perturbations: Path | None = None
     """vcc2026: the challenge's list, a CSV with target_gene, and n_cells and context where they differ."""

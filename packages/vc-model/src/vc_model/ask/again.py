@@ -11,7 +11,7 @@ from vc_model.ask.sample import Sample, correlation, mean_noise, other_means, re
 from vc_model.contracts import FeatureBank, Screen, Splits
 from vc_model.errors import VcModelError
 from vc_model.predictor import Model
-from vc_model.table.effects import EffectTable
+from vc_model.table.effects import Action, Conditions, EffectTable
 from vc_model.table.pseudobulk import load_tables
 
 logger = logging.getLogger(__name__)
@@ -24,12 +24,30 @@ class Again:
     """What a model of half of the cells said of conditions that it had seen.
 
     Attributes:
-        sample: Its accuracy on the other half, condition by condition, as it would be beside measurements with all cells.
-        n_cells: Median number of cells of those conditions in each half.
+        conditions: The m conditions.
+        said_m: [m] correlation over genes of answer and effect measured on the other half.
+        mean_m: [m] the same of the mean effect of all other perturbations.
     """
 
-    sample: Sample
-    n_cells: int
+    conditions: Conditions
+    said_m: np.ndarray
+    mean_m: np.ndarray
+
+    def sample(self, table: EffectTable) -> Sample:
+        """The answers as they would be beside measurements with all cells.
+
+        Half the cells make a repeat agree r / (2 - r) instead of r (Spearman and Brown, 1910), and what answers correlate
+        with shrinks by the root of that ratio. r is taken from the whole table, where it is known best.
+
+        Args:
+            table: Effects measured on all cells, these conditions among them.
+        """
+        place = {pair: row for row, pair in enumerate(_pairs(table.conditions))}
+        at = [at for at, pair in enumerate(_pairs(self.conditions)) if pair in place]
+        rows = np.array([place[pair] for pair in _pairs(self.conditions) if pair in place], dtype=np.int64)
+        repeat_m = repeatability(table.check_pg[rows], mean_noise(table, rows))
+        root = np.sqrt(2 - np.clip(repeat_m.mean(), 0, 1)) if len(at) else 1.0
+        return Sample(self.said_m[at] * root, self.mean_m[at] * root, repeat_m, unit_names(table.conditions)[rows])
 
 
 def ask_again(
@@ -64,23 +82,7 @@ def ask_again(
         logger.info("accuracy of seen conditions is not measured: %s", error)
         return None
     check_pg = truth.check_pg
-    sample = Sample(
-        correlation(said_pg, check_pg),
-        correlation(other_means(table), check_pg),
-        repeatability(check_pg, mean_noise(truth, np.arange(len(truth)))),
-        unit_names(table.conditions),
-    )
-    return Again(_of_all_cells(sample), int(np.median(truth.n_cells_p)))
-
-
-def _of_all_cells(sample: Sample) -> Sample:
-    """The same answers beside measurements with all cells instead of half of them (Spearman and Brown, 1910).
-
-    Twice the cells make a repeat agree 2 r / (1 + r) instead of r; what answers correlate with grows by the square root.
-    """
-    grown = 2 / (1 + max(sample.repeat, 0.0))
-    root = np.sqrt(grown)
-    return Sample(sample.said_m * root, sample.mean_m * root, sample.repeat_m * grown, sample.unit_m)
+    return Again(table.conditions, correlation(said_pg, check_pg), correlation(other_means(table), check_pg))
 
 
 def _choose(splits: Splits, seed: int) -> Splits:
@@ -94,13 +96,15 @@ def _choose(splits: Splits, seed: int) -> Splits:
 
 def _shared(first: EffectTable, second: EffectTable) -> tuple[np.ndarray, np.ndarray]:
     """Rows of both tables that are the same condition, with enough cells in each."""
-    place = {
-        key: row for row, key in enumerate(zip(second.conditions.cell_line, second.conditions.actions, strict=True))
-    }
+    place = {pair: row for row, pair in enumerate(_pairs(second.conditions))}
     mine, theirs = [], []
-    for row, key in enumerate(zip(first.conditions.cell_line, first.conditions.actions, strict=True)):
+    for row, key in enumerate(_pairs(first.conditions)):
         other = place.get(key)
         if other is not None and min(first.n_cells_p[row], second.n_cells_p[other]) >= FEWEST_CELLS:
             mine.append(row)
             theirs.append(other)
     return np.array(mine, dtype=np.int64), np.array(theirs, dtype=np.int64)
+
+
+def _pairs(conditions: Conditions) -> list[tuple[str, Action]]:
+    return list(zip(conditions.cell_line.tolist(), conditions.actions, strict=True))

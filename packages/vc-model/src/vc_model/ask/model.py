@@ -215,6 +215,7 @@ def load(path: Path | str, *, plugin: Path | str | None = None) -> AskModel:
     Raises:
         CheckpointError: If the folder is no such model; the text says what to do.
     """
+    from vc_model.ask.member import FittedMembers
     from vc_model.ask.plugin import FittedPlugin, using
     from vc_model.checkpoint import load_with_memory
 
@@ -223,8 +224,9 @@ def load(path: Path | str, *, plugin: Path | str | None = None) -> AskModel:
         raise CheckpointError(f"{path}: model: expected a folder that `vc fit` wrote, found none. Check the path.")
     with using(plugin):
         fitted, memory = load_with_memory(path)
-        if isinstance(fitted, FittedPlugin):
-            fitted.instance  # noqa: B018 made while its file is known, or refused
+        own = fitted.own if isinstance(fitted, FittedMembers) else fitted
+        if isinstance(own, FittedPlugin):
+            own.instance  # noqa: B018 made while its file is known, or refused
     if memory is None:
         raise CheckpointError(
             f"{path}: memory: expected what the model knows of its training data, found none, as an older or another "

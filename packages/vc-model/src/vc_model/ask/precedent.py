@@ -112,8 +112,9 @@ def make_precedents(
                 sizes[kind] = (low, mid, high)
         if not new:
             sizes[HERE] = _size_here(table)
-            if again is not None and again.sample.n >= FEWEST:
-                samples[HERE] = again.sample
+            here = None if again is None else again.sample(table)
+            if here is not None and here.n >= FEWEST:
+                samples[HERE] = here
             else:
                 found.append(Precedent(HERE, False, 0, 0, 0, 0, 0, 0, *sizes[HERE]))
         for kinds, sample in tell_apart(samples):

@@ -159,6 +159,9 @@ def _mode(memory: Memory, mode: str | None, force: bool, notes: list[str]) -> in
         hint = f" Nearest: {', '.join(near)}." if near else ""
         raise QuestionError(f"mode: expected one of {', '.join(MODES)}, found {mode!r}.{hint}")
     number = MODES.index(mode)
+    if memory.mode_names == ["unknown"]:
+        notes.append(f"the screen did not say how its perturbations act; they are taken to act as yours, by {mode}")
+        return next(iter(memory.modes))
     if number not in memory.modes:
         if not force:
             raise QuestionError(

@@ -5,8 +5,10 @@ The file is the record; a tracker is an optional reader of it.
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -72,6 +74,23 @@ def read_metrics(path: Path) -> list[dict]:
     return rows
 
 
+def check_tracker(name: str | None) -> None:
+    """Refuse a tracker that cannot be used; to be asked before any work.
+
+    Raises:
+        TrainingError: If it is unknown or not installed.
+    """
+    if name is None:
+        return
+    if name != "wandb":
+        raise TrainingError(f"tracker: expected 'wandb' or none, found {name!r}.")
+    # A module that is loaded counts, whether it says where it comes from or not; one that is set to None does not.
+    if (sys.modules["wandb"] if "wandb" in sys.modules else find_spec("wandb")) is None:
+        raise TrainingError(
+            "tracker: wandb is not installed. Run `uv pip install 'vc-model[tracking]'`, or leave it out."
+        )
+
+
 @contextmanager
 def open_tracker(name: str | None, *, run: str, config: Mapping[str, object]) -> Iterator[Tracker | None]:
     """A tracker by name, imported only when asked for, with a run of its own that ends with the block.
@@ -87,17 +106,12 @@ def open_tracker(name: str | None, *, run: str, config: Mapping[str, object]) ->
     Raises:
         TrainingError: If it is unknown or not installed.
     """
+    check_tracker(name)
     if name is None:
         yield None
         return
-    if name != "wandb":
-        raise TrainingError(f"tracker: expected 'wandb' or none, found {name!r}.")
-    try:
-        import wandb  # pyrefly: ignore[missing-import] an extra
-    except ImportError as error:
-        raise TrainingError(
-            "tracker: wandb is not installed. Run `uv pip install 'vc-model[tracking]'`, or leave it out."
-        ) from error
+    import wandb  # pyrefly: ignore[missing-import] an extra
+
     if jax.process_index() > 0:
         yield None
         return

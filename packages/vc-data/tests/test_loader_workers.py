@@ -1,0 +1,55 @@
+"""Batches brought by torch's workers, forked and spawned, and taken by JAX, are those of the loader."""
+
+import pickle
+
+import numpy as np
+import pytest
+from vc_data.convert.run import convert
+from vc_data.loader import Loader, LoaderSteps
+from vc_data.options import ConvertOptions
+from vc_data.simulate import SimulatorConfig, write_simulation
+
+SETTINGS = {"mode": "cells", "batch_size": 64, "seed": 3, "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def screen(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("workers")
+    config = SimulatorConfig(
+        n_genes=60, n_pathways=4, n_singles=6, n_pairs=1, cells_per_condition=20, controls_per_line=40, n_batches=1,
+        depth_median=1000.0,
+    )  # fmt: skip
+    write_simulation(config, 0, folder / "sim")
+    return convert(folder / "sim" / "screen.h5ad", folder / "s.zarr", ConvertOptions()).path
+
+
+@pytest.fixture(scope="module")
+def expected(screen):
+    return [{key: np.array(value) for key, value in batch.items()} for batch in Loader.open([screen], **SETTINGS)]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*")
+def test_torch_workers_bring_the_same_batches(screen, expected, method):
+    data = pytest.importorskip("torch.utils.data")
+    steps = LoaderSteps([screen], **SETTINGS)
+    steps[0]  # open in this process, too: a forked worker must not use what it inherits
+    found = list(data.DataLoader(steps, batch_size=None, num_workers=2, multiprocessing_context=method))
+    assert len(found) == len(expected) > 2
+    for batch, wanted in zip(found, expected, strict=True):
+        for key, value in wanted.items():
+            np.testing.assert_array_equal(batch[key].numpy(), value)
+
+
+def test_jax_arrays_stay_as_they_are_while_batches_go_on(screen, expected):
+    jax = pytest.importorskip("jax")
+    held = [jax.device_put(batch["x"]) for batch in Loader.open([screen], **SETTINGS)]
+    for array, wanted in zip(held, expected, strict=True):
+        np.testing.assert_array_equal(np.asarray(array), wanted["x"])
+
+
+def test_what_travels_is_small_and_an_end_is_needed(screen):
+    steps = LoaderSteps([screen], **SETTINGS)
+    assert len(pickle.dumps(steps)) < 2000
+    with pytest.raises(ValueError, match="epochs"):
+        LoaderSteps([screen], mode="cells")
