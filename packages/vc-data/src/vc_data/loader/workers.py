@@ -5,19 +5,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from vc_data.loader.batch import CellBatch, ProfileBatch, SetBatch
+from vc_data.loader.eligible import LoaderError
 from vc_data.loader.pipeline import Loader
 
 
 class LoaderSteps:
     """`steps[n]` is the batch of step n; each process opens the screens for itself when it brings its first one.
 
-    What travels to a worker, forked or spawned, is the names of the files and the settings: no open file, thread or buffer.
-    The batches are those of `Loader.open` with the same arguments, whoever brings them.
+    What travels to a worker is the names of the files and the settings: no open file, thread or buffer. The batches are those
+    of `Loader.open` with the same arguments, whoever brings them. Workers have to be spawned: the store that the screens lie
+    in (tensorstore) has threads, and ends a process that was forked after it was used.
 
     For example, with torch (the batch is made here, so `batch_size=None`):
 
         steps = LoaderSteps(["k562.zarr"], ["split.json"], mode="cells", epochs=1)
-        for batch in DataLoader(steps, batch_size=None, num_workers=2): ...
+        for batch in DataLoader(steps, batch_size=None, num_workers=2, multiprocessing_context="spawn"): ...
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -41,8 +43,15 @@ class LoaderSteps:
 
     @property
     def loader(self) -> Loader:
-        """The loader of this process."""
-        if self._loader is None or self._process != os.getpid():
+        """The loader of this process.
+
+        Raises:
+            LoaderError: In a process that was forked.
+        """
+        if self._process not in (0, os.getpid()):
+            found, do = "a forked process", 'Pass multiprocessing_context="spawn" to the DataLoader.'
+            raise LoaderError("workers", "start method", "spawned processes", found, do)
+        if self._loader is None:
             self._loader, self._process = Loader.open(*self._args, **self._options), os.getpid()
         return self._loader
 
