@@ -80,8 +80,9 @@ def volcano(
     axes = new_axes(axes)
     width = float(scipy.special.ndtri(0.5 + LEVEL / 2)) if width is None else width
     safe = np.where(sd_g > 0, sd_g, np.inf)
-    p_value = 2 * scipy.special.ndtr(-np.abs(delta_g) / safe)
-    height = -np.log10(np.maximum(p_value, 1e-300))
+    # In logarithms and double precision: a clear effect's p value is 0 in single precision.
+    z_g = np.abs(np.asarray(delta_g, np.float64)) / safe
+    height = np.minimum(-(scipy.special.log_ndtr(-z_g) + np.log(2)) / np.log(10), 300)
     clear = np.abs(delta_g) > width * safe
     axes.scatter(delta_g[~clear], height[~clear], s=7, color=BASE, alpha=0.5, linewidths=0)
     if clear.any():
