@@ -49,7 +49,8 @@ def header(name: str, version: str = "1.0") -> dict:
         "writer": "make_corpus",
         "writer_version": "1",
         "created": "2026-01-01T00:00:00Z",
-        "parents": {"source.h5ad": "0" * 64},
+        # A split that names a parent has to name its screen, whose hash is not known here.
+        "parents": {} if name == "splits" else {"source.h5ad": "0" * 64},
         "config": {"seed": SEED, "nothing": None},
     }
 
