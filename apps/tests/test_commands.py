@@ -10,7 +10,7 @@ MAINS = [
     "vc_model.cli.main",
     "vc_eval.cli.main",
     "vc_featurize.cli.main",
-    "vc_interp.cli",
+    "vc_interp.cli.main",
     "vc_apps.cli",
 ]
 

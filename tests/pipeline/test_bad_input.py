@@ -118,7 +118,9 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, kind):
         process = _vc(["--preset", "tiny", "--out", str(disk / "run")], before=limit)
         _, err = process.communicate(timeout=300)
         assert process.returncode == 2
-        assert [line for line in err.splitlines() if line.startswith("error:")] and "space" in err.splitlines()[-1]
+        assert [line for line in err.splitlines() if line.startswith("error:")] and "no room left" in err.splitlines()[
+            -1
+        ]
         assert list(disk.iterdir()) == []
     finally:
         if mounted:

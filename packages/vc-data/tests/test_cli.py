@@ -237,6 +237,7 @@ def test_repeated_cell_names(tmp_path, foreign, capsys):
 
 def test_targets_that_cannot_be_written(toy, tmp_path, capsys):
     (tmp_path / "there.zarr").mkdir()
+    (tmp_path / "there.zarr" / "mine.txt").write_text("mine")
     assert "--overwrite" in refused(capsys, tmp_path, "convert", toy, tmp_path / "there.zarr")
     assert ".zarr" in refused(capsys, tmp_path, "convert", toy, tmp_path / "out.h5ad")
     assert "Make the folder" in refused(capsys, tmp_path, "convert", toy, tmp_path / "no" / "out.zarr")

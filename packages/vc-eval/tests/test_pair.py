@@ -414,7 +414,7 @@ def test_sides_of_different_depths_are_scored_as_given_and_it_is_said(files, tmp
     assert "different depths" not in capsys.readouterr().out
     flat.X = np.log1p(3 * np.expm1(flat.X.toarray() if scipy.sparse.issparse(flat.X) else flat.X))
     flat.write_h5ad(tmp_path / "deep.h5ad")
-    main(["cells", *options, "--pred", str(tmp_path / "deep.h5ad")])
+    main(["cells", *options, "--pred", str(tmp_path / "deep.h5ad"), "--overwrite"])
     assert re.search(r"note: deep: a control cell holds about [\d,]+ counts.*different depths", capsys.readouterr().out)
 
 

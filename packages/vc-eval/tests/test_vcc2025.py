@@ -533,7 +533,10 @@ def test_unknown_rules_options_and_files_are_refused(tmp_path):
     with pytest.raises(VcEvalError, match="unknown options"):
         rules.score_pair(real, real, settings=Settings(options={"x": 1}))
     (tmp_path / "text.h5ad").write_text("no")
-    for path, message in ((tmp_path / "none.h5ad", "nothing there"), (tmp_path / "text.h5ad", "unreadable")):
+    for path, message in (
+        (tmp_path / "none.h5ad", "nothing there"),
+        (tmp_path / "text.h5ad", "an AnnData that can be read"),
+    ):
         with pytest.raises(VcEvalError, match=message):
             rules.score_pair(path, real)
 

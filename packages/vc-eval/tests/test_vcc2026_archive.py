@@ -57,7 +57,7 @@ def test_an_archive_is_read_back_and_says_what_it_holds(folder):
         assert {(m.uid, m.gid, m.uname, m.gname, m.mtime) for m in members} == {(0, 0, "", "", 0)}
         assert json.loads(tar.extractfile("meta.json").read()) == meta
     once = (folder / "out.vcc").read_bytes()
-    prepare(folder)
+    prepare(folder, "--overwrite")
     assert (folder / "out.vcc").read_bytes() == once
 
 

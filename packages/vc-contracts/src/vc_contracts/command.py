@@ -140,10 +140,16 @@ def _one_message() -> Iterator[None]:
             report(lost)
 
     sys.unraisablehook = hook
-    yield
-    # After an error it stays: files that HDF5 could not write are let go of later.
-    if sys.unraisablehook is hook:
-        sys.unraisablehook = report
+    stays = False
+    try:
+        yield
+    except Exception as error:
+        # Files that HDF5 could not write are let go of later, so it stays.
+        stays = is_of_hdf5(error)
+        raise
+    finally:
+        if sys.unraisablehook is hook and not stays:
+            sys.unraisablehook = report
 
 
 def describe(error: Exception, memory: str) -> str | None:

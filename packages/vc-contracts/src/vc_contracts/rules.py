@@ -190,7 +190,7 @@ def split_of_this_screen(content: dict[str, Any], obs: Any, refuse: Refuse) -> N
         obs: The rows of the screen, or of the effects.
         refuse: Raises.
     """
-    cells = "total_counts" in obs
+    cells = "total_counts" in obs or "n_cells" not in obs  # effects count the cells behind each row
     is_control = _is_control(obs)
     if cells == (not any(content["controls"][name] for name in CONTROL_SETS)):
         expected = "control cells of the screen" if cells else "empty lists, for effects have no control cells"

@@ -6,7 +6,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -101,18 +101,33 @@ def check_heaps(path: Path) -> None:
     Raises:
         ContractError: An entry of a heap reaches over its end, or a gap has no size.
     """
-    blob = path.read_bytes()
-    at = blob.find(b"GCOL")
-    while at >= 0:
-        end = at + int.from_bytes(blob[at + 8 : at + 16], "little")
-        entry = at + 16
-        while blob[at + 4 : at + 5] == b"\1" and entry + 16 <= min(end, len(blob)):
-            size = int.from_bytes(blob[entry + 8 : entry + 16], "little")
-            gap = blob[entry : entry + 2] == b"\0\0"
-            if (gap and size < 16) or entry + size > end:
-                raise ContractError(path, "file", "an HDF5 file whose heaps add up", "a damaged heap", _DAMAGED)
-            entry += size if gap else 16 + (size + 7) // 8 * 8
-        at = blob.find(b"GCOL", at + 4)
+    size_of_file = path.stat().st_size
+    with path.open("rb") as file:
+        for at in _places_of(file, b"GCOL"):
+            file.seek(at + 4)
+            version, size = file.read(4)[:1], file.read(8)
+            end, entry = at + int.from_bytes(size, "little"), at + 16
+            while version == b"\1" and entry + 16 <= min(end, size_of_file):
+                file.seek(entry)
+                head = file.read(16)
+                size, gap = int.from_bytes(head[8:], "little"), head[:2] == b"\0\0"
+                if (gap and size < 16) or entry + size > end:
+                    raise ContractError(path, "file", "an HDF5 file whose heaps add up", "a damaged heap", _DAMAGED)
+                entry += size if gap else 16 + (size + 7) // 8 * 8
+
+
+def _places_of(file: BinaryIO, mark: bytes) -> list[int]:
+    """Where a mark stands in a file, read in blocks so that memory does not grow with it."""
+    found, start, rest = [], 0, b""
+    while block := file.read(1 << 22):
+        text = rest + block
+        at = text.find(mark)
+        while at >= 0:
+            found.append(start - len(rest) + at)
+            at = text.find(mark, at + len(mark))
+        start += len(block)
+        rest = text[-(len(mark) - 1) :]
+    return found
 
 
 def check_links(file: Any, path: str | Path) -> None:

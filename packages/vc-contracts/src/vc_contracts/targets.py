@@ -180,7 +180,8 @@ def target_keys(tables: Sequence[TargetTable]) -> list[dict[str, str]]:
 def unproven_of(table: TargetTable, others: Sequence[TargetTable] = ()) -> list[str]:
     """Targets of which nobody can say that no other name means the same gene.
 
-    A target that is linked to a gene is settled. One that is not linked
+    A target that is linked to a gene is settled. One that is not linked:
+
     - is settled beside other screens where each of them knows it, as a target or as a gene, by that very name or id;
     - is settled in a screen of its own where its name has the form of one gene's symbol or id, and the screen does not mix
       symbols with ids: within one file, one name is one gene.

@@ -7,6 +7,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import scipy.sparse
+from vc_contracts.rules import PROMISES
 
 from vc_eval.contracts import CONTROL, Splits
 from vc_eval.split.truth import log1p_cp10k
@@ -125,7 +126,8 @@ def make_splits(screen: anndata.AnnData, *, n_test: int = 4, seed: int = 0, shar
     if shared_controls:
         controls["evaluation"] = list(controls["input"])
     return {
-        "contract": _header("splits"),
+        # Pairs may train whose single genes are held out.
+        "contract": _header("splits") | {"config": {"held_out": PROMISES["condition"]}},
         "recipe": "by_perturbation",
         "seed": seed,
         "conditions": conditions,

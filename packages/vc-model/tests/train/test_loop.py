@@ -268,6 +268,7 @@ def test_a_tracker_sees_every_line_of_every_stage(tmp_path, monkeypatch):
 
 
 def test_a_tracker_is_imported_only_when_asked_for(monkeypatch):
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
     with open_tracker(None, run="r", config={}) as tracker:
         assert tracker is None
     with (

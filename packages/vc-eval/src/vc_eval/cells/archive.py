@@ -59,7 +59,7 @@ def unpack_cells(path: str | Path, packed: "IO[bytes]") -> "anndata.AnnData":
     from vc_contracts.errors import raised_as
     from vc_contracts.store import read_anndata
 
-    remedy = "Write the archive again."
+    remedy = "Write the archive again with `vc-eval prep`."
     with tempfile.TemporaryDirectory() as folder:
         plain, room = Path(folder) / "pred.h5ad", shutil.disk_usage(folder).free
         try:

@@ -88,7 +88,8 @@ def cached_frame(side_of: tuple, settings: Settings, kind: str, make: "Callable[
     except Exception:  # whatever a damaged file raises: the table is computed anew
         path.unlink(missing_ok=True)
     frame = make()
-    with write_whole(path, overwrite=True) as temporary:
+    path.unlink(missing_ok=True)  # what another put there is no entry
+    with write_whole(path) as temporary:
         keyed = frame.copy(deep=False)
         keyed.attrs = {"key": key.hexdigest(), "content": _table_digest(frame)}
         keyed.to_parquet(temporary)
@@ -139,7 +140,8 @@ def _save(path: Path, side: RankedSide, key: str) -> None:
         "scale": asdict(side.scale),
         "stored_bytes": side.stored_bytes,
     }
-    with write_whole(path, overwrite=True) as temporary, temporary.open("wb") as file:
+    path.unlink(missing_ok=True)
+    with write_whole(path) as temporary, temporary.open("wb") as file:
         np.savez(file, header=np.array(json.dumps(header)), **arrays)
 
 

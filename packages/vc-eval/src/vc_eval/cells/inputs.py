@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import scipy.sparse
-from vc_contracts.errors import Refusal
+from vc_contracts.errors import Refusal, raised_as
 from vc_contracts.store import check_size, open_unclosed
 
 from vc_eval.cells.settings import Settings
@@ -45,8 +45,9 @@ def open_cells(path: "str | Path | anndata.AnnData") -> "anndata.AnnData":
     if not path.exists():
         raise ContractError(path, "file", "cells (.h5ad or .zarr)", "nothing there", "Check the path.")
     try:
-        group = open_unclosed(path)
-        check_size(group, path, but="X")
+        with raised_as(ContractError):
+            group = open_unclosed(path)
+            check_size(group, path, but="X")
         x = group["X"]
         kind = x.attrs.get("encoding-type")
         matrix = anndata.io.sparse_dataset(x) if kind in ("csr_matrix", "csc_matrix") else x

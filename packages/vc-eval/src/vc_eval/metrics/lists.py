@@ -12,27 +12,27 @@ TOP = 100
 METRICS = (
     Metric(
         name="overlap_up100", title="Overlap of the 100 most up", direction="higher", best=1.0,
-        chance="100 / genes; as mean_effect where perturbations share a response", unit="share of 100 genes",
+        chance="100 / genes; as mean_effect where perturbations share a response", unit="share of 100 genes", space="effects, any",
         definition="Share of the 100 genes that rise most among the 100 predicted to rise most; ties by position.",
         reference="docs/metrics.md#profile-suite", excludes_target=True, headline=True,
         undefined="fewer than 100 genes rise",
     ),
     Metric(
         name="overlap_down100", title="Overlap of the 100 most down", direction="higher", best=1.0,
-        chance="100 / genes; as mean_effect where perturbations share a response", unit="share of 100 genes",
+        chance="100 / genes; as mean_effect where perturbations share a response", unit="share of 100 genes", space="effects, any",
         definition="Share of the 100 genes that fall most among the 100 predicted to fall most; ties by position.",
         reference="docs/metrics.md#profile-suite", excludes_target=True, headline=True,
         undefined="fewer than 100 genes fall",
     ),
     Metric(
         name="auroc_up100", title="AUROC of the 100 most up", direction="higher", best=1.0, chance="0.5",
-        unit="probability",
+        unit="probability", space="effects, any",
         definition="Chance that one of the 100 genes that rise most is predicted to rise more than another gene.",
         reference="docs/metrics.md#profile-suite", excludes_target=True, undefined="fewer than 100 genes rise",
     ),
     Metric(
         name="spearman_effect", title="Rank correlation of change", direction="higher", best=1.0, chance="0 for noise",
-        unit="ranks of genes", definition="Spearman correlation over all genes of predicted and measured effect.",
+        unit="ranks of genes", space="effects, any", definition="Spearman correlation over all genes of predicted and measured effect.",
         reference="docs/metrics.md#profile-suite", excludes_target=True, undefined="constant prediction or truth",
     ),
 )  # fmt: skip

@@ -109,9 +109,8 @@ def evidence_weights(
     Everything is done on inner products, so genes cost one product at the end.
 
     Returns:
-        weight_mn: Of the unseen perturbations.
-        out_nn: Of the training perturbations, each predicted without its own effect (but for its share of the mean, of
-            the principal components and of their noise levels).
+        weight_mn of the unseen perturbations, and out_nn of the training perturbations, each predicted without its own
+        effect (but for its share of the mean, of the principal components and of their noise levels).
     """
     n = len(effects_ng)
     values, basis = np.linalg.eigh(np.tensordot(evidence.weights_b, kernels_bnn, 1))
