@@ -49,7 +49,7 @@ STEPS = (
     Step("vc-featurize graph edges.tsv --out graph.zarr --dim 2", ("graph.zarr",)),
     Step("vc-interp enrich latents.zarr --genesets sets.gmt --out enriched.tsv --min-size 1", ("enriched.tsv",)),
     Step("vc-eval baseline --real cells.h5ad --out base.h5ad", ("base.h5ad",)),
-    Step("vc-eval prep --pred cells.h5ad --genes cells.txt --out cells.vcc --expected-genes -1", ("cells.vcc",)),
+    Step("vc-eval prep --rule vcc2025 --pred cells.h5ad --genes cells.txt --out cells.vcc --expected-genes -1", ("cells.vcc",)),
     Step("vc-eval cells --real cells.h5ad --pred base.h5ad --out scored --no-controls --n-boot 20 --quiet", ("scored",)),
     Step("vc-eval score --user scored/agg_results.csv --base scored/agg_results.csv --out score.csv", ("score.csv",)),
     Step("vc-eval report scored --out page.html", ("page.html",)),
