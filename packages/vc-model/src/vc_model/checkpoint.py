@@ -8,6 +8,7 @@ it must find, and predictions after loading are the same to the bit.
 import dataclasses
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -66,6 +67,10 @@ _FITTED = (
 _ITEMS = ("params", "config.json", "meta.json")
 
 
+_ONE_SAVE = threading.Lock()
+"""Two saves of orbax at once in one process take each other's signals, and one of them fails."""
+
+
 def save_checkpoint(
     path: Path | str,
     fitted: Fitted,
@@ -117,7 +122,7 @@ def save_checkpoint(
     meta["contract"]["content"] = _content(writer.arrays, content)
     with whole(path, kind="checkpoint", overwrite=overwrite) as temporary:
         temporary.mkdir()
-        with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
+        with _ONE_SAVE, ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
             checkpointer.save(temporary.resolve() / "params", writer.arrays)
         (temporary / "config.json").write_text(json.dumps(content))
         (temporary / "meta.json").write_text(json.dumps(meta, indent=1))
