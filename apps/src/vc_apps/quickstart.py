@@ -242,7 +242,8 @@ def _fit_on_everything(run: Run, inputs: Inputs) -> Callable[[], str]:
             return work()
 
     small = len(inputs.screen.groups) * inputs.adata.n_vars <= MOST_VALUES_AT_ONCE
-    return run.beside(name, work) if small else later
+    # Training saves as well, and two savers of orbax in one process disturb each other.
+    return run.beside(name, work) if small and settings.model != "biojepa" else later
 
 
 def _fit_and_score(run: Run, inputs: Inputs, splits_fpath: Path) -> "SplitScores":
