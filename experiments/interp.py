@@ -202,10 +202,19 @@ def judge(folder: Path, fitted, conditions, gene_sets, targets, seed: int, featu
     }, site, stored, made  # fmt: skip
 
 
+def open_screen(source: Path, folder: Path):
+    """Convert and split a screen; its path, the split's, and the training table."""
+    from vc_model.table.pseudobulk import load_tables
+
+    screen, splits = folder / "screen.zarr", folder / "splits.json"
+    run("vc-data", "convert", source, screen)
+    run("vc-data", "split", screen, splits, "--recipe", "by_perturbation", "--test", "0.1", "--min-cells", "5")
+    return screen, splits, load_tables(screen, splits)[0]
+
+
 def world(seed: int, folder: Path) -> dict:
     """One simulated screen."""
     from vc_data.simulate import PRESETS, simulate
-    from vc_model.table.pseudobulk import load_tables
 
     config = replace(PRESETS["tiny"], n_genes=240, n_pathways=10, n_singles=50, n_pairs=0, cell_lines=("LineA",),
                      cells_per_condition=60, controls_per_line=400, depth_median=6000.0)  # fmt: skip
@@ -213,21 +222,7 @@ def world(seed: int, folder: Path) -> dict:
     sim.adata.write_h5ad(folder / "demo.h5ad")
     gmt = "".join(f"{name}\tx\t" + "\t".join(genes) + "\n" for name, genes in sim.gene_sets.items())
     (folder / "sets.gmt").write_text(gmt)
-    run("vc-data", "convert", folder / "demo.h5ad", folder / "screen.zarr")
-    run(
-        "vc-data",
-        "split",
-        folder / "screen.zarr",
-        folder / "splits.json",
-        "--recipe",
-        "by_perturbation",
-        "--test",
-        "0.1",
-        "--min-cells",
-        "5",
-    )
-    screen, splits = folder / "screen.zarr", folder / "splits.json"
-    table, _, _ = load_tables(screen, splits)
+    screen, splits, table = open_screen(folder / "demo.h5ad", folder)
     fitted = fit_mapper(screen, splits, table, folder / "run", 1200, 48)
     names = sim.world.gene_names.astype(str)
     pairs = {(names[a], names[b]) for a, b in zip(sim.world.source, sim.world.target, strict=True)}
@@ -300,24 +295,8 @@ def edges(folder: Path, screen: Path, splits: Path, table, fitted, pairs: set[tu
 
 def real(folder: Path) -> dict:
     """Norman 2019, CRISPRa in K562, 500 genes, against DoRothEA and Hallmark."""
-    from vc_model.table.pseudobulk import load_tables
-
     source = SHARED / "single_cell" / "norman2019_k562_crispra_500g.h5ad"
-    run("vc-data", "convert", source, folder / "screen.zarr")
-    run(
-        "vc-data",
-        "split",
-        folder / "screen.zarr",
-        folder / "splits.json",
-        "--recipe",
-        "by_perturbation",
-        "--test",
-        "0.1",
-        "--min-cells",
-        "5",
-    )
-    screen, splits = folder / "screen.zarr", folder / "splits.json"
-    table, _, _ = load_tables(screen, splits)
+    screen, splits, table = open_screen(source, folder)
     fitted = fit_mapper(screen, splits, table, folder / "run", 1500, 50)
     gene_sets = read_gmt(SHARED / "side" / "genesets" / "hallmark_msigdb_v7.0.gmt")
     targets = read_targets(SHARED / "side" / "genes" / "dorothea_hs_abc_regulons.tsv.gz")
