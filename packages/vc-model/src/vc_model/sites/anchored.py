@@ -20,7 +20,7 @@ from vc_model.anchored.kernels import make_rows, weighted_sum
 from vc_model.anchored.model import FittedAnchored
 from vc_model.errors import TableError
 from vc_model.predictor import Prediction
-from vc_model.sites.site import Block
+from vc_model.sites.site import Block, OfModel
 from vc_model.table.components import top_eigen
 from vc_model.table.effects import Conditions
 
@@ -30,7 +30,7 @@ ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True, eq=False)
-class ConditionSite:
+class ConditionSite(OfModel[FittedAnchored]):
     """One of `ANCHORED_SITES`, a row for each condition.
 
     Attributes:
@@ -45,19 +45,9 @@ class ConditionSite:
     kind: str = "condition"
 
     @property
-    def model(self) -> str:
-        """The model's name."""
-        return self.fitted.name
-
-    @property
     def width(self) -> int:
         """Components, or training conditions."""
         return self.basis_dg.shape[0]
-
-    @property
-    def genes(self) -> tuple[str, ...]:
-        """The model's genes."""
-        return self.fitted.contexts.genes
 
     @property
     def gp(self) -> GaussianProcess:

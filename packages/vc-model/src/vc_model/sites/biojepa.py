@@ -24,7 +24,7 @@ from vc_model.biojepa.cpu import few_cells
 from vc_model.biojepa.encoder import cell_vector
 from vc_model.biojepa.fitted import FittedBioJepa, reader_of
 from vc_model.biojepa.stages import bind
-from vc_model.sites.site import Block
+from vc_model.sites.site import Block, OfModel
 from vc_model.table.effects import Action, Conditions
 
 NOTHING = Action(())
@@ -32,7 +32,7 @@ BIOJEPA_SITES = {"predictor/cell": "cell", "encoder/cell": "cell", "encoder/gene
 
 
 @dataclass(frozen=True, eq=False)
-class LatentSite:
+class LatentSite(OfModel[FittedBioJepa]):
     """One of `BIOJEPA_SITES`.
 
     Attributes:
@@ -51,19 +51,9 @@ class LatentSite:
         return BIOJEPA_SITES[self.name]
 
     @property
-    def model(self) -> str:
-        """The model's name."""
-        return self.fitted.name
-
-    @property
     def width(self) -> int:
         """D."""
         return self.fitted.config.width
-
-    @property
-    def genes(self) -> tuple[str, ...]:
-        """The model's genes."""
-        return self.fitted.contexts.genes
 
     @cached_property
     def parts(self) -> dict[str, Any]:

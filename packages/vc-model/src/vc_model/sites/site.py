@@ -6,6 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
+from vc_model.predictor import Fitted
+
 
 @dataclass(frozen=True, eq=False)
 class Block:
@@ -22,6 +24,23 @@ class Block:
     names: tuple[str, ...]
     cell_line: tuple[str, ...]
     perturbation: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class OfModel[F: Fitted]:
+    """What every site says of the model that it lies in."""
+
+    fitted: F
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.fitted.name
+
+    @property
+    def genes(self) -> tuple[str, ...]:
+        """The model's genes."""
+        return self.fitted.contexts.genes
 
 
 class Site(Protocol):

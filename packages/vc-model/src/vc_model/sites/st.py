@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vc_model.sites.site import Block
+from vc_model.sites.site import Block, OfModel
 from vc_model.st.config import StConfig
 from vc_model.st.fitted import FittedSt
 from vc_model.st.mapper import bind_mapper
@@ -21,7 +21,7 @@ GRADIENT_CONDITIONS = 16
 
 
 @dataclass(frozen=True, eq=False)
-class StateSite:
+class StateSite(OfModel[FittedSt]):
     """What the output reads: T(s) of `vc_model.st.mapper`.
 
     Attributes:
@@ -35,19 +35,9 @@ class StateSite:
     kind: str = "cell"
 
     @property
-    def model(self) -> str:
-        """The model's name."""
-        return self.fitted.name
-
-    @property
     def width(self) -> int:
         """H of the mapper."""
         return self.fitted.config.width
-
-    @property
-    def genes(self) -> tuple[str, ...]:
-        """The model's genes."""
-        return self.fitted.contexts.genes
 
     @cached_property
     def starts(self) -> np.ndarray:
