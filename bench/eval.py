@@ -98,7 +98,7 @@ def measure(command: list[str], threads: int, cwd: Path) -> tuple[float, float, 
 def commands(real: Path, pred: Path, work: Path, threads: int, rule: str) -> dict[str, list[str]]:
     tools = Path(sys.executable).parent
     ours = [str(tools / "vc-eval"), "cells", "--real", str(real), "--pred", str(pred), "--rule", rule, "--quiet"]
-    ours += ["--threads", str(threads)]
+    ours += ["--threads", str(threads), "--overwrite"]  # repeats write where the first one did
     if rule == "vcc2026":
         return {
             "vc-eval": [*ours, "--out", str(work / "cold")],
