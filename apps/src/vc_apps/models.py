@@ -126,11 +126,21 @@ def fit_and_predict(
     return fpaths
 
 
-def fit_for_use(inputs: Inputs, out_dpath: Path, *, min_cells: int, seed: int, plugin: Path | None = None) -> str:
+def fit_files_for_use(
+    screen_fpath: Path,
+    features_fpath: Path | None,
+    bank_fpaths: tuple[Path, ...],
+    out_dpath: Path,
+    min_cells: int,
+    seed: int,
+    plugin: Path | None,
+) -> str:
     """Fit the anchored model, or a user's own, on every condition and save it ready to be asked.
 
     Args:
-        inputs: Screen and bank.
+        screen_fpath: screen-v1.
+        features_fpath: features-v1 of gene sets, or None.
+        bank_fpaths: Further features-v1 files.
         out_dpath: The model folder.
         min_cells: Conditions with fewer cells are left out.
         seed: Of everything random in fitting.
@@ -139,8 +149,11 @@ def fit_for_use(inputs: Inputs, out_dpath: Path, *, min_cells: int, seed: int, p
     Returns:
         A gene that the model measures and no training condition perturbs, to ask about.
     """
+    from vc_data.screen.file import read_screen
+
     from vc_apps.ask.fit import fit_and_save, load
 
+    inputs = open_inputs(screen_fpath, read_screen(screen_fpath), features_fpath, bank_fpaths)
     data = load(inputs.screen, None, inputs.banks, min_cells=min_cells, seed=seed)
     table = data.table
     files = [inputs.screen_fpath, *inputs.bank_fpaths]

@@ -8,20 +8,28 @@ import dataclasses
 import os
 import shlex
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from rich.console import Console
 
-from vc_apps.models import MODEL, OURS, Inputs, fit_and_predict, fit_for_use, open_inputs, train_and_predict_biojepa
+from vc_apps.beside import beside
+from vc_apps.models import (
+    MODEL,
+    OURS,
+    Inputs,
+    fit_and_predict,
+    fit_files_for_use,
+    open_inputs,
+    train_and_predict_biojepa,
+)
 from vc_apps.outputs import RUN_FNAME, AppError, check_out, run_folder, write_json
 from vc_apps.settings import Quickstart
 
@@ -33,8 +41,9 @@ HEADLINES = ("pearson_delta", "mse_delta", "vcc2025/overall")
 """The three numbers that the last lines print."""
 FEW_PERTURBATIONS = 100
 """Under so many perturbations one split says little: several are scored and pooled."""
-MOST_VALUES_AT_ONCE = 20_000_000
-"""Groups of cells times genes up to which two models are fitted at a time; above it memory counts for more."""
+VALUES_BESIDE = (100_000, 20_000_000)
+"""Groups of cells times genes from and up to which processes share the work: a new one takes seconds to begin, and has
+the screen in memory once more."""
 console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -49,32 +58,35 @@ class Run:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Announce and time one stage."""
-        if os.environ.get("VC_VOLUME") != "quiet":
-            console.print(name, style="bold")
+        self._announce(name)
         start = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - start, 2)
 
-    def beside[A](self, name: str, work: Callable[[], A]) -> Callable[[], A]:
-        """Start one stage in a thread beside those that follow.
+    def beside[A](self, name: str, work: Callable[..., A], *args: Any) -> Callable[[], A]:
+        """Start one stage in a process of its own; what is given back waits for its end and gives its result."""
+        self._announce(name)
+        wait = beside(work, *args)
 
-        Returns:
-            Waits for its end and gives its result, or raises its error. The thread ends with the process, so that Ctrl-C
-            and errors of other stages need not wait for it.
-        """
-        done: Future[A] = Future()
+        def result() -> A:
+            value, seconds = wait()
+            self.seconds[name] = round(seconds, 2)
+            return value
 
-        def job() -> None:
-            try:
-                with self.stage(name):
-                    result = work()
-            except BaseException as error:  # handed to whoever asks for the result
-                done.set_exception(error)
-            else:
-                done.set_result(result)
+        return result
 
-        threading.Thread(target=job, name=name, daemon=True).start()
-        return done.result
+    def later[A](self, name: str, work: Callable[..., A], *args: Any) -> Callable[[], A]:
+        """The same, done when the result is asked for."""
+
+        def result() -> A:
+            with self.stage(name):
+                return work(*args)
+
+        return result
+
+    def _announce(self, name: str) -> None:
+        if os.environ.get("VC_VOLUME") != "quiet":
+            console.print(name, style="bold")
 
 
 def quickstart(settings: Quickstart) -> None:
@@ -101,7 +113,9 @@ def quickstart(settings: Quickstart) -> None:
         splits_fpaths = _split(run, inputs)
         fit_all = _fit_on_everything(run, inputs)
         scored = [_fit_and_score(run, inputs, fpath) for fpath in splits_fpaths]
+        challenge = _write_challenge_file(run, inputs, splits_fpaths[0])
         summary = _report(run, scored, inputs, splits_fpaths)
+        challenge()
         gene = fit_all()
         write_json(dpath / RUN_FNAME, _run_record(run))
     _say_goodbye(settings, summary, gene)
@@ -225,25 +239,27 @@ def _split(run: Run, inputs: Inputs) -> list[Path]:
 
 
 def _fit_on_everything(run: Run, inputs: Inputs) -> Callable[[], str]:
-    """Fit the model that is kept, which needs none of the scores: beside the other stages where two fits are small.
+    """Fit the model that is kept, which needs none of the scores: beside the other stages where that is quicker and fits.
 
     Returns:
         Gives a gene to ask the model about, when it has been written.
     """
-    name, settings = "fit on everything", run.settings
+    from vc_model.table.threads import allowed_threads
 
-    def work() -> str:
-        return fit_for_use(
-            inputs, run.dpath / "model", min_cells=settings.min_cells, seed=settings.seed, plugin=settings.plugin
-        )
+    settings = run.settings
+    start = run.later
+    if _may_be_beside(run, inputs):
+        start = run.beside
+        os.environ.setdefault("VC_THREADS", str(max(1, allowed_threads() // 2)))  # two fits share the cores
+    files = (inputs.screen_fpath, inputs.features_fpath, settings.bank)
+    choices = (settings.min_cells, settings.seed, settings.plugin)
+    return start("fit on everything", fit_files_for_use, *files, run.dpath / "model", *choices)
 
-    def later() -> str:
-        with run.stage(name):
-            return work()
 
-    small = len(inputs.screen.groups) * inputs.adata.n_vars <= MOST_VALUES_AT_ONCE
-    # Training saves as well, and two savers of orbax in one process disturb each other.
-    return run.beside(name, work) if small and settings.model != "biojepa" else later
+def _may_be_beside(run: Run, inputs: Inputs) -> bool:
+    values = len(inputs.screen.groups) * inputs.adata.n_vars
+    # Training takes all cores as it is.
+    return VALUES_BESIDE[0] <= values <= VALUES_BESIDE[1] and run.settings.model != "biojepa"
 
 
 def _fit_and_score(run: Run, inputs: Inputs, splits_fpath: Path) -> "SplitScores":
@@ -276,13 +292,23 @@ def _fit_and_score(run: Run, inputs: Inputs, splits_fpath: Path) -> "SplitScores
         return score_split(inputs.adata, splits_fpath, fpaths, seed=run.settings.seed, split=name, progress=progress)
 
 
+def _write_challenge_file(run: Run, inputs: Inputs, splits_fpath: Path) -> Callable[[], tuple[int, int]]:
+    """Write the cells that the model predicts, in the form of the challenge, beside what follows where that is quicker."""
+    from vc_apps.submit.shift import write_challenge_file
+
+    start = run.beside if _may_be_beside(run, inputs) else run.later
+    prediction_fpath = run.dpath / "predictions" / splits_fpath.stem / f"{run.settings.model}.h5ad"
+    work = partial(write_challenge_file, seed=run.settings.seed)
+    return start(
+        "challenge file", work, inputs.screen_fpath, splits_fpath, prediction_fpath, run.dpath / "challenge.h5ad"
+    )
+
+
 def _report(run: Run, scored: "list[SplitScores]", inputs: Inputs, splits_fpaths: list[Path]) -> "pd.DataFrame":
-    """Pool the splits, write scores, page and challenge file; return the summary table."""
+    """Pool the splits, write scores and page; return the summary table."""
     from vc_eval.contracts import fill_scores
     from vc_eval.report.page import write_report
     from vc_eval.stats.summary import summarise
-
-    from vc_apps.submit.shift import write_challenge_file
 
     settings = run.settings
     baselines = [name for name in scored[0].models if name not in (*OURS, _plugin_name(settings))]
@@ -303,10 +329,6 @@ def _report(run: Run, scored: "list[SplitScores]", inputs: Inputs, splits_fpaths
             "config": {name: str(value) for name, value in dataclasses.asdict(settings).items()},
         }
         write_report(run.dpath / "report.html", summary=summary, splits_scores=scored, meta=meta)
-        prediction_fpath = run.dpath / "predictions" / splits_fpaths[0].stem / f"{settings.model}.h5ad"
-        write_challenge_file(
-            inputs.adata, splits_fpaths[0], prediction_fpath, run.dpath / "challenge.h5ad", seed=settings.seed
-        )
     return summary
 
 

@@ -1,7 +1,8 @@
 """Independent pieces of work on all cores: numpy lets other threads run while it computes.
 
 Every piece computes what it would compute alone, so results do not depend on the number of threads. Decompositions of
-this size are quickest on one BLAS thread each (`OPENBLAS_NUM_THREADS=1`, which the command line sets).
+this size are quickest on one BLAS thread each (`OPENBLAS_NUM_THREADS=1`, which the command line sets). Small tables gain
+nothing, because Python's lock is held between the computations; `VC_THREADS` sets a number of threads.
 """
 
 import os
@@ -9,6 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 MOST = 8  # threads; each holds a table of its own while anchors are fitted
+
+
+def allowed_threads() -> int:
+    """Cores that this process may use, or `VC_THREADS` where it holds a number."""
+    said = os.environ.get("VC_THREADS", "")
+    if said.isdecimal() and int(said) > 0:
+        return int(said)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_threads[A, B](work: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
@@ -19,7 +28,7 @@ def in_threads[A, B](work: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
         items: What to work on.
     """
     items = list(items)
-    n_threads = min(MOST, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    n_threads = min(MOST, allowed_threads())
     if min(n_threads, len(items)) < 2:
         yield from map(work, items)
         return
