@@ -24,6 +24,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Two test processes on two cores: threads of the linear algebra below them only wait for each other (a fit took four
 # times as long).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("VC_THREADS", "1")
 
 # Property-based tests try few examples by default; many with `pytest --hypothesis-profile deep` or HYPOTHESIS_PROFILE=deep.
 with contextlib.suppress(ImportError):

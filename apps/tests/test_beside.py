@@ -20,5 +20,3 @@ def test_the_result_comes_from_another_process_and_errors_come_back_as_they_were
 def test_a_process_that_dies_is_an_error_that_says_so():
     with pytest.raises(AppError, match="ended with code 3"):
         beside(os._exit, 3)()
-
-
