@@ -153,7 +153,7 @@ def check_value(value: Any, field: Field, refuse: Refuse) -> None:
 
 
 def _check_names(index: Any, field: Field, refuse: Refuse) -> None:
-    if not set(map(type, index)) <= {str}:
+    if not set(map(type, np.asarray(index, dtype=object))) <= {str}:  # arrow's strings are slow one by one
         refuse(field.label, "unique strings", "names that are no strings")
     if not index.is_unique:
         refuse(field.label, "unique names", f"repeated: {few(index[index.duplicated()])}")
@@ -163,7 +163,7 @@ def _check_labels(column: Any, field: Field, refuse: Refuse) -> None:
     if column.isna().any():
         refuse(field.label, "a string in every row", f"{int(column.isna().sum())} missing")
     used = column.cat.categories if hasattr(column, "cat") else column
-    kinds = set(map(type, used))
+    kinds = set(map(type, np.asarray(used, dtype=object)))
     if not all(issubclass(kind, str) for kind in kinds):
         refuse(field.label, "a string in every row", f"{few(sorted(kind.__name__ for kind in kinds))}")
     if field.allowed:
