@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vc_data.errors import ColumnError
 from vc_data.text.controls import CONTROL, is_control_name
 from vc_data.text.labels import read_labels
 from vc_data.text.modes import is_chemical, parse_mode
@@ -71,3 +72,34 @@ def test_names_of_compounds_stay_whole_and_lose_the_plus():
 def test_chemical_words():
     assert is_chemical("drug") and is_chemical("small molecule")
     assert not is_chemical("CRISPRi") and not is_chemical("cytokine")
+
+
+KNOWN = frozenset(["TP53", "MDM2", "MYC", "Myc"])
+
+
+@pytest.mark.parametrize("label", ["TP53xMDM2", "MYCXTP53", "TP53a", "koTP53", "MYCkd2"])
+def test_letters_glued_to_a_gene_are_refused_with_the_flag_that_decides(label):
+    with pytest.raises(ColumnError, match="beside other words.*--combo-separator"):
+        read_labels(["MYC", label, "ctrl"], ["ctrl"], known=KNOWN)
+
+
+@pytest.mark.parametrize("label", ["MYCN", "C9orf72", "TP53BP1", "Mycn", "NKX2-5"])
+def test_other_genes_whose_names_begin_alike_are_themselves(label):
+    assert read_labels([label, "ctrl"], ["ctrl"], known=KNOWN).target_of[label] == label
+
+
+@pytest.mark.parametrize("label", ["TP53g1", "siTP53", "shTP53_2", "crRNA_TP53_1"])
+def test_guides_of_other_methods_become_their_gene(label):
+    assert read_labels([label, "ctrl"], ["ctrl"], known=KNOWN).target_of[label] == "TP53"
+
+
+def test_a_part_that_names_nothing_is_left_out_and_said():
+    read = read_labels(["TP53+nan", "MYC", "ctrl"], ["ctrl"], known=KNOWN)
+    assert read.target_of["TP53+nan"] == "TP53"
+    assert any("left out: 1 ('TP53+nan' is 'TP53')" in said for said in read.statements)
+
+
+@pytest.mark.parametrize(("label", "why"), [("0", "bare numbers"), ("untransduced", "resemble controls")])
+def test_labels_that_may_mean_no_perturbation_are_asked_about(label, why):
+    read = read_labels([label, "MYC", "ctrl"], ["ctrl"], known=KNOWN)
+    assert [why in question for question in read.questions] == [True]

@@ -79,6 +79,11 @@ def read_roles(
     target[~left] = ""
     _refuse_mixed(columns, label, target, marked, path)
     notes += Notes(meaning.statements, meaning.questions) + more
+    genes = sorted(name for name in controls if columns.is_control and name in index)
+    if genes:
+        notes += ask(
+            f"labels of genes count as controls: {few(genes)} by column {columns.is_control!r}; --control, if not"
+        )
     notes += Notes(dropped={
         "left out by --drop": int(dropped.sum()),
         f"no value in {columns.is_control!r}": int((unsaid & ~dropped).sum()),

@@ -4,6 +4,7 @@ A target that a gene of the file answers to (`genes.link`) takes that gene's nam
 `Tp53` and `sgTP53-1` are one target. The link is kept in `uns["target_genes"]`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from vc_data.convert.notes import Notes, ask, say
 from vc_data.errors import few
 from vc_data.genes.link import GeneIndex, Link
 from vc_data.text.controls import CONTROL
+
+_DOSED = re.compile(r"[\s_@(-]\d+([.,]\d+)?\s*[fpnumµμ]M\)?$", re.IGNORECASE)
+"""Ends in a number with a molar unit."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,19 @@ def _join_spellings(name_of: dict[str, str], links: Mapping[str, Link]) -> Notes
 def _ask_same_compounds(parts: list[str]) -> Notes:
     folded: dict[str, list[str]] = {}
     for part in parts:
-        folded.setdefault(part.casefold(), []).append(part)
+        folded.setdefault(" ".join(part.casefold().split()), []).append(part)
     several = [names for names in folded.values() if len(names) > 1]
-    if not several:
-        return Notes()
-    return ask(f"compounds that differ only in case stay apart: {few(several[0])}. Mend the file if they are one")
+    dosed = [part for part in parts if _DOSED.search(part)]
+    notes = Notes()
+    if several:
+        notes += ask(
+            f"compounds that differ only in case or blanks stay apart: {few(several[0])}. Mend the file if they are one"
+        )
+    if dosed:
+        notes += ask(
+            f"names that hold a dose stay whole: {few(dosed)}. Give name and dose a column each, and --dose, if they do"
+        )
+    return notes
 
 
 def _tell(name_of: Mapping[str, str], links: Mapping[str, Link]) -> Notes:

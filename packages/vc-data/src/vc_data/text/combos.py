@@ -8,6 +8,7 @@ SEPARATORS = ("|", ",", ";", "&", "/", ":", "__", "_", " ", "-")
 STRONG = SEPARATORS[:8]
 """Separators that names of genes do not hold."""
 _NAME = re.compile(r"[A-Za-z0-9][\w.\-@:/*]*", re.ASCII)
+_TAIL = re.compile(r"[a-z]{1,5}\d{0,3}")
 _SYMBOL = re.compile(r"[A-Za-z][A-Za-z0-9.\-]{1,14}", re.ASCII)
 
 
@@ -59,3 +60,14 @@ def looks_joined(label: str, separator: str) -> bool:
     """Whether a label has the form of two names of genes, known or not."""
     pieces = [piece.strip() for piece in label.split(separator)]
     return len(pieces) == 2 and all(_SYMBOL.fullmatch(piece) for piece in pieces)
+
+
+def glued(label: str, known: Callable[[str], bool]) -> bool:
+    """Whether a label is a known name with letters that no symbol holds glued to it: `TP53xMDM2`, `TP53a`, `koTP53`."""
+    for cut in range(3, len(label)):
+        name, rest = label[:cut], label[cut:]
+        if known(name) and (_TAIL.fullmatch(rest) or (rest[0] in "xX" and len(rest) > 3 and known(rest[1:]))):
+            return True
+        if len(label) - cut >= 3 and cut <= 4 and label[:cut].islower() and known(label[cut:]):
+            return True
+    return len(label) > 5 and label[:2].islower() and known(label[2:])

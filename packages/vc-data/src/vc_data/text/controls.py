@@ -17,7 +17,7 @@ CONTROL_NAMES = frozenset(
 _SUSPECTS = re.compile(
     r"(?:sg|g)?(?:non?target(?:ing)?|nt|ntc|neg|negctrl|negativectrl|negcontrol|scr|scramble|ctrl|ctl|control|posctrl"
     r"|aavs1?|lacz|rosa26|hrosa26|safeharbou?r|safe|safetarget(?:ing)?|intergenic|nogene|notarget|nosite|onenongenesite"
-    r"|oneintergenicsite|nongene|cuttingcontrol|luc|luciferase|[em]?gfp|rfp|bfp|mcherry|emptyvector|empty|wildtype|parental"
+    r"|oneintergenicsite|nongene|cuttingcontrol|luc|luciferase|[em]?gfp|rfp|bfp|mcherry|emptyvector|empty|wildtype|parental|un(?:transduced|transfected|infected|edited|modified)|nontransduced|nontransfected"
     r"|olfactory|mock|vehicle|dmso|untreated|unperturbed|ccr5safe)(?:control|ctrl|guide|sgrna|sg)?(?:\d+|[a-d])?"
 )
 

@@ -7,10 +7,11 @@ _SUFFIX = r"(?:sg|g|sgrna|grna|guide|cr|crrna|rep|seq|oligo)?[-_. ]?\d{1,6}[a-d]
 _STYLES: tuple[tuple[str, re.Pattern], ...] = (
     ("GENE_+_POSITION", re.compile(r"(.+?)_[-+]_\d+(?:\.\d+)?(?:-\w+)?(?:-\w+)?")),
     ("GENE_SEQUENCE", re.compile(r"(.+?)[-_. ][ACGTacgt]{15,}")),
-    ("sgGENE-NUMBER", re.compile(rf"(?:sgRNA|gRNA|guide|sg|g)[-_. ]?(.+?)[-_. #:]{_SUFFIX}")),
-    ("sgGENE", re.compile(r"(?:sgRNA|gRNA|guide|sg|g)[-_. ]?(.+)")),
+    ("sgGENE-NUMBER", re.compile(rf"(?:sgRNA|gRNA|crRNA|guide|sg|g|si|sh|siRNA|shRNA)[-_. ]?(.+?)[-_. #:]{_SUFFIX}")),
+    ("sgGENE", re.compile(r"(?:sgRNA|gRNA|crRNA|guide|sg|g|si|sh|siRNA|shRNA)[-_. ]?(.+)")),
     ("GENE (NUMBER)", re.compile(r"(.+?)[-_. ]?\(\d{1,5}\)")),
     ("GENE-NUMBER", re.compile(rf"(.+?)[-_. #:]{_SUFFIX}", re.IGNORECASE)),
+    ("GENEgNUMBER", re.compile(r"(.+?)(?:sg|g|sgRNA|gRNA)\d{1,3}")),
     ("GENE_P1P2", re.compile(r"(.+?)_P\d(?:P\d)?")),
 )
 
@@ -38,7 +39,14 @@ def sisters(labels: Iterable[str]) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
     for label in labels:
         for style, gene in candidates(label):
-            if style in ("GENE-NUMBER", "GENE_+_POSITION", "GENE_SEQUENCE", "GENE_P1P2", "GENE (NUMBER)"):
+            if style in (
+                "GENE-NUMBER",
+                "GENE_+_POSITION",
+                "GENE_SEQUENCE",
+                "GENE_P1P2",
+                "GENE (NUMBER)",
+                "GENEgNUMBER",
+            ):
                 groups.setdefault(gene, []).append(label)
                 break
     return {gene: members for gene, members in groups.items() if len(members) > 1}

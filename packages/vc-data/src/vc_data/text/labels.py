@@ -10,7 +10,7 @@ from typing import Literal
 from vc_contracts.text.plain import clean
 
 from vc_data.errors import ColumnError, ControlError, few
-from vc_data.text.combos import SEPARATORS, STRONG, half_known, looks_joined, split_at, split_at_plus
+from vc_data.text.combos import SEPARATORS, STRONG, glued, half_known, looks_joined, split_at, split_at_plus
 from vc_data.text.controls import CONTROL, is_control_name, resembles_control
 from vc_data.text.guides import candidates, gene_of_guide, sisters
 from vc_data.text.values import is_no_call, is_no_label, is_nothing
@@ -271,6 +271,9 @@ class _Reader:
 
     def _gene_inside(self, label: str) -> bool:
         words = [word for word in re.split(r"[^A-Za-z0-9-]+|--+", label) if word]
+        # Only names in capitals: small letters say nothing beside a name that has some itself.
+        if glued(label, lambda name: name.isupper() and name in self.genes):
+            return True
         return words != [label] and any(len(word) > 2 and word[0].isupper() and word in self.genes for word in words)
 
     def _refuse_collisions(self, rest: list[str], target_of: dict[str, str]) -> None:
@@ -296,6 +299,14 @@ class _Reader:
         for separator, n in Counter(self.split.values()).items():
             label = next(label for label, used in self.split.items() if used == separator)
             said.append(f"labels split at {separator!r}: {n} (e.g. {label!r})")
+        blank = [
+            label for label, parts in self.parts.items()
+            if len(parts) > 1 and target_of[label] and any(is_nothing(p) or is_no_call(p) for p in parts if p not in self.genes)
+        ]  # fmt: skip
+        if blank:
+            said.append(
+                f"parts that name no perturbation left out: {len(blank)} ({blank[0]!r} is {target_of[blank[0]]!r})"
+            )
         renamed = [label for label, parts in self.parts.items() if any("+" in part for part in parts)]
         renamed = [label for label in renamed if label not in self.style]
         if renamed:
@@ -306,7 +317,9 @@ class _Reader:
         suspects = [
             label for label in rest if resembles_control(label) and label not in self.genes
         ]  # fmt: skip
-        if not suspects:
-            return ()
         shown = few(suspects)
-        return (f"labels that resemble controls are perturbations of their own: {shown}. --control or --drop, if not",)
+        asked = [f"labels that resemble controls are perturbations of their own: {shown}. --control or --drop, if not"]
+        numbers = [label for label in rest if re.fullmatch(r"\d+(\.0)?", label) and label not in self.genes]
+        if numbers:
+            asked.append(f"labels that are bare numbers are perturbations of their own: {few(numbers)}. --drop, if not")
+        return tuple(asked[0 if suspects else 1 :])

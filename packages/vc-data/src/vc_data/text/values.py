@@ -41,6 +41,24 @@ NO_CALL = frozenset(
         ),
         *("ambiguous", "undetermined", "unknown", "unlabeled", "unlabelled", "unmapped", "unclassified", "nocall"),
         *("noguide", "noguides", "nosgrna", "nogrna", "nosgrnadetected", "nonedetected", "noassignment", "nolabel"),
+        *(
+            "noperturbation",
+            "noguidedetected",
+            "nosgrnacall",
+            "nofeature",
+            "nofeaturecall",
+            "multiplesgrna",
+            "multiplesgrnas",
+        ),
+        *(
+            "multiplegrnas",
+            "multiplefeatures",
+            "morethanone",
+            "morethanoneguide",
+            "twosgrnas",
+            "toomanyguides",
+            "collision",
+        ),
     ]
 )
 """Words for a cell whose perturbation was not called, without case, blanks, '-' and '_'."""
