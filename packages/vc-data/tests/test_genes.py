@@ -149,3 +149,26 @@ def test_known_movers_reach_the_challenge_panel(shared):
     assert reached == ["CBARP", "MAP3K21", "SAMD11", "TP53"]
     assert alignment.how == ["alias", "alias", "name", "table"]
     assert np.flatnonzero(alignment.measured).size == 4
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("GRCh38_{symbol}", "begin with 'GRCh38_'"),
+        ("{symbol}_{gene_id}.3", "read apart"),
+        ("{gene_id}|{symbol}", "read apart"),
+        (" {symbol} ", "gene symbols: 'index'"),
+    ],
+)
+def test_names_that_hold_more_than_the_gene_are_read(written, said):
+    symbols = ["TP53", "HLA-A", "MT-ND1"]
+    index = [written.format(symbol=symbol, gene_id=f"ENSG{i:011d}") for i, symbol in enumerate(symbols)]
+    genes = identify_genes(pd.DataFrame(index=index))
+    assert genes.symbols == symbols
+    assert any(said in statement for statement in genes.statements)
+    assert genes.gene_ids == ([f"ENSG{i:011d}" for i in range(3)] if "gene_id" in written else ["", "", ""])
+
+
+def test_names_are_left_alone_where_only_some_hold_more():
+    index = ["GRCh38_TP53", "mm10_Tp53", "MYC_ENSG00000000001"]
+    assert identify_genes(pd.DataFrame(index=index)).symbols == index

@@ -79,7 +79,7 @@ KNOWN = frozenset(["TP53", "MDM2", "MYC", "Myc"])
 
 @pytest.mark.parametrize("label", ["TP53xMDM2", "MYCXTP53", "TP53a", "koTP53", "MYCkd2"])
 def test_letters_glued_to_a_gene_are_refused_with_the_flag_that_decides(label):
-    with pytest.raises(ColumnError, match="beside other words.*--combo-separator"):
+    with pytest.raises(ColumnError, match=r"beside other words.*--combo-separator"):
         read_labels(["MYC", label, "ctrl"], ["ctrl"], known=KNOWN)
 
 

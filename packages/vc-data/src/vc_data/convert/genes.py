@@ -1,5 +1,6 @@
 """Genes of the source on their way to the columns of the screen."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,24 @@ from vc_data.options import ConvertOptions
 _EXPRESSION = frozenset(
     ["geneexpression", "geneexpressions", "gene", "genes", "rna", "mrna", "gex", "transcriptome", "expression"]
 )
+_NO_EXPRESSION = frozenset(
+    [
+        *(
+            "antibodycapture",
+            "antibody",
+            "adt",
+            "protein",
+            "crisprguidecapture",
+            "guidecapture",
+            "grna",
+            "sgrna",
+            "hto",
+        ),
+        *("multiplexingcapture", "hashtag", "custom", "peaks", "peak", "atac"),
+    ]
+)
+_NAMED = re.compile(r"total.?seq|hash.?tag|^(hto|adt|guide)[-_.]|[-_.](hto|adt|s?grna)(\b|[-_.\d])", re.IGNORECASE)
+"""Names that antibodies, hashtags and guides have among genes."""
 _FEATURE_COLUMNS = ("featuretypes", "featuretype", "feature", "modality", "assay", "librarytype")
 
 
@@ -77,14 +96,15 @@ def choose_features(var: pd.DataFrame, wanted: str | None, path: Path) -> tuple[
     column = next((str(c) for name in _FEATURE_COLUMNS for c in var.columns if plain(str(c)) == name), None)
     everything = np.ones(len(var), bool)
     if column is None:
-        return everything, Notes()
+        return everything, _ask_names(var)
     kind = np.array([clean(value) for value in var[column].astype(object)], object)
     kinds = sorted(set(kind))
     if wanted is not None:
         keep = kind == wanted
     else:
         keep = np.array([plain(name) in _EXPRESSION for name in kind], bool)
-        if not keep.any() and (len(kinds) == 1 or plain(column) not in ("featuretypes", "featuretype")):
+        one = len(kinds) == 1 and plain(kinds[0]) not in _NO_EXPRESSION
+        if not keep.any() and (one or plain(column) not in ("featuretypes", "featuretype")):
             return everything, Notes()
     if not keep.any():
         do = f"Pass --features KIND, one of {few(kinds)}."
@@ -93,6 +113,14 @@ def choose_features(var: pd.DataFrame, wanted: str | None, path: Path) -> tuple[
         return everything, Notes()
     others = ", ".join(f"{int((kind == name).sum())} {name or 'of no kind'}" for name in sorted(set(kind[~keep])))
     return keep, say(f"features of var[{column!r}] that are not counted: {others}")
+
+
+def _ask_names(var: pd.DataFrame) -> Notes:
+    suspects = [str(name) for name in var.index if _NAMED.search(str(name))]
+    if not suspects:
+        return Notes()
+    do = "leave them out of the file, or name each feature's kind in var['feature_types'], if they are not"
+    return ask(f"features named like antibodies, hashtags or guides are counted as genes: {few(suspects, 3)}; {do}")
 
 
 def place_genes(

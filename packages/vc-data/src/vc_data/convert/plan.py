@@ -87,7 +87,7 @@ def make_plan(source: Source, options: ConvertOptions) -> Plan:
         columns, more = place_genes(genes, features, options, source.path)
         notes += say(f"counts: {matrix.name!r} ({matrix.kind})") + more + _plan_rounding(source, matrix, options)
         index = columns.index(genes, options)
-        options, cells, more = _plan_cells(source, var, index, options, dataset)
+        options, cells, more = _plan_cells(source, var[features], index, options, dataset)
     except (ColumnError, ControlError):
         # A flag mends these, but nothing mends a file without counts: that is said first.
         if not options.round:

@@ -113,4 +113,9 @@ def _tell(name_of: Mapping[str, str], links: Mapping[str, Link]) -> Notes:
         part, name = next(iter(changed.items()))
         rules = ", ".join(sorted({links[part].how for part in changed}))
         statements.append(f"targets took the gene's name: {len(changed)} ({part!r} is {name!r}), by {rules}")
-    return say(*statements)
+    notes = say(*statements)
+    if len(unknown) == len(names) >= 3:
+        notes += ask(
+            "no target is a gene of the file; --gene-table TABLE or --symbol COLUMN, if genes go by other names there"
+        )
+    return notes

@@ -19,6 +19,11 @@ _SYMBOL_COLUMNS = (
 )  # fmt: skip
 
 
+_GENOME = re.compile(r"(?:GRC[a-z]\d+|hg\d+|mm\d+|rn\d+)_+")
+_JOINED = re.compile(r"(?P<symbol>.+)[_|:;](?P<id>ENS[A-Z]*G\d{11}(?:\.\d+)?)")
+_JOINED_FIRST = re.compile(r"(?P<id>ENS[A-Z]*G\d{11}(?:\.\d+)?)[_|:;](?P<symbol>.+)")
+
+
 @dataclass(frozen=True)
 class GeneNames:
     """Identifiers of the genes of one file, all in file order."""
@@ -58,8 +63,11 @@ def identify_genes(
         GeneError: Some genes have only an id and others only a symbol, and no column or table says which are the same;
             or ids of several species.
     """
-    columns = {"index": [str(name) for name in var.index]}
-    columns |= {str(c): ["" if v != v or v is None else str(v) for v in var[c].astype(object)] for c in var.columns}
+    columns = {"index": [str(name).strip() for name in var.index]}
+    columns |= {
+        str(c): ["" if v != v or v is None else str(v).strip() for v in var[c].astype(object)] for c in var.columns
+    }
+    tidied = _tidy(columns)
 
     def is_id_column(values: Sequence[str]) -> bool:
         return 2 * sum(map(is_ensembl, values)) > len(values)
@@ -93,11 +101,27 @@ def identify_genes(
     if gene_id is None and symbol is None:
         ids, symbols, mended = _check_mixed(ids, symbols, gene_table, path)
     statements = [
+        *tidied,
         *mended,
         f"gene ids: {id_column!r} ({given[0]})" if id_column else "gene ids: none",
         f"gene symbols: {symbol_column!r} ({given[1]})" if symbol_column else "gene symbols: none",
     ]
     return GeneNames(ids, symbols, statements)
+
+
+def _tidy(columns: dict[str, list[str]]) -> list[str]:
+    """Take off a genome that stands before every name, and apart a symbol and an id that every name joins; changes `columns`."""
+    names, said = columns["index"], []
+    genomes = {match[0] if (match := _GENOME.match(name)) else "" for name in names}
+    if len(genomes) == 1 and (genome := genomes.pop()):
+        columns["index"] = names = [name.removeprefix(genome) for name in names]
+        said.append(f"names of genes begin with {genome!r}, which is left out")
+    joined = [_JOINED.fullmatch(name) or _JOINED_FIRST.fullmatch(name) for name in names]
+    if joined and all(joined):
+        columns["index"] = [match["symbol"] for match in joined if match]
+        columns.setdefault("gene_id", [match["id"] for match in joined if match])
+        said.append(f"names of genes hold a symbol and an id, which are read apart (e.g. {names[0]!r})")
+    return said
 
 
 def _check_species(ids: Sequence[str], path: str | Path) -> None:
