@@ -47,6 +47,22 @@ def test_an_honest_prediction_has_no_note():
     assert said(log1p(counts(7))) == ""
 
 
+def test_controls_that_are_cells_of_two_perturbations_or_moved_a_little_are_noted():
+    honest, rng = log1p(counts(7)), np.random.default_rng(0)
+    mixed = honest.copy()
+    two = np.flatnonzero(np.isin(LABELS, [GENES[3], GENES[5]]))
+    mixed[IS_CONTROL] = honest[rng.choice(two, IS_CONTROL.sum())]
+    assert "times what drawing cells explains" in said(mixed, controls=True)
+    moved = honest.copy()
+    moved[IS_CONTROL] *= 0.93
+    assert "times what drawing cells explains" in said(moved, controls=True)
+
+
+@pytest.mark.parametrize("seed", [11, 12, 13])
+def test_other_cells_of_the_same_controls_have_no_note(seed):
+    assert said(log1p(counts(seed)), controls=True) == ""
+
+
 def test_permuted_swapped_shifted_and_mirrored_controls_are_noted():
     honest, rng = log1p(counts(7)), np.random.default_rng(0)
     permuted = honest.copy()

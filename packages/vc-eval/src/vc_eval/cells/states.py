@@ -5,7 +5,7 @@ exchanged, that are cells of a perturbation, or that stand on another scale make
 here; what is found stands beside the score and in scores.json.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ OTHER_DEPTH = 1.25  # control cells of one experiment differ by less
 LOST_VALUES = 20  # a gene of which so much is expected in the predicted controls, and nothing found, is lost
 SWAPPED = 0.75  # nearer than this share of the distance to the real controls: taken from a perturbation
 MIRRORED = -0.3  # median correlation of predicted and real change below which signs are turned
+BEYOND_CHANCE = 1.75  # control means further apart than so many times what drawing cells explains are of other cells
 SPREAD = 1.0  # sd of the log of cell totals after undoing the log: more than log1p values of one experiment have
 
 
@@ -38,6 +39,8 @@ class ControlState:
     """Genes that the real controls express and no predicted cell does."""
     agreement: float
     """Median over perturbations of the correlation of predicted and real change; below 0 where signs are turned."""
+    chance: float = 0.0
+    """The gap that drawing so many cells leaves, from the halves of the real cells; 0 where it is not known."""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON."""
@@ -52,6 +55,11 @@ class ControlState:
             found.append(
                 f"its controls differ from the real ones by {self.gap:.3g} (root mean square over genes; correlation "
                 f"{self.correlation:.2f}), more than a typical perturbation changes cells ({self.typical_effect:.3g})"
+            )
+        elif self.gap > BEYOND_CHANCE * self.chance > 0:
+            found.append(
+                f"its controls differ from the real ones by {self.gap:.3g} (root mean square over genes), "
+                f"{self.gap / self.chance:.1f} times what drawing cells explains: other cells, or another batch or scale"
             )
         if self.genes_lost:
             found.append(f"{self.genes_lost} genes that the real controls express are zero in every predicted cell")
@@ -95,7 +103,14 @@ def compare_controls(
 
 def compare_sides(predicted: "RankedSide", real: "RankedSide") -> ControlState:
     """`compare_controls` of two ranked sides."""
-    return compare_controls(predicted.mean_lg, real.mean_lg, real.labels, (predicted.sizes, real.sizes))
+    state = compare_controls(predicted.mean_lg, real.mean_lg, real.labels, (predicted.sizes, real.sizes))
+    if real.halves is None:
+        return state
+    first, second = real.halves
+    if first.labels != second.labels:
+        return state
+    apart_l = np.mean((first.mean_lg - second.mean_lg) ** 2, axis=1) / (1 / first.sizes + 1 / second.sizes)
+    return replace(state, chance=float(np.sqrt(np.mean(apart_l) * (1 / predicted.sizes[-1] + 1 / real.sizes[-1]))))
 
 
 def describe_sides(predicted: "RankedSide", real: "RankedSide") -> dict[str, Any]:
