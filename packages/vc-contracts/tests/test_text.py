@@ -54,3 +54,28 @@ def test_no_name_leads_out_of_a_folder(tmp_path):
         part = names.file_name(name)
         assert (tmp_path / part).parent == tmp_path and len(part.encode()) <= 80
         (tmp_path / part).touch()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0\nTP53\nMYC\n",
+        "# my genes\nTP53\nMYC\n",
+        "TP53,MYC\n",
+        "0,TP53\n1,MYC\n",
+        "# made by hand\n,gene\n0,TP53\n1,MYC\n",
+    ],
+)
+def test_headers_of_pandas_comments_and_one_line_are_understood(tmp_path, text):
+    (tmp_path / "genes.csv").write_text(text)
+    assert lists.read_names(tmp_path / "genes.csv") == ["TP53", "MYC"]
+
+
+def test_json_is_no_list_and_one_name_is_one(tmp_path):
+    (tmp_path / "genes.json").write_text('["TP53",\n "MYC"]')
+    with pytest.raises(lists.ListError, match="found JSON"):
+        lists.read_names(tmp_path / "genes.json")
+    (tmp_path / "one.txt").write_text("TP53\n")
+    assert lists.read_names(tmp_path / "one.txt") == ["TP53"]
+    (tmp_path / "ids.txt").write_text("7157\n4609\n")
+    assert lists.read_names(tmp_path / "ids.txt") == ["7157", "4609"]

@@ -104,12 +104,14 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def read_rows(path: str | Path) -> list[list[str]]:
-    """Rows of a table, split at tab, comma or semicolon, whichever the first line holds most of; blank rows left out."""
+    """Rows of a table, split at tab, comma or semicolon, whichever the first line that is no comment holds most of;
+    blank rows left out."""
     text = read_text(path).replace("\r\n", "\n").replace("\r", "\n")
     lines = [line for line in text.split("\n") if clean(line)]
     if not lines:
         return []
-    delimiter = max("\t,;", key=lines[0].count)
+    first = next((line for line in lines if not line.startswith("#")), lines[0])
+    delimiter = max("\t,;", key=first.count)
     try:
         rows = list(csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter, skipinitialspace=True))
     except csv.Error as error:
@@ -120,22 +122,39 @@ def read_rows(path: str | Path) -> list[list[str]]:
 def read_names(path: str | Path) -> list[str]:
     """Names of a list: one a line, or the column of a table that a header names, else the first that is no running number.
 
-    Header line, index column, quotes, blanks and blank lines are left out; order and repeats are kept.
+    Header line (also the `0` of pandas), index column, quotes, blanks, blank lines and lines that begin with `#` are left out;
+    order and repeats are kept. One line of several names is a list of them.
+
+    Raises:
+        ListError: No such file, no text, or JSON.
     """
-    rows = [row for row in read_rows(path) if any(row)]
+    rows = [row for row in read_rows(path) if any(row) and not row[0].startswith("#")]
     if not rows:
         return []
+    if rows[0][0][:1] in ("[", "{") and rows[-1][-1][-1:] in ("]", "}"):
+        raise ListError(path, "file", "a list with one name a line, or a table", "JSON", "Save it as plain text.")
     width = max(map(len, rows))
+    if len(rows) == 1:
+        names = [cell for cell in rows[0] if cell and not cell.isdigit()]
+        return names if len(names) > 1 else [cell for cell in names or rows[0] if cell]
+    column, body = _name_column(rows, width)
+    return [row[column] for row in body if len(row) > column and row[column]]
+
+
+def _name_column(rows: list[list[str]], width: int) -> tuple[int, list[list[str]]]:
+    """Where the names stand, and the rows below the header."""
     head = [plain(cell) for cell in rows[0]]
     column = next((i for i, cell in enumerate(head) if cell in _HEADERS and cell not in _INDEX_HEADERS), None)
     has_header = column is not None or head[0] in (_INDEX_HEADERS if width > 1 else _HEADERS)
-    body = rows[1:] if has_header and len(rows) > 1 else rows
+    if width == 1 and head[0].isdigit():
+        has_header = not any(row[0].isdigit() for row in rows[1:])
+    body = rows[1:] if has_header else rows
     # R writes no header over the row names, so the header is one shorter than the rows.
-    if column is not None and body and width > len(rows[0]) and all(len(row) == width for row in body):
+    if column is not None and width > len(rows[0]) and all(len(row) == width for row in body):
         column += width - len(rows[0])
     if column is None:
         column = next((i for i in range(width) if not all(_is_number(row, i) for row in body)), 0)
-    return [row[column] for row in body if len(row) > column and row[column]]
+    return column, body
 
 
 def whole_number(text: str) -> int:
