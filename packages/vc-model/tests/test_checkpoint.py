@@ -9,6 +9,7 @@ from vc_model.anchored.gp import GPConfig
 from vc_model.checkpoint import load_checkpoint, save_checkpoint
 from vc_model.errors import CheckpointError, ContractError
 from vc_model.models import MODELS, fit_models
+from vc_model.stored import stored
 from vc_model.testing import make_world
 
 CONFIG = AnchoredConfig(gp=GPConfig(context=False))
@@ -115,6 +116,39 @@ def test_a_config_that_does_not_fit_the_parameters_is_refused(copy, change, monk
     edit(copy / "config.json", change)
     with pytest.raises(CheckpointError):
         load_checkpoint(copy)
+
+
+def test_a_checkpoint_that_does_not_tell_modules_is_read(copy, fitted, world, monkeypatch):
+    """Those written before modules were told."""
+    monkeypatch.setenv("VC_TRUST_CONTENT", "1")
+    edit(copy / "config.json", lambda config: [entry.pop("module") for entry in config["objects"]])
+    assert_same(load_checkpoint(copy).predict(world.test), fitted.predict(world.test))
+
+
+def test_a_checkpoint_cannot_have_anything_imported_or_made_that_is_not_marked(copy, tmp_path, monkeypatch):
+    monkeypatch.setenv("VC_TRUST_CONTENT", "1")
+    (tmp_path / "planted.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, module in (
+        ("Planted", "planted"),
+        ("Planted", "..planted"),
+        ("Planted", "table.planted"),
+        ("Planted", 3),
+        ("Popen", "subprocess"),
+        ("EffectTable", "table.effects"),
+    ):
+        edit(
+            copy / "config.json",
+            lambda config, entry={"class": name, "module": module}: config["objects"][0].update(entry),
+        )
+        with pytest.raises(CheckpointError):
+            load_checkpoint(copy)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_two_stored_classes_cannot_share_a_name():
+    with pytest.raises(TypeError, match=r"FeatureMap is stored by vc_model\.table\.features"):
+        stored(type("FeatureMap", (), {}))
 
 
 def test_a_wrong_header_is_refused(copy):

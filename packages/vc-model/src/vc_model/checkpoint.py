@@ -10,7 +10,6 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,48 +21,8 @@ from vc_contracts.store import check_files
 from vc_model.contracts.header import check_header, make_header, whole
 from vc_model.errors import CheckpointError, ContractError
 from vc_model.predictor import Fitted
+from vc_model.stored import is_stored, module_of, stored_class
 
-_PLACES = {
-    "anchored.adapt": ("FittedAdapted",),
-    "anchored.direct": ("DirectEffect",),
-    "anchored.gp": ("GaussianProcess", "GPConfig"),
-    "anchored.model": ("AnchoredConfig", "FittedAnchored"),
-    "ask.member": ("FittedMembers",),
-    "ask.memory": ("Memory", "Precedent"),
-    "ask.plugin": ("FittedPlugin",),
-    "ask.relatives": ("Relatives",),
-    "baselines.additive": ("Additive",),
-    "baselines.blup": ("Blup",),
-    "baselines.lowrank": ("LowRank",),
-    "baselines.means": ("GaussianEffect", "LineMean", "RandomEffect", "SeenEffect"),
-    "baselines.neighbours": ("NearestNeighbours",),
-    "baselines.ridge": ("FeatureRidge", "KernelRidge"),
-    "biojepa.actions": ("ActionBank",),
-    "biojepa.config": ("BioJepaConfig",),
-    "biojepa.fitted": ("FittedBioJepa",),
-    "doubt.conformal": ("Conformal",),
-    "doubt.spread": ("Spread",),
-    "doubt.support": ("Support",),
-    "predictor": ("FittedEffect",),
-    "st.actions": ("ActionTable",),
-    "st.config": ("StConfig",),
-    "st.fitted": ("FittedSt",),
-    "table.effects": ("Action", "Contexts"),
-    "table.features": ("BankMap", "FeatureMap"),
-    "table.folds": ("KnownActions",),
-    "table.pseudobulk": ("ControlCells",),
-}
-"""Module -> its classes that a checkpoint may hold; a module is imported when a checkpoint holds one of them."""
-_MODULES = {name: f"vc_model.{module}" for module, names in _PLACES.items() for name in names}
-_FITTED = (
-    "FittedAdapted",
-    "FittedAnchored",
-    "FittedEffect",
-    "FittedBioJepa",
-    "FittedMembers",
-    "FittedPlugin",
-    "FittedSt",
-)
 _ITEMS = ("params", "config.json", "meta.json")
 
 
@@ -177,7 +136,7 @@ def load_with_memory(path: Path | str) -> tuple[Fitted, Any]:
         raise CheckpointError(
             f"{path}/config.json: expected the parts of a {content['model']}, found {error!r}. Fit the model again."
         ) from error
-    if type(fitted).__name__ not in _FITTED:
+    if not all(hasattr(fitted, part) for part in ("name", "contexts", "predict")):
         raise CheckpointError(
             f"{path}/config.json: root: expected a fitted model, found {type(fitted).__name__}. Fit again."
         )
@@ -253,11 +212,6 @@ def _restore(path: Path, expected: dict[str, tuple[tuple[int, ...], str]]) -> di
     return _guard(folder, lambda: {key: np.asarray(read.result()) for key, read in reading.items()})
 
 
-def _class(name: str) -> type[Any]:
-    """A class that a checkpoint may hold; its module is imported now at the latest."""
-    return getattr(import_module(_MODULES[name]), name)
-
-
 def _alone():
     """What makes orbax wait for no other process: a checkpoint is of host arrays, read and written by whoever wants to."""
     import jax
@@ -308,9 +262,10 @@ class _Writer:
             columns = value.flags.f_contiguous and not value.flags.c_contiguous
             self.arrays[key] = value.T if columns else value
             return {"transposed" if columns else "array": key}
-        if type(value).__name__ in _MODULES:
+        if is_stored(type(value)):
             fields = {field.name: self.encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
-            self.objects.append({"class": type(value).__name__, "fields": fields})
+            kind = type(value)
+            self.objects.append({"class": kind.__name__, "module": module_of(kind), "fields": fields})
             return {"object": len(self.objects) - 1}
         raise CheckpointError(
             f"checkpoint: expected arrays, plain values and known classes, found {type(value).__name__}."
@@ -326,7 +281,7 @@ class _Reader:
         self.objects: list[Any] = []
         for entry in objects:
             fields = {name: self.decode(part) for name, part in entry["fields"].items()}
-            self.objects.append(_class(entry["class"])(**fields))
+            self.objects.append(stored_class(entry["class"], entry.get("module"))(**fields))
 
     def decode(self, value: Any) -> Any:
         if not isinstance(value, dict):

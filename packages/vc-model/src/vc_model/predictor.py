@@ -14,6 +14,7 @@ import numpy as np
 from vc_model.doubt.conformal import Conformal
 from vc_model.doubt.spread import Spread
 from vc_model.errors import TableError
+from vc_model.stored import stored
 from vc_model.table.effect import Effect
 from vc_model.table.effects import Conditions, Contexts, EffectTable
 
@@ -153,6 +154,7 @@ class Model(Protocol):
         ...
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class FittedEffect:
     """An `Effect` with its predictive variance; what every baseline becomes when fitted."""

@@ -19,6 +19,7 @@ from vc_model.baselines.singles import noise_weights
 from vc_model.doubt.spread import Spread
 from vc_model.errors import TableError
 from vc_model.predictor import Prediction
+from vc_model.stored import stored
 from vc_model.table.effects import Conditions, Contexts, EffectTable
 from vc_model.table.features import FeatureMap
 from vc_model.table.folds import target_groups
@@ -28,6 +29,7 @@ MOST_FOLDS = 10
 LEAST_TARGETS = 3  # below which nothing could be judged, and nothing is changed
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class FittedAdapted:
     """An `anchored` model with a few measured perturbations of new lines.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vc_model.anchored.gate import fit_gate
+from vc_model.stored import stored
 from vc_model.table.effects import MODES, Conditions, Contexts, EffectTable
 from vc_model.table.folds import BINS, OutOfFold, target_groups
 
@@ -16,6 +17,7 @@ PRIOR_TARGETS = 5.0  # targets that the pull of a slope towards 0 is worth
 N_FOLDS = 5
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class DirectEffect:
     """Fitted slopes and gates.

@@ -25,6 +25,7 @@ import scipy.linalg
 from vc_model.anchored.kernels import KINDS, Rows, covariances, kind_of, make_rows, weighted_sum
 from vc_model.baselines.blup import fit_variances
 from vc_model.baselines.ridge import squared_distances
+from vc_model.stored import stored
 from vc_model.table.components import top_eigen
 from vc_model.table.effect import Effect, Parts
 from vc_model.table.effects import Action, Conditions, EffectTable
@@ -44,6 +45,7 @@ LEAST = 0.01  # of the variance that is no noise, which all conditions have in c
 MOVED = 0.1  # of a prediction's size that has to be more than the mean of all perturbations
 
 
+@stored
 @dataclass(frozen=True, kw_only=True)
 class GPConfig:
     """Choices of the Gaussian process."""
@@ -58,6 +60,7 @@ class GPConfig:
     """Noise-free conditions that the size of effects that all genes have in common is worth against a gene's own."""
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class GaussianProcess(Effect):
     """A fitted Gaussian process.

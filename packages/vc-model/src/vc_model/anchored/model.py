@@ -19,6 +19,7 @@ from vc_model.baselines.singles import noise_weights
 from vc_model.doubt.spread import Spread, fit_spread
 from vc_model.doubt.support import Support, make_support
 from vc_model.predictor import Prediction, join, make_prediction
+from vc_model.stored import stored
 from vc_model.table.effect import Effect, Parts, combine
 from vc_model.table.effects import Conditions, Contexts, EffectTable
 from vc_model.table.folds import OutOfFold, all_folds, keep, out_of_fold
@@ -29,6 +30,7 @@ MANY_ROWS = 1000  # training rows from which fewer folds are as good for the int
 FOLDS_OF_MANY = 3
 
 
+@stored
 @dataclass(frozen=True, kw_only=True)
 class AnchoredConfig:
     """Choices of `anchored`."""
@@ -43,6 +45,7 @@ class AnchoredConfig:
     """Deals the folds."""
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class FittedAnchored:
     """A fitted `anchored` model.

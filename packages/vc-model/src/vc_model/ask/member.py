@@ -15,12 +15,14 @@ from vc_model.ask.sample import mean_noise
 from vc_model.doubt.spread import Spread, fit_spread
 from vc_model.errors import TableError
 from vc_model.predictor import Fitted, Model, Prediction, make_prediction
+from vc_model.stored import stored
 from vc_model.table.effects import Conditions, Contexts, EffectTable
 from vc_model.table.folds import BINS, OutOfFold, keep, recall, units
 
 FEWEST = 5  # perturbations from which on a kind of condition has a weight of its own
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class FittedMembers:
     """A built-in model and a user's own, with weights.

@@ -10,11 +10,13 @@ from vc_model.ask.precedent import Precedent, make_precedents
 from vc_model.ask.relatives import Relatives, fit_relatives
 from vc_model.errors import TableError
 from vc_model.predictor import Fitted
+from vc_model.stored import stored
 from vc_model.table.effect import line_weights
 from vc_model.table.effects import MODES, EffectTable
 from vc_model.table.folds import KnownActions, OutOfFold, known_actions, recall
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class Memory:
     """A summary of the training table.

@@ -25,6 +25,7 @@ from vc_contracts.progress import progress
 from vc_model.doubt.spread import Spread, fit_spread
 from vc_model.errors import CheckpointError, VcModelError
 from vc_model.predictor import Prediction, make_prediction
+from vc_model.stored import stored
 from vc_model.table.effects import Conditions, Contexts, EffectTable
 from vc_model.table.folds import OutOfFold, all_folds, keep, known_before
 
@@ -93,6 +94,7 @@ class Plugin:
         return made.fit(table) or made
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class FittedPlugin:
     """A user's fitted model with predictive variances of its out-of-fold errors.

@@ -23,6 +23,7 @@ from vc_model.ask.sample import (
     unit_names,
 )
 from vc_model.ask.verdict import HERE, VERDICTS, judge_out_of_fold
+from vc_model.stored import stored
 from vc_model.table.effects import EffectTable
 from vc_model.table.folds import BINS, OutOfFold
 
@@ -30,6 +31,7 @@ FEWEST = 5  # perturbations of a class below which nothing is said about it
 NEW_LINE = tuple(kind for kind, name in enumerate(BINS) if name.startswith("new_line"))
 
 
+@stored
 @dataclass(frozen=True)
 class Precedent:
     """What became of such conditions out of fold.

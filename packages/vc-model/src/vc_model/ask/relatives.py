@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from vc_model.stored import stored
 from vc_model.table.effects import UNKNOWN_MODE, Action, Conditions, EffectTable
 from vc_model.table.features import FeatureMap, make_features
 
@@ -18,6 +19,7 @@ FEWEST = 10  # training targets below which nothing is said about the worth of a
 RELATED = 0.1  # expected correlation of effects beyond the mean from which on a target counts as a relative
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class Relatives:
     """Training targets as vectors.

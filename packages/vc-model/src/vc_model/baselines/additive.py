@@ -7,10 +7,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from vc_model.baselines.lowrank import LowRank, fit_lowrank_ridge
+from vc_model.stored import stored
 from vc_model.table.effect import Effect, Parts, sum_by_owner
 from vc_model.table.effects import Action, Conditions, EffectTable
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class Additive(Effect):
     """Sum of measured singles of the same line; a missing single is predicted by `lowrank_ridge`.

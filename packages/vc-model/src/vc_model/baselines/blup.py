@@ -17,6 +17,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from vc_model.baselines.ridge import cosines, squared_distances
+from vc_model.stored import stored
 from vc_model.table.effect import BasisEffect, Effect, sum_by_owner
 from vc_model.table.effects import Action, Conditions, EffectTable
 from vc_model.table.features import FeatureMap, make_features
@@ -26,6 +27,7 @@ MAX_ITERATIONS = 50
 ROWS_FOR_VARIANCES = 300  # a dozen variances need no more; the solution itself uses every row
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class Blup(BasisEffect):
     """A fitted model.

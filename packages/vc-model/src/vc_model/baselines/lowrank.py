@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from vc_model.stored import stored
 from vc_model.table.components import top_eigen
 from vc_model.table.effect import BasisEffect, Effect, line_rows, line_weights, sum_of_components
 from vc_model.table.effects import Conditions, EffectTable
@@ -17,6 +18,7 @@ RANK = 10  # components of A, as published
 RIDGE = 0.1  # lambda, as published
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class LowRank(BasisEffect):
     """Fitted A K B_p + b.

@@ -10,12 +10,14 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
+from vc_model.stored import stored
 from vc_model.table.effect import BasisEffect, Effect, Parts, Weights, line_rows, line_weights, sum_by_owner
 from vc_model.table.effects import Action, Conditions, EffectTable
 
 N_DIRECTIONS = 256  # Gaussian directions that random effects are mixed from
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class LineMean(BasisEffect):
     """One effect per cell line, whatever the perturbation.
@@ -33,6 +35,7 @@ class LineMean(BasisEffect):
         return np.eye(len(self.lines) + 1, dtype=np.float32)[line_rows(self.lines, conditions)]
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class SeenEffect(Effect):
     """Average of the same perturbation's training effects over cell lines; unseen ones get `other_p`.
@@ -86,6 +89,7 @@ class SeenEffect(Effect):
         return weight_qp, other_q1
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class RandomEffect(BasisEffect):
     """The effect of a random training perturbation of the same line; the draw depends on the condition alone."""
@@ -104,6 +108,7 @@ class RandomEffect(BasisEffect):
         return weight_qp
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class GaussianEffect(BasisEffect):
     """Gaussian effects with the mean squared norm of the line's training effects; a draw depends on the condition alone.

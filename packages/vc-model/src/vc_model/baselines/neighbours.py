@@ -6,6 +6,7 @@ import numpy as np
 
 from vc_model.baselines.ridge import cosines
 from vc_model.baselines.singles import FeatureEffect, make_problem
+from vc_model.stored import stored
 from vc_model.table.effect import Effect
 from vc_model.table.effects import Conditions, EffectTable
 
@@ -13,6 +14,7 @@ NEIGHBOURS = (1, 5, 10, 20)
 TEMPERATURES = (0.05, 0.2)  # of the softmax over cosine similarities
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class NearestNeighbours(FeatureEffect):
     """Softmax-weighted mean deviation of the k most similar training perturbations.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vc_model.baselines.singles import FeatureEffect, SingleProblem, leave_group_out, make_problem
+from vc_model.stored import stored
 from vc_model.table.components import top_eigen
 from vc_model.table.effect import Effect, line_rows
 from vc_model.table.effects import Conditions, EffectTable
@@ -14,6 +15,7 @@ PENALTIES = np.geomspace(1e-2, 1e4, 13)  # times the mean eigenvalue; the larges
 OTHER_LINE = 0.5  # kernel between the same features in two cell lines
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class FeatureRidge(FeatureEffect):
     """Linear in the features: deviation scores = x @ coefficient_fk."""
@@ -25,6 +27,7 @@ class FeatureRidge(FeatureEffect):
         return x_rf @ self.coefficient_fk
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class KernelRidge(FeatureEffect):
     """Sum over feature blocks of cosine and Gaussian kernels: deviation scores = k(x, training x) @ dual_sk.

@@ -15,6 +15,7 @@ import numpy as np
 
 from vc_model.contracts import FeatureBank
 from vc_model.errors import TableError
+from vc_model.stored import stored
 from vc_model.table.effects import Action, Conditions, EffectTable
 from vc_model.table.features import make_features
 
@@ -24,6 +25,7 @@ MODALITY_OF_KIND = {"guide": 0, "protein": 1, "compound": 2}
 Arrays = dict[str, np.ndarray]
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class ActionBank:
     """What is known about each target before it is perturbed.

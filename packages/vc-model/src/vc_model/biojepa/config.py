@@ -7,6 +7,8 @@ lists fault and repair side by side). The shapes are the same in both.
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
+from vc_model.stored import stored
+
 MODALITIES = ("dna", "protein", "chemical")
 STAGES = ("pretrain", "align", "ac", "decode")
 
@@ -15,6 +17,7 @@ Stage = Literal["pretrain", "align", "ac", "decode"]
 Part = Literal["encoder", "maskpred", "predictor", "composer", "decoder"]
 
 
+@stored
 @dataclass(frozen=True, kw_only=True)
 class BioJepaConfig:
     """Everything that decides what the model computes."""

@@ -25,6 +25,7 @@ from vc_model.biojepa.stages import bind
 from vc_model.doubt.spread import Spread, fit_spread
 from vc_model.errors import TableError
 from vc_model.predictor import Prediction, make_prediction
+from vc_model.stored import stored
 from vc_model.table.effects import Action, Conditions, Contexts, EffectTable
 from vc_model.table.folds import BINS, OutOfFold
 from vc_model.table.pseudobulk import ControlCells
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 NEEDED = ("encoder", "teacher", "composer", "predictor", "decoder")
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class FittedBioJepa:
     """A BioJEPA after some or all of its stages.

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vc_model.stored import stored
 from vc_model.table.folds import BINS
 
 MIN_UNITS = 20  # perturbations below which thresholds are shared between lines; enough for intervals of 95 %
@@ -32,6 +33,7 @@ GAUSSIAN = 0  # position of the table without data: quantiles of a normal distri
 NEW_LINE = ("new_line", "new_line_unseen")
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class Conformal:
     """Thresholds by cell line and bin.

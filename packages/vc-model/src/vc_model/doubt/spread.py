@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vc_model.doubt.conformal import Conformal, fit_conformal
+from vc_model.stored import stored
 from vc_model.table.effects import EffectTable
 from vc_model.table.folds import BINS, KnownActions, OutOfFold, known_actions, target_groups, units
 
@@ -44,6 +45,7 @@ FALLBACK = {
 }
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class Spread:
     """Fitted predictive variance.

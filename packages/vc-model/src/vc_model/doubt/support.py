@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vc_model.stored import stored
 from vc_model.table.effects import Conditions, EffectTable
 from vc_model.table.folds import BINS, OutOfFold
 
 MIN_ROWS = 5  # held-out conditions below which an accuracy is not stated
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class Support:
     """What training covered.

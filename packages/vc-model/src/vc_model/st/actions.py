@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from vc_model.contracts.features import FeatureBank
+from vc_model.stored import stored
 from vc_model.table.effects import MODES, Action
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class ActionTable:
     """Ids and features of actions.

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from vc_model.errors import VcModelError
+from vc_model.stored import stored
 
 Loss = Literal["energy", "pseudobulk", "delta_l1"]
 
 
+@stored
 @dataclass(frozen=True, kw_only=True)
 class StConfig:
     """Everything that decides what the mapper computes."""

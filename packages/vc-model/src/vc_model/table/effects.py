@@ -16,11 +16,13 @@ from vc_contracts.targets import TargetTable
 
 from vc_model.contracts.features import FeatureBank
 from vc_model.errors import TableError
+from vc_model.stored import stored
 
 MODES = ("crispri", "crispra", "overexpression", "knockout", "inhibitor", "agonist", "degrader", "binder", "unknown")
 UNKNOWN_MODE = 8
 
 
+@stored
 @dataclass(frozen=True, order=True)
 class Action:
     """What is done to the cells; no targets means nothing is done.
@@ -55,6 +57,7 @@ class Action:
         return "+".join(self.targets) or "control"
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class Contexts:
     """What control cells tell about each cell line; nothing here was measured on a perturbed cell.

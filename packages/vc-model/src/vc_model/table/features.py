@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from vc_model.contracts.features import FeatureBank
+from vc_model.stored import stored
 from vc_model.table.components import make_components
 from vc_model.table.effects import MODES, Conditions, Contexts, EffectTable
 
@@ -19,6 +20,7 @@ N_SCORES = 16  # components of training effects whose gene scores are features
 N_BANK = 128  # components kept of a bank
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class BankMap:
     """One source of vectors, projected.
@@ -43,6 +45,7 @@ class BankMap:
         return {name: row for row, name in enumerate(self.entities)}
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class FeatureMap:
     """Turns single perturbations into vectors; fitted on training targets alone.

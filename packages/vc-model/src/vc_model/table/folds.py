@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from vc_contracts import progress as bars
 
+from vc_model.stored import stored
 from vc_model.table.effect import Effect
 from vc_model.table.effects import Action, Conditions, EffectTable
 from vc_model.table.threads import in_threads
@@ -68,6 +69,7 @@ def known_before(table: EffectTable, rows: np.ndarray) -> "KnownActions":
     return KnownActions(tuple(sorted(set(lines))), tuple(zip(lines, conditions.actions, strict=True)))
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class KnownActions:
     """The (line, action) pairs of a training table and its trained lines."""

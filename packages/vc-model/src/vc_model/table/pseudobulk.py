@@ -20,12 +20,14 @@ from vc_contracts.progress import progress
 from vc_model.contracts import FeatureBank, Screen, Splits, read_features, read_screen, read_splits
 from vc_model.contracts.screen import CONTROL
 from vc_model.errors import TableError
+from vc_model.stored import stored
 from vc_model.table.effects import Action, Conditions, Contexts, EffectTable
 from vc_model.table.names import actions_as_model, bank_as_screen, genes_in
 
 logger = logging.getLogger(__name__)
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class ControlCells:
     """Single control cells of every line, as models of cells see them.
