@@ -1,6 +1,6 @@
-"""How BioJEPA is trained, as Python functions: one per scale.
+"""Training recipes of BioJEPA: one Python function for each size of the model.
 
-To make one of your own, copy a function and change it; nothing is inherited and nothing overrides anything.
+For a recipe of your own, copy a function and change its numbers. Recipes do not inherit from each other.
 """
 
 from collections.abc import Mapping
@@ -14,24 +14,24 @@ Preset = Literal["tiny", "small", "v0.6"]
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that decides a run but the data and the seed."""
+    """Everything that determines a training run, except the data and the seed."""
 
     model: BioJepaConfig
     """The architecture."""
     stages: Mapping[str, StageConfig]
-    """Optimiser and batch of each stage."""
+    """Optimiser settings and batch size of each stage."""
     steps: Mapping[str, int]
-    """Updates of each stage; a stage that is not named runs for its epochs."""
+    """Number of updates of each stage; a stage that is not listed runs for the epochs of its configuration."""
     control_cells: int
-    """Control cells of each line that a prediction is the mean over. What a cell's prediction returns to the mean cell is minus
-    the cell's own deviation, so the mean over few cells carries their sampling noise into the effect."""
+    """Number of control cells of each cell line that a prediction is averaged over. The sampling noise of few cells would be
+    part of the predicted effect."""
 
 
 def tiny(n_genes: int, *, faithful: bool = False) -> Recipe:
-    """One thin layer, 60 updates a stage: to see everything work.
+    """One narrow layer and 60 updates per stage, to check that everything runs.
 
     Paper: the architecture of BioJEPA-AC v0.6, far smaller (width 32, 1 layer).
-    Hardware and time: 2 CPU cores, 2,000 genes; `metrics.jsonl` of a run holds its cells per second.
+    Hardware and time: 2 CPU cores for 2,000 genes; the measured cells per second are in the run's `metrics.jsonl`.
     Expected: a finite loss that falls; predictions near the mean effect of the training perturbations.
     Command: vc train biojepa screen.zarr splits.json -o model --preset tiny
     """
@@ -47,11 +47,11 @@ def tiny(n_genes: int, *, faithful: bool = False) -> Recipe:
 
 
 def small(n_genes: int, *, faithful: bool = False) -> Recipe:
-    """What a CPU can train while one waits.
+    """A size that a CPU can train.
 
     Paper: the architecture of BioJEPA-AC v0.6, smaller (width 64, 2 layers).
-    Hardware and time: 2 CPU cores, 500 to 2,000 genes; `metrics.jsonl` of a run holds its cells per second.
-    Expected: see the same page. On screens of some hundred conditions it has not beaten the simple baselines.
+    Hardware and time: 2 CPU cores for 500 to 2,000 genes; the measured cells per second are in the run's `metrics.jsonl`.
+    Expected: on screens of a few hundred conditions it has not beaten the simple baselines.
     Command: vc train biojepa screen.zarr splits.json -o model --features features.zarr
     """
     model = BioJepaConfig(
@@ -71,9 +71,9 @@ def v0_6(n_genes: int, *, faithful: bool = False) -> Recipe:
     Paper: BioJEPA-AC v0.6 (2026): encoder 7.98M, predictor 10.04M, composer 1.48M parameters at 10,000 genes. Masked
     pretraining 50 epochs at 1e-4 and batch 64; alignment 10,000 epochs at 7.6e-4; action-conditioned training 20 epochs, the
     predictor at 1e-4 and the composer at 1e-5, batch 32; decoder 10 epochs at 1e-3.
-    Hardware and time: derived, not measured here: 9.1e19 operations of pretraining, some hundred hours of one H200. Not for
-    a CPU: one cell takes 14 s of two cores per update.
-    Expected: as published on its own splits, Pearson of the change 0.216 and centroid accuracy 0.034; not reproduced here.
+    Hardware and time: an estimate, not measured here: pretraining takes 9.1e19 operations, some hundred hours on one H200.
+    Too large for a CPU, where an update takes 14 s per cell on two cores.
+    Expected: as published, on the authors' own splits, Pearson of the change 0.216 and centroid accuracy 0.034; not reproduced here.
     Command: vc train biojepa screen.zarr splits.json -o model --preset v0.6 --faithful --sequences guides.zarr --targets
     esm2.zarr
     """
@@ -89,14 +89,14 @@ RECIPES = {"tiny": tiny, "small": small, "v0.6": v0_6}
 
 
 def _scaled(*, batch: int, rate: float) -> dict[str, StageConfig]:
-    """The published stages with another batch, and rates for runs of hundreds of updates instead of millions."""
+    """The published stages with another batch size, and learning rates for hundreds of updates instead of millions."""
     rates = {
         "pretrain": {"encoder": rate, "maskpred": rate},
         "align": {"composer": rate},
         "ac": {"predictor": rate, "composer": rate},
         "decode": {"decoder": rate},
     }
-    # A teacher that follows for hundreds of updates has to follow faster than one that does so for millions.
+    # The teacher is an exponential moving average of the encoder; in a short run it has to forget its initial weights sooner.
     ema = {"pretrain": 0.98}
     return {
         name: replace(config, batch=batch, learning_rates=rates[name], ema=ema.get(name))
