@@ -1,25 +1,41 @@
 """Networks: real weights where they are at hand, tiny checkpoints through the real loading code, and what is refused."""
 
 import json
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+from vc_featurize.errors import InputError
+from vc_featurize.guide.nucleotide import nt3_encoder
+from vc_featurize.network.rules import Weights, weights_hash
+from vc_featurize.network.transformer import TransformerEncoder
+from vc_featurize.protein.esm import esm2_encoder, esmc_encoder
+from vc_featurize.protein.unirep import UniRepEncoder
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
 
-from vc_featurize.errors import InputError  # noqa: E402
-from vc_featurize.guide.nucleotide import nt3_encoder  # noqa: E402
-from vc_featurize.network.rules import Weights, weights_hash  # noqa: E402
-from vc_featurize.network.transformer import TransformerEncoder  # noqa: E402
-from vc_featurize.protein.esm import esm2_encoder, esmc_encoder  # noqa: E402
-from vc_featurize.protein.unirep import UniRepEncoder  # noqa: E402
+class Later:
+    """A module that is imported when it is first used: every test process reads this file, and one of them runs it."""
+
+    def __init__(self, name):
+        self._name = name
+
+    def __getattr__(self, attribute):
+        return getattr(import_module(self._name), attribute)
+
+
+torch, transformers = Later("torch"), Later("transformers")
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 ALBERT = SHARED / "models" / "rxn-albert"
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(
+        not (find_spec("torch") and find_spec("transformers")), reason="the extra `torch` is not installed"
+    ),
+]
 needs_shared = pytest.mark.skipif(not ALBERT.is_dir(), reason="the shared data are not here")
 
 

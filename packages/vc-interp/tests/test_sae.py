@@ -1,6 +1,7 @@
 """Training with sae-lens. Importing it takes a while, so all tests that need it are here."""
 
 import json
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from vc_interp.sae.settings import SaeSettings
 from vc_interp.sae.stability import matched_cosine, max_cosine, stability
 from vc_interp.sae.train import train_sae
 
-pytest.importorskip("sae_lens")
+# Not `importorskip`: every test process reads this file, and one of them runs it.
+pytestmark = pytest.mark.skipif(find_spec("sae_lens") is None, reason="sae-lens is not installed")
 SMALL = {"features": 24, "k": 2.0, "batch": 256, "passes": 20, "save_every": 100, "dead_window": 50}
 
 
