@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -14,6 +17,7 @@ from vc_data.options import Columns
 from vc_eval.contracts import read_predictions, read_scores
 from vc_model.baselines import BASELINES
 
+README = Path(__file__).resolve().parents[2] / "README.md"
 SETTINGS = ("JAX_DISABLE_MOST_OPTIMIZATIONS", "OPENBLAS_NUM_THREADS")
 """What the root conftest.py sets, so that tests take less time."""
 FLAGS = ["--preset", "tiny", "--repeats", "1", "--bootstrap", "200"]
@@ -117,6 +121,41 @@ def test_the_saved_model_predicts_the_same(run):
     saved = read_predictions(run / "predictions" / "split-0" / "anchored.h5ad")
     mean_pg = np.asarray(saved[~saved.obs["is_control"].to_numpy()].X)
     np.testing.assert_allclose(model.predict(test).mean_pg, mean_pg, atol=1e-5)
+
+
+def test_what_the_readme_says_to_do_next_runs_as_printed(run, tmp_path, monkeypatch, capsys):
+    """Commands and Python below the quickstart; only the names of genes are those of this smaller screen."""
+    import vc_model as vm
+
+    page = README.read_text()
+    names = dict(
+        zip(sorted(set(re.findall(r"G\d{4}", page))), vm.load(run / "model").memory.relatives.targets, strict=False)
+    )
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    commands = [
+        line for language, text in blocks if not language for line in text.splitlines() if line.startswith("vc ")
+    ]
+    (example,) = [text for language, text in blocks if language == "py"]
+    assert len(commands) >= 3 and len(names) == 2
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").symlink_to(run)
+
+    def printed(text: str) -> str:
+        return re.sub(r"G\d{4}", lambda found: names[found[0]], text)
+
+    for command in commands:
+        try:
+            code = main(shlex.split(printed(command), comments=True)[1:])
+        except SystemExit as left:  # --help
+            code = left.code
+        assert code == 0, f"{command}: {capsys.readouterr().err}"
+    assert "target" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "answers", "support.png"}
+    found: dict = {}
+    exec(compile(printed(example), "README.md", "exec"), found)
+    one, other = names.values()
+    assert set(found["table"]["perturbation"]) == {one, f"{one}+{other}"}
+    assert set(found["table"]["support"]) <= {"seen here", "parts seen here"}
 
 
 def test_the_same_seed_gives_the_same_bytes(run, tmp_path):
