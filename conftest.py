@@ -1,18 +1,19 @@
-"""Settings of every test process."""
+"""Settings of every process that runs tests."""
 
 import contextlib
+import gc
 import os
 import signal
 import sys
 from pathlib import Path
 
-# Half of a short `vc` run is compiling the sources of its libraries. Where the surroundings forbid Python to keep what it
-# compiled, every process of the tests would do that again.
+# Tests start many processes. They share the bytecode that Python caches, even where the environment forbids it to write any:
+# compiling the libraries again would be half of the time of a short command.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# Tests compile much and compute little, and so do the processes that they start (but for the whole job of
-# tests/pipeline/test_quickstart.py, which runs as users run it).
+# JAX programs of tests take longer to compile than to run, so they are compiled without optimisation.
+# tests/pipeline/test_quickstart.py removes this setting for the commands that it runs as users run them.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 # What was compiled is kept for the processes that a test starts and for the next run; each test process has a folder of its
@@ -21,12 +22,11 @@ _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent / ".pytest_cache" / "compiled" / _WORKER))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
-# Two test processes on two cores: threads of the linear algebra below them only wait for each other (a fit took four
-# times as long).
+# Tests run in as many processes as there are cores, so more threads in linear algebra only wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("VC_THREADS", "1")
 
-# Property-based tests try few examples by default; many with `pytest --hypothesis-profile deep` or HYPOTHESIS_PROFILE=deep.
+# Property-based tests try 10 examples by default, 200 with `pytest --hypothesis-profile deep` or HYPOTHESIS_PROFILE=deep.
 with contextlib.suppress(ImportError):
     import hypothesis
 
@@ -34,6 +34,12 @@ with contextlib.suppress(ImportError):
     hypothesis.settings.register_profile("deep", max_examples=200, deadline=None)
     hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
-# A shell starts what it puts into the background deaf to Ctrl-C, and so would be all that the tests start and interrupt.
+# A shell makes its background jobs ignore Ctrl-C, and child processes inherit that; some tests interrupt what they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Exempt what the imports made from garbage collection, which would walk through all of it again and again."""
+    gc.collect()
+    gc.freeze()

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import tomllib
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,48 +26,50 @@ def uv(*arguments: object, cwd: Path) -> None:
     assert done.returncode == 0, f"uv {arguments[0]}: {done.stderr}"
 
 
-@pytest.fixture(scope="session")
-def install(tmp_path_factory):
-    """package -> the Python of an environment that holds its wheel and its declared dependencies."""
+@pytest.fixture(scope="module", params=PACKAGES)
+def installed(request, tmp_path_factory) -> tuple[str, Path]:
+    """A package, and the Python of an environment that holds its wheel, its declared dependencies and nothing else.
 
-    @cache
-    def make(package: str) -> Path:
-        folder = tmp_path_factory.mktemp(package)
-        for name in sorted({package, "vc-contracts"}):
-            uv("build", "--wheel", "--quiet", "--package", name, "--out-dir", folder / "dist", ROOT, cwd=folder)
-        wheels = sorted((folder / "dist").glob("*.whl"))
+    One environment is changed from package to package, so that what Python compiled of the dependencies is kept.
+    """
+    folder = tmp_path_factory.getbasetemp() / "alone"
+    python = folder / "env" / "bin" / "python"
+    if not python.exists():
+        folder.mkdir()
+        uv("build", "--wheel", "--quiet", "--all-packages", "--out-dir", folder / "dist", ROOT, cwd=folder)
         uv("venv", "--quiet", "--python", sys.executable, folder / "env", cwd=folder)
-        python = folder / "env" / "bin" / "python"
-        uv("pip", "install", "--quiet", "--python", python, "--exclude-newer", EXCLUDE_NEWER, *wheels, cwd=folder)
-        return python
+    names = sorted({request.param, "vc-contracts"})
+    wheels = [wheel for name in names for wheel in (folder / "dist").glob(f"{name.replace('-', '_')}-*.whl")]
+    assert len(wheels) == len(names)
+    exactly = ("--exact", "--exclude-newer", EXCLUDE_NEWER)
+    uv("pip", "install", "--quiet", "--python", python, *exactly, *wheels, cwd=folder)
+    return request.param, python
 
-    return make
 
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_every_module_imports(package, install):
+def test_every_module_imports(installed):
+    package, python = installed
     module = package.replace("-", "_")
     code = (
         f"import importlib, pkgutil, {module}\n"
         f"for found in pkgutil.walk_packages({module}.__path__, '{module}.'): importlib.import_module(found.name)\n"
         f"print({module}.__file__)"
     )
-    done = run(install(package), "-c", code, cwd=install(package).parent)
+    done = run(python, "-c", code, cwd=python.parent)
     assert done.returncode == 0, done.stderr
     assert "site-packages" in done.stdout
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_no_sibling_and_no_torch_is_there(package, install):
+def test_no_sibling_and_no_torch_is_there(installed):
+    package, python = installed
     siblings = [other.replace("-", "_") for other in (*PACKAGES, "vc-apps") if other not in (package, "vc-contracts")]
     code = f"from importlib.util import find_spec; print([m for m in {[*siblings, 'torch']} if find_spec(m)])"
-    done = run(install(package), "-c", code, cwd=install(package).parent)
+    done = run(python, "-c", code, cwd=python.parent)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_console_script_help_names_its_commands(package, install):
-    done = run(install(package).with_name(package), "--help", cwd=install(package).parent)
+def test_console_script_help_names_its_commands(installed):
+    package, python = installed
+    done = run(python.with_name(package), "--help", cwd=python.parent)
     assert done.returncode == 0, done.stderr
     commands = set(re.search(r"\{(.*?)\}", done.stdout, re.DOTALL)[1].replace("\n", "").replace(" ", "").split(","))
     in_readme = set(
@@ -78,9 +79,9 @@ def test_console_script_help_names_its_commands(package, install):
     assert in_readme <= commands, f"README shows {in_readme - commands}, --help knows {commands}"
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_help_imports_nothing_heavy(package, install):
+def test_help_imports_nothing_heavy(installed):
     """What makes `--help` quick, without a clock."""
+    package, python = installed
     code = (
         "import sys; from importlib.metadata import entry_points\n"
         f"(script,) = entry_points(group='console_scripts', name={package!r})\n"
@@ -89,6 +90,6 @@ def test_help_imports_nothing_heavy(package, install):
         "except SystemExit as stop: assert not stop.code, stop.code\n"
         f"print('HEAVY', sorted(set({HEAVY}) & set(sys.modules)))"
     )
-    done = run(install(package), "-c", code, cwd=install(package).parent)
+    done = run(python, "-c", code, cwd=python.parent)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "HEAVY []"
