@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -25,6 +26,11 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Tests run in as many processes as there are cores, so more threads in linear algebra only wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("VC_THREADS", "1")
+
+# Tests write and delete thousands of small files. Where there is room for them in memory, no disk has to follow.
+_IN_MEMORY = Path("/dev/shm")
+if _IN_MEMORY.is_dir() and os.access(_IN_MEMORY, os.W_OK) and shutil.disk_usage(_IN_MEMORY).free > 4 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_IN_MEMORY))
 
 # Property-based tests try 10 examples by default, 200 with `pytest --hypothesis-profile deep` or HYPOTHESIS_PROFILE=deep.
 with contextlib.suppress(ImportError):

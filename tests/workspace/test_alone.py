@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -26,23 +27,31 @@ def uv(*arguments: object, cwd: Path) -> None:
     assert done.returncode == 0, f"uv {arguments[0]}: {done.stderr}"
 
 
+@pytest.fixture(scope="module")
+def environment():
+    """A folder with every wheel and an empty environment.
+
+    Not in a folder of pytest, which may lie in memory: on the disk of uv's cache its files are links, not copies.
+    """
+    with tempfile.TemporaryDirectory(prefix="alone-") as name:
+        folder = Path(name)
+        uv("build", "--wheel", "--quiet", "--all-packages", "--out-dir", folder / "dist", ROOT, cwd=folder)
+        uv("venv", "--quiet", "--python", sys.executable, folder / "env", cwd=folder)
+        yield folder
+
+
 @pytest.fixture(scope="module", params=PACKAGES)
-def installed(request, tmp_path_factory) -> tuple[str, Path]:
+def installed(request, environment) -> tuple[str, Path]:
     """A package, and the Python of an environment that holds its wheel, its declared dependencies and nothing else.
 
     One environment is changed from package to package, so that what Python compiled of the dependencies is kept.
     """
-    folder = tmp_path_factory.getbasetemp() / "alone"
-    python = folder / "env" / "bin" / "python"
-    if not python.exists():
-        folder.mkdir()
-        uv("build", "--wheel", "--quiet", "--all-packages", "--out-dir", folder / "dist", ROOT, cwd=folder)
-        uv("venv", "--quiet", "--python", sys.executable, folder / "env", cwd=folder)
+    python = environment / "env" / "bin" / "python"
     names = sorted({request.param, "vc-contracts"})
-    wheels = [wheel for name in names for wheel in (folder / "dist").glob(f"{name.replace('-', '_')}-*.whl")]
+    wheels = [wheel for name in names for wheel in (environment / "dist").glob(f"{name.replace('-', '_')}-*.whl")]
     assert len(wheels) == len(names)
     exactly = ("--exact", "--exclude-newer", EXCLUDE_NEWER)
-    uv("pip", "install", "--quiet", "--python", python, *exactly, *wheels, cwd=folder)
+    uv("pip", "install", "--quiet", "--python", python, *exactly, *wheels, cwd=environment)
     return request.param, python
 
 

@@ -164,7 +164,7 @@ def test_refuses_what_cannot_be_tested(latents, sets, options, words):
         (b"prose without tabs\n", "line 1.*GMT"),
         (b"S\td\tA\nS\td\tB\n", "occurs twice"),
         (b"S\td\n", "at least one gene"),
-        (b"\x1f\x8b\x08\xff", "binary"),
+        (b"\x1f\x8b\x08\xff", "gzip"),
     ],
 )
 def test_refuses_what_is_no_gmt(tmp_path, content, words):

@@ -13,10 +13,12 @@ from typing import Literal, cast
 import numpy as np
 from scipy import sparse
 from scipy.sparse import linalg
+from vc_contracts.errors import Refusal
+from vc_contracts.text import gmt
 
 from vc_featurize.bank import FeatureBank
 from vc_featurize.errors import InputError
-from vc_featurize.text import read_lines, sha256_file
+from vc_featurize.text import sha256_file
 
 # Below this share of the largest singular value a dimension is rounding noise.
 RANK_TOLERANCE = 1e-6
@@ -26,32 +28,15 @@ WEIGHTS = {"size": "1/sqrt(set size)", "idf": "log(genes / set size)"}
 
 
 def read_gmt(path: str | Path) -> dict[str, tuple[str, ...]]:
-    """Gene sets of a GMT file: name, description and genes, separated by tabs, one set per line.
-
-    A weight after a comma (`GENE,1.0`, as Enrichr writes) is dropped, repeated genes of one set count once.
-
-    Returns:
-        Set name -> its genes, both in file order.
+    """Gene sets by name, in file order; see `vc_contracts.text.gmt.read_gmt`.
 
     Raises:
         InputError: If the file is no GMT, a set has no name or no genes, or a name occurs twice.
     """
-    sets: dict[str, tuple[str, ...]] = {}
-    for number, line in enumerate(read_lines(path, "a GMT file (name, description, genes; tab-separated)"), start=1):
-        if not line.strip():
-            continue
-        name, *rest = line.split("\t")
-        name = name.strip()
-        genes = tuple(dict.fromkeys(gene.split(",")[0].strip() for gene in rest[1:] if gene.strip()))
-        if not name or not genes:
-            raise InputError(
-                f"{path}: line {number}: expected a set name, a description and at least one gene, separated by tabs; "
-                f"found {line[:60]!r}. Is this a GMT file?"
-            )
-        if name in sets:
-            raise InputError(f"{path}: line {number}: the set name {name!r} occurs twice. Rename or drop one.")
-        sets[name] = genes
-    return sets
+    try:
+        return gmt.read_gmt(path)
+    except Refusal as error:
+        raise InputError(str(error)) from error
 
 
 def geneset_features(

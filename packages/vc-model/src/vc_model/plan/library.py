@@ -1,7 +1,6 @@
 """What can be tested, and what is known about it beforehand: names and blocks of features."""
 
 import difflib
-import gzip
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from vc_contracts.errors import Refusal
+from vc_contracts.text import gmt
 
 from vc_model.plan.errors import PlanError
 
@@ -140,19 +141,15 @@ def set_features(sets: Iterable[Iterable[str]], k: int = N_COMPONENTS) -> tuple[
 
 
 def read_gmt(fpath: Path) -> list[list[str]]:
-    """Members of each set of a .gmt file.
+    """Members of each set of a .gmt file; see `vc_contracts.text.gmt.read_gmt`.
 
     Raises:
-        PlanError: If a line has no members.
+        PlanError: If the file is no GMT, a set has no name or no genes, or a name occurs twice.
     """
-    sets = []
-    text = gzip.decompress(fpath.read_bytes()).decode() if str(fpath).endswith(".gz") else fpath.read_text()
-    for number, line in enumerate(text.splitlines(), 1):
-        fields = line.split("\t")
-        if len(fields) < 3:
-            raise PlanError(f"{fpath}: line {number}: expected name, description and members with tabs between.")
-        sets.append([field.split(",")[0] for field in fields[2:] if field])
-    return sets
+    try:
+        return [list(genes) for genes in gmt.read_gmt(fpath).values()]
+    except Refusal as error:
+        raise PlanError(str(error)) from error
 
 
 def read_source(fpath: Path) -> tuple[Sequence[str], np.ndarray]:
