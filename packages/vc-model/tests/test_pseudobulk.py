@@ -2,8 +2,10 @@ import json
 
 import numpy as np
 import pytest
+from vc_model.contracts import read_screen
+from vc_model.contracts.screen import slices
 from vc_model.errors import TableError
-from vc_model.table.pseudobulk import load_conditions, load_tables
+from vc_model.table.pseudobulk import load_conditions, load_control_cells, load_tables
 
 
 def log1p_cp10k(adata):
@@ -46,6 +48,38 @@ def test_delta_is_batch_matched_and_falls_back_to_the_line(tiny, caplog):
     np.testing.assert_allclose(train.delta_pg[row["B|G0"]], expected, rtol=1e-5, atol=1e-5)
     assert train.notes == {"batches_without_reference": 1, "cells_without_batch_reference": 2}
     assert "1 batch(es) have no reference control" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".h5ad"])
+def test_control_cells_are_input_controls_of_the_screen(tiny, suffix):
+    screen, path, adata = tiny(suffix=suffix)
+    inputs = json.loads(path.read_text())["controls"]["input"]
+    genes = ("G4", "G0")
+    cells = load_control_cells(screen, path, genes, 100)
+    x = log1p_cp10k(adata)
+    for line in cells.lines:
+        here = np.flatnonzero((adata.obs["cell_line"] == line) & adata.obs_names.isin(inputs))
+        found = cells.x_ng[cells.line_n == cells.lines.index(line)]
+        # The same number of each line, in the order of the screen.
+        assert len(found) == 2
+        same = np.isclose(found[:, None], x[here][:, [4, 0]][None], rtol=1e-5).all(axis=2)
+        assert same.any(axis=1).all() and same[0].argmax() < len(here) - 1 - same[1][::-1].argmax()
+
+
+def test_rows_are_read_in_slices_with_small_gaps():
+    rows = np.array([0, 1, 5, 40, 41, 1023, 1024])
+    assert [part.tolist() for part in slices(rows)] == [[0, 1, 5], [40, 41], [1023], [1024]]
+    assert [part.tolist() for part in slices(np.array([7]))] == [[7]]
+
+
+def test_a_folder_is_opened_once_however_many_rows_are_read(tiny, monkeypatch):
+    import zarr
+
+    path, _, adata = tiny()
+    screen = read_screen(path)
+    monkeypatch.setattr(zarr, "open_group", None)
+    for at in range(0, adata.n_obs, 3):
+        np.testing.assert_array_equal(screen.rows(at, at + 2).toarray(), adata.X[at : at + 2].toarray())
 
 
 def test_contexts_describe_control_cells(tiny):

@@ -6,8 +6,9 @@ So a model that is fitted from a file never even reads a held-out condition.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from vc_contracts.errors import raised_as
@@ -65,11 +66,26 @@ class Screen:
         if self.counts is not None:
             data, indices = self.counts.data[a:b], self.counts.indices[a:b].copy()
         else:
-            with open_store(self.path, checked=True) as store:
-                data, indices = store["X/data"][a:b], store["X/indices"][a:b]
+            data, indices = self._stored(a, b)
         return sp.csr_matrix(
             (data.astype(np.float32), indices, self.indptr_n[start : stop + 1] - a), shape=(stop - start, len(self.var))
         )
+
+    def _stored(self, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
+        """Counts `a:b` of the file and their columns."""
+        if self.path.is_dir():
+            data, indices = self._arrays
+            return data[a:b], indices[a:b]
+        with open_store(self.path, checked=True) as store:
+            return store["X/data"][a:b], store["X/indices"][a:b]
+
+    @cached_property
+    def _arrays(self) -> tuple[Any, Any]:
+        """The two arrays of a zarr folder, opened once: opening a folder parses the metadata of everything in it."""
+        import zarr
+
+        x_dpath = self.path / "X"
+        return zarr.open_array(x_dpath / "data", mode="r"), zarr.open_array(x_dpath / "indices", mode="r")
 
     def blocks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """Cut `start:stop` into row ranges of at most about four million stored counts."""
@@ -90,6 +106,12 @@ class Splits:
     seed: int
     parts: dict[tuple[str, str], str]
     controls: dict[str, tuple[str, ...]]
+
+
+def slices(rows: np.ndarray, gap: int = 16, most: int = 1024) -> list[np.ndarray]:
+    """Ascending rows in groups that are each worth reading as one slice: small gaps, and at most so many rows in all."""
+    cut = (np.diff(rows) > gap) | (np.diff(rows // most) > 0)
+    return np.split(rows, np.flatnonzero(cut) + 1)
 
 
 def read_screen(path: Path | str) -> Screen:

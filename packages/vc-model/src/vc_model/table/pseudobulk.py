@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from vc_contracts.progress import progress
 
 from vc_model.contracts import FeatureBank, Screen, Splits, read_features, read_screen, read_splits
-from vc_model.contracts.screen import CONTROL
+from vc_model.contracts.screen import CONTROL, slices
 from vc_model.errors import TableError
 from vc_model.stored import stored
 from vc_model.table.effects import Action, Conditions, Contexts, EffectTable
@@ -92,10 +92,7 @@ def load_tables(
     contexts = replace(controls.summarise(None), names=screen.targets.to_text())
     banks = tuple(bank_as_screen(contexts, bank) for bank in banks)
     table = _measure(screen, conditions["train"], controls, contexts, gene_mask, banks)
-    val, test = (
-        Conditions(part.cell_line, part.actions, contexts, part.perturbation)
-        for part in (conditions["val"], conditions["test"])
-    )
+    val, test = (replace(conditions[part], contexts=contexts) for part in ("val", "test"))
     return table, val, test
 
 
@@ -156,7 +153,8 @@ def load_control_cells(
     if bare:
         raise TableError(f"{splits.path}: controls.input: expected cells of every line, found none of {bare[:5]!r}.")
     rows = np.flatnonzero(_spread_over_lines(is_input, line_n, min(per_line, *counts.values())))
-    x_ng = np.concatenate([_cp10k(screen, row, row + 1, columns).toarray() for row in rows.tolist()])
+    blocks = [_cp10k(screen, run[0], run[-1] + 1, columns)[run - run[0]].toarray() for run in slices(rows)]
+    x_ng = np.concatenate(blocks)
     total_n = np.log1p(screen.obs["total_counts"].to_numpy(np.float64)[rows]).astype(np.float32)
     return ControlCells(lines, np.array([lines.index(line_n[row]) for row in rows]), x_ng, total_n)
 
@@ -187,7 +185,7 @@ def _read_conditions(screen: Screen, splits: Splits, part: str) -> Conditions:
     )
 
 
-def _cp10k(screen: Screen, start: int, stop: int, columns: np.ndarray) -> sp.csr_matrix:
+def _cp10k(screen: Screen, start: int, stop: int, columns: np.ndarray) -> Any:
     """log1p CP10k of some rows, divided by the library size over all genes the source measured."""
     x: Any = screen.rows(start, stop)
     x = x if np.array_equal(columns, np.arange(x.shape[1])) else x[:, columns]
