@@ -186,6 +186,14 @@ def test_a_split_holds_out_and_its_part_is_predicted(screen, tmp_path, capsys):
     tested = {(row["cell_line"], row["perturbation"]) for row in made.conditions if row["part"] == "test"}
     obs = ad.read_h5ad(tmp_path / "test.h5ad").obs.query("~is_control")
     assert set(zip(obs["cell_line"], obs["perturbation"], strict=True)) == tested
+    # The package's own command does the same.
+    from vc_model.cli.main import main as alone
+
+    alone(["fit", str(screen), str(tmp_path / "splits.json"), str(tmp_path / "other"), "--model", "mean_effect"])
+    alone(["predict", str(tmp_path / "other"), *files[1:], str(tmp_path / "other.h5ad")])
+    one, other = (ad.read_h5ad(tmp_path / name) for name in ("test.h5ad", "other.h5ad"))
+    np.testing.assert_array_equal(one.X, other.X)
+    np.testing.assert_array_equal(one.layers["sd"], other.layers["sd"])
     assert "--overwrite" in refused(["predict", *files, "-o", str(tmp_path / "test.h5ad")], capsys)
     assert "SCREEN SPLITS" in refused(["predict", files[0], "--part", "val", "-o", str(tmp_path / "v.h5ad")], capsys)
 

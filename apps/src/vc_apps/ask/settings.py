@@ -29,7 +29,7 @@ class Fit:
     """The model folder to write: checkpoint-v1, with what answers need to know of the screen."""
     split: Path | None = None
     """A splits-v1 file of the screen; without it nothing is held out."""
-    bank: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    bank: Annotated[tyro.conf.UseAppendAction[tuple[Path, ...]], tyro.conf.arg(aliases=["--features"])] = ()
     """A features-v1 bank of the targets; may be given several times."""
     model: str = "anchored"
     """Any name of `vc-model list`."""

@@ -19,7 +19,7 @@ class Source:
     """The splits-v1 file of that screen; only its training conditions are read."""
     out: Output
     """The checkpoint-v1 folder to write. What is unfinished lies in OUT.train, from where the same command goes on."""
-    features: Path | None = None
+    features: Annotated[Path | None, tyro.conf.arg(aliases=["--bank"])] = None
     """A features-v1 bank of the targets, e.g. gene sets."""
     seed: int = 0
     """The one seed of everything."""

@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -23,7 +24,7 @@ def fit(
     screen: tyro.conf.Positional[Path],
     splits: tyro.conf.Positional[Path],
     out: tyro.conf.Positional[Path],
-    features: tuple[Path, ...] = (),
+    features: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["--bank"])] = (),
     contexts: Path | None = None,
     model: str = "anchored",
     seed: int = 0,
@@ -35,7 +36,7 @@ def fit(
         screen: A screen-v1 file (.zarr or .h5ad), or a table of effects (effects-v1).
         splits: The splits-v1 file of that screen.
         out: Folder to write the checkpoint to.
-        features: features-v1 banks of the perturbed entities; several are sources of their own.
+        features: features-v1 banks of the perturbed entities; several are sources of their own. `vc fit` takes them alike.
         contexts: latents-v1 file of an encoder of unperturbed cells, to describe cell lines with instead of their control
             profiles (`anchored`); `predict` then needs one, too.
         model: Any name of `vc-model list`.

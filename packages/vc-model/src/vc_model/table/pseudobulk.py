@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from vc_contracts.progress import progress
 
 from vc_model.contracts import FeatureBank, Screen, Splits, read_features, read_screen, read_splits
