@@ -104,8 +104,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def read_rows(path: str | Path) -> list[list[str]]:
-    """Rows of a table, split at tab, comma or semicolon, whichever the first line that is no comment holds most of;
-    blank rows left out."""
+    """Rows of a table, split at the tab, comma or semicolon that its first line (no comment) holds most of; blank rows left out."""
     text = read_text(path).replace("\r\n", "\n").replace("\r", "\n")
     lines = [line for line in text.split("\n") if clean(line)]
     if not lines:

@@ -130,9 +130,9 @@ def refuse_format(path: Path, suffix: str | None = None) -> Never:
     """
     with path.open("rb") as file:
         head = file.read(8)
-    suffix = suffix or next(
-        (known for magic, known in _MAGIC.items() if head.startswith(magic)), path.suffix.casefold()
-    )
+    named = path.suffix.casefold()
+    packed = ".tgz" if path.name.casefold().endswith(".tar.gz") else ".rds" if named == ".rds" else None  # gzip, too
+    suffix = suffix or packed or next((known for magic, known in _MAGIC.items() if head.startswith(magic)), named)
     if suffix == ".mtx":
         do = f"Pass the folder that holds {path.name}, with barcodes.tsv and features.tsv beside it."
         raise SourceError(path, "file", "an .h5ad file", "a MatrixMarket file", do)

@@ -55,7 +55,8 @@ class Plan:
 
         o = self.options
         given = (o.panel, o.gene_table, o.aliases, o.obs_table)
-        stamps = [[str(p.absolute()), p.stat().st_size, p.stat().st_mtime_ns] for p in (self.source.path, *given) if p]
+        paths = [Path(p) for p in (self.source.path, *given) if p]
+        stamps = [[str(p.absolute()), p.stat().st_size, p.stat().st_mtime_ns] for p in paths]
         return {"files": stamps, "config": self.config(), "version": __version__}
 
 
