@@ -262,3 +262,41 @@ def test_gzip_counts_read_in_parallel_are_those_of_h5py(foreign, tmp_path, monke
     with pytest.raises(SourceError, match="damaged"):
         convert(path, tmp_path / "flipped.zarr")
     assert not list(tmp_path.glob("*flipped*"))
+
+
+def drugs(foreign, doses, column="dose", **columns):
+    adata = foreign.copy()
+    n = adata.n_obs
+    adata.obs[column] = [doses[i % len(doses)] for i in range(n)]
+    for name, values in columns.items():
+        adata.obs[name] = [values[i % len(values)] for i in range(n)]
+    return adata
+
+
+@pytest.mark.parametrize(
+    ("doses", "asked"),
+    [
+        (["<1uM", "1uM"], "doses '<1uM' of 'dose' are read as their numbers"),
+        ([0.0, 1.0], "have dose 0"),
+        ([1.0, None], "have no dose in 'dose'"),
+    ],
+)
+def test_doses_that_may_mean_something_else_are_asked_about(foreign, tmp_path, doses, asked):
+    _, report = run(drugs(foreign, doses), tmp_path, columns=Columns(mode_name="drug"))
+    assert any(asked in line for line in report.lines())
+
+
+def test_logarithms_are_no_doses_and_a_columns_name_may_hold_the_unit(foreign, tmp_path):
+    with pytest.raises(ColumnError, match="amounts of 0 or more, found -2: logarithms"):
+        run(drugs(foreign, [-2.0, 1.0]), tmp_path, columns=Columns(mode_name="drug"))
+    _, report = run(drugs(foreign, [1.0, 10.0], "dose_nM"), tmp_path, columns=Columns(mode_name="drug", dose="dose_nM"))
+    assert "doses are in 'nm'" in report.lines()
+
+
+def test_words_of_modes_and_kinds_of_cells_that_are_pooled_are_asked_about(foreign, tmp_path):
+    adata = drugs(foreign, [1.0], perturbation_type=["CRISPRi", "weird"], cell_type=["T", "B"])
+    screen, report = run(adata, tmp_path)
+    asked = [line for line in report.lines() if line.startswith("question")]
+    assert any("does not tell how 'weird' acts" in line for line in asked)
+    assert any("column 'cell_type' ('B', 'T') is pooled over" in line for line in asked)
+    assert set(screen.obs.loc[~screen.obs["is_control"], "mode"]) == {0, 8}

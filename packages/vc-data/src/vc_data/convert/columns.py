@@ -55,8 +55,9 @@ _POOLED = (
         "dose",
     ),
     *("mediumcondition", "media", "medium", "arm"),
+    *("celltype", "celltypes", "tissue", "genotype", "donor", "donorid", "patient", "patientid"),
 )
-"""Columns whose values may be part of what was done to a cell."""
+"""Columns whose values may be part of what was done to a cell, or to another kind of cell."""
 _CELL_LINE = ("cellline", "celllinename", "celltype", "celltypes", "line")
 _BATCH = ("batch", "gemgroup", "lane", "channel", "batchid", "plate", "well")
 _MODE = ("perturbationtype", "perturbationmode", "crisprtype")

@@ -1,5 +1,6 @@
 """Cells of a foreign file as the obs table of a screen: labels, context, mode, dose, guide, library size."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pandas as pd
 
 from vc_data.convert.columns import as_text, other_totals, split_names
 from vc_data.convert.counts import Spool
-from vc_data.convert.notes import Notes, say
+from vc_data.convert.notes import Notes, ask, say
 from vc_data.convert.roles import Roles, read_roles
 from vc_data.errors import ColumnError, ControlError, SourceError, TooFewError, few
 from vc_data.genes.link import GeneIndex
@@ -16,6 +17,9 @@ from vc_data.options import Columns, ConvertOptions
 from vc_data.text.controls import CONTROL
 from vc_data.text.modes import KNOCKOUT, UNKNOWN, is_chemical, parse_mode
 from vc_data.text.values import is_nothing, read_amounts, tidy_unit
+
+_UNIT_IN_NAME = re.compile(r"[-_. (]([fpnum\u00b5\u03bc]?M)\)?$", re.IGNORECASE)
+"""A molar unit at the end of a column's name: `dose_uM`."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ def read_cells(
     roles, more = read_roles(raw, path, index, options, perturbation_given=bool(given.perturbation))
     notes += more
     is_control = (roles.target == CONTROL).to_numpy()
-    mode = _read_modes(raw, columns, path)
+    mode, more = _read_modes(raw, columns, path, ~is_control & (roles.target != "").to_numpy())
+    notes += more
     mode[is_control] = UNKNOWN
     dose, unit, more = _read_doses(raw, columns, (mode > KNOCKOUT) & ~is_control, given, path)
     perturbation, labelled = _label_doses(roles.target, dose, options.dose_in_label)
@@ -129,18 +134,24 @@ def _join(raw: pd.DataFrame, columns: Columns) -> pd.Series | str:
     return joined
 
 
-def _read_modes(raw: pd.DataFrame, columns: Columns, path: Path) -> np.ndarray:
-    """[n] int8, how each cell's perturbation acts."""
+def _read_modes(raw: pd.DataFrame, columns: Columns, path: Path, perturbed: np.ndarray) -> tuple[np.ndarray, Notes]:
+    """[n] int8, how each cell's perturbation acts, and words of perturbed cells that do not tell."""
     if columns.mode_name:
         mode = parse_mode(columns.mode_name)
         if mode == UNKNOWN and not is_chemical(columns.mode_name) and columns.mode_name != "unknown":
             do = "Pass one of crispri, crispra, overexpression, knockout, inhibitor, agonist, degrader, binder, drug, unknown."
             raise ColumnError(path, "--mode-name", "a known type of perturbation", repr(columns.mode_name), do)
-        return np.full(len(raw), mode, np.int8)
+        return np.full(len(raw), mode, np.int8), Notes()
     if not columns.mode:
-        return np.full(len(raw), UNKNOWN, np.int8)
+        return np.full(len(raw), UNKNOWN, np.int8), Notes()
     texts = as_text(raw[columns.mode])
-    return texts.map({text: parse_mode(text) for text in texts.unique()}).to_numpy(np.int8)
+    mode = texts.map({text: parse_mode(text) for text in texts.unique()}).to_numpy(np.int8)
+    unclear = sorted(
+        {text or "(blank)" for text in texts[perturbed & (mode == UNKNOWN)].unique() if not is_chemical(text)}
+    )
+    if not unclear:
+        return mode, Notes()
+    return mode, ask(f"{columns.mode!r} does not tell how {few(unclear)} acts (mode 8, unknown); --mode-name says it")
 
 
 def _read_doses(
@@ -164,13 +175,38 @@ def _read_doses(
         said = f"dose column {columns.dose!r} holds no numbers (e.g. {amounts.unread[0]!r}): ignored"
         return nothing, "", Notes((said,), (f"doses of {columns.dose!r} are pooled over; --dose COLUMN names numbers",))
     numbers = texts.map(amounts.values).to_numpy(np.float64)
+    if (numbers[dosed] < 0).any():
+        do = "Turn logarithms back into amounts and pass --dose with that column, or --dose none."
+        raise ColumnError(path, field, "amounts of 0 or more", f"{np.nanmin(numbers[dosed]):g}: logarithms?", do)
     notes = say(f"doses are in {amounts.unit!r}") if amounts.unit else Notes()
+    notes += _ask_doses(columns.dose, texts[dosed], numbers[dosed])
     return np.where(dosed, numbers, np.nan).astype(np.float32), amounts.unit, notes
 
 
+def _ask_doses(column: str, texts: pd.Series, numbers: np.ndarray) -> Notes:
+    """What doses may mean besides an amount that was given."""
+    notes = Notes()
+    bounds = [text for text in texts.unique() if text[:1] in "<>~" and text]
+    if bounds:
+        notes += ask(f"doses {few(bounds)} of {column!r} are read as their numbers; write amounts, if they are none")
+    if (numbers == 0).any():
+        notes += ask(
+            f"{int((numbers == 0).sum())} cells of compounds have dose 0; --drop or --control, if they got nothing"
+        )
+    unknown = ~np.isfinite(numbers)
+    if unknown.any() and not unknown.all():
+        notes += ask(
+            f"{int(unknown.sum())} cells of compounds have no dose in {column!r} and stay without; --dose none pools all"
+        )
+    return notes
+
+
 def _with_units(values: pd.Series, raw: pd.DataFrame, columns: Columns) -> tuple[pd.Series, dict[str, str]]:
-    """[n] Doses as text, made distinct by unit, and text -> unit, from a column or one unit for all."""
-    if not columns.dose_unit or columns.dose_unit == "none":
+    """[n] Doses as text, made distinct by unit, and text -> unit, from a column, one unit for all, or the column's name."""
+    if not columns.dose_unit:
+        named = _UNIT_IN_NAME.search(columns.dose or "")
+        return values, dict.fromkeys(values.unique(), named[1]) if named else {}
+    if columns.dose_unit == "none":
         return values, {}
     if columns.dose_unit not in raw.columns:
         return values, dict.fromkeys(values.unique(), columns.dose_unit)

@@ -18,12 +18,12 @@ MODE_NAMES = (
 )
 _MODE_PATTERNS = (
     (r"crispri|crisprknockdown|crisprkd|(?<!rna)interference|krab|zim3|mecp2|dcas9hdac", CRISPRI),
-    (r"crispra|activation|vpr|vp64|suntag|dcas9sam|dcas9p300|synergisticactivationmediator|^cas9sam", CRISPRA),
+    (r"crispra|activation|vpr|vp64|suntag|dcas9sam|dcas9p300|synergisticactivationmediator|^cas9sam|^sam$", CRISPRA),
     (r"overexpress|^orf|^oe$|cdna", OVEREXPRESSION),
     (r"crisprko|crisprcut|crisprn|knockout|^ko$|(?<!d)cas9|(?<!d)cas12", KNOCKOUT),
     (r"inhibitor|antagonist|blocker", INHIBITOR),
     (r"agonist|activator", AGONIST),
-    (r"degrader|protac", DEGRADER),
+    (r"degrader|protac|degron|dtag$", DEGRADER),
     (r"binder", BINDER),
 )
 _CHEMICAL = re.compile(r"drug|chemical|compound|molecule|inhibitor|agonist|antagonist|degrader|protac|binder|treatment")
