@@ -20,7 +20,7 @@ STREAM = """
 import resource, sys, time
 from pathlib import Path
 import vc_model as vm
-from vc_model.ask.answers import Rules
+from vc_model.ask.rules import AnswerRules
 from vc_model.ask.stream import write_tables
 start = time.perf_counter()
 model = vm.load(sys.argv[1])
@@ -28,7 +28,7 @@ names = [*model.fitted.contexts.genes, *(f"X{n}" for n in range(int(sys.argv[3])
 asked = model.questions(names, cell_line="A")
 out = Path(sys.argv[2])
 out.mkdir()
-write_tables(model.write(asked, out / "predictions.h5ad", Rules(force=True)), out)
+write_tables(model.write(asked, out / "predictions.h5ad", AnswerRules(force=True), keep=out / "parts"), out)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 size = sum(path.stat().st_size for path in out.iterdir()) / 2**30
 print(f"{len(names):,} conditions x {len(model.fitted.contexts.genes):,} genes to disk ({size:.1f} GiB): "

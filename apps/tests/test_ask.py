@@ -1,6 +1,8 @@
 """`vc fit`, `vc predict`, `vc support` and `vc rerun`, as typed."""
 
 import json
+import subprocess
+import sys
 
 import anndata as ad
 import numpy as np
@@ -147,6 +149,37 @@ def test_what_cannot_be_asked_leaves_nothing(model, tmp_path, capsys):
     assert not (tmp_path / "a").exists()
 
 
+KILLED = """
+import os, signal, sys
+from vc_apps.cli import main
+from vc_model.ask import blocks, rules
+rules.ROWS_AT_ONCE = 8
+save = blocks.KeptBlocks.save
+def kill(self, number, block):
+    save(self, number, block)
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+blocks.KeptBlocks.save = kill
+main(sys.argv[1:])
+"""
+
+
+def test_many_questions_killed_go_on_with_the_same_bytes(model, tmp_path, monkeypatch, capsys):
+    from vc_model.ask import rules
+
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    monkeypatch.setattr(rules, "ROWS_AT_ONCE", 8)
+    question = ["predict", str(model), "--all-genes", "--force", "-o"]
+    done = subprocess.run([sys.executable, "-c", KILLED, *question, str(tmp_path / "a")], capture_output=True)
+    assert done.returncode == -9 and not (tmp_path / "a").exists()
+    assert len(list((tmp_path / ".a.parts").glob("*.npz"))) == 3
+    assert main([*question, str(tmp_path / "a")]) == main([*question, str(tmp_path / "b")]) == 0
+    assert "3 blocks of answers were finished before" in capsys.readouterr().err
+    for name in FILES - {"run.json"}:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
+
+
 def test_nobody_reads_a_page_of_thousands(model, tmp_path, capsys):
     (tmp_path / "many.txt").write_text("\n".join(f"N{number}" for number in range(1500)))
     args = ["predict", str(model), "--genes-file", str(tmp_path / "many.txt"), "--report", "-o", str(tmp_path / "a")]
@@ -196,6 +229,17 @@ def test_a_split_holds_out_and_its_part_is_predicted(screen, tmp_path, capsys):
     np.testing.assert_array_equal(one.layers["sd"], other.layers["sd"])
     assert "--overwrite" in refused(["predict", *files, "-o", str(tmp_path / "test.h5ad")], capsys)
     assert "SCREEN SPLITS" in refused(["predict", files[0], "--part", "val", "-o", str(tmp_path / "v.h5ad")], capsys)
+    before, out = set(tmp_path.iterdir()), str(tmp_path / "new")
+    for command in (
+        ["train", "st", *files[1:]],
+        ["submit", *files[1:], str(tmp_path / "test.h5ad"), "--cells", "20"],
+        ["rehearse", files[1]],
+        ["interp", *files],
+    ):
+        capsys.readouterr()
+        assert main([*command, "-o", out + (".vcc" if command[0] == "submit" else ""), "--dry-run"]) == 0
+        assert capsys.readouterr().out.startswith("would ")
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_every_command_of_the_table_can_be_imported():

@@ -8,9 +8,10 @@ from vc_apps.ask.settings import Predict
 from vc_apps.outputs import AppError, check_out, check_space, say, write_json
 
 if TYPE_CHECKING:
-    from vc_model.ask.answers import AnswerRules, Answers
+    from vc_model.ask.answers import Answers
     from vc_model.ask.model import AskModel
     from vc_model.ask.questions import Questions
+    from vc_model.ask.rules import AnswerRules
     from vc_model.table.effects import Contexts
 
 MOST_REPORTED = 2000
@@ -28,8 +29,8 @@ def predict(settings: Predict) -> None:
         predict_part(settings)
         return
     check_out(settings, "answers")
-    from vc_model.ask.answers import AnswerRules, count_answered
     from vc_model.ask.model import load
+    from vc_model.ask.rules import AnswerRules
 
     given = [name for name in SOURCES if getattr(settings, name)]
     if not given:
@@ -57,7 +58,7 @@ def predict(settings: Predict) -> None:
             "or leave --report out and open answers.tsv."
         )
     if settings.dry_run:
-        answered = count_answered(model.memory, questions.conditions, rules)
+        answered = model.count_answered(questions, rules)
         print(f"would answer {answered:,} of {n:,} conditions and write {settings.out}/")
         return
     answers = write_answers(settings, model, questions, rules)
@@ -65,24 +66,38 @@ def predict(settings: Predict) -> None:
 
 
 def write_answers(settings: Predict, model: "AskModel", questions: "Questions", rules: "AnswerRules") -> "Answers":
-    """Write the folder, whole or not at all."""
+    """Write the folder, whole or not at all; of long lists, finished blocks outlive a process that is killed."""
     from vc_contracts import write_whole
     from vc_contracts.hashing import sha256_tree
+    from vc_model.ask.blocks import forget_blocks
+    from vc_model.ask.rules import ROWS_AT_ONCE
     from vc_model.ask.stream import write_tables
 
-    n_bytes = 8 * len(questions.conditions) * len(model.fitted.contexts.genes)
+    n = len(questions.conditions)
+    keep = settings.out.with_name(f".{settings.out.name}.parts")
     with write_whole(settings.out, kind="answers", overwrite=settings.overwrite, make_parent=True) as dpath:
         dpath.mkdir()
-        check_space(dpath, n_bytes)
-        parents = {path.name: sha256_tree(path) for path in (settings.model, settings.cells) if path is not None}
+        if n <= ROWS_AT_ONCE:
+            forget_blocks(keep)
+        check_space(dpath, (8 if n <= ROWS_AT_ONCE else 16) * n * len(model.fitted.contexts.genes))
+        sources = (settings.model, settings.cells, settings.compounds, settings.plugin)
+        parents = {path.name: sha256_tree(path) for path in sources if path is not None}
         config = {"limit": rules.limit, "force": rules.force}
-        answers = model.write(questions, dpath / "predictions.h5ad", rules, parents=parents, config=config)
+        answers = model.write(
+            questions,
+            dpath / "predictions.h5ad",
+            rules,
+            parents=parents,
+            config=config,
+            keep=keep if n > ROWS_AT_ONCE else None,
+        )
         write_tables(answers, dpath)
         if settings.report:
             from vc_apps.ask.page import write_page
 
             write_page(answers, dpath / "report.html", title=str(settings.model))
         write_json(dpath / "run.json", {"command": "predict", "settings": dataclasses.asdict(settings)})
+    forget_blocks(keep)
     return answers
 
 
@@ -132,6 +147,11 @@ def _contexts(settings: Predict, model: "AskModel") -> "Contexts | None":
     if not settings.cells.exists():
         raise AppError(f"--cells {settings.cells}: expected unperturbed cells, found no such file. Check the path.")
     like = model.fitted.contexts
+    if not like.has_profiles:
+        raise AppError(
+            f"--cells {settings.cells}: expected a model of cells, found one of a table of effects, which knows no control cells. "
+            "Leave --cells out, or fit on a screen."
+        )
     if settings.cells.suffix == ".h5ad":
         from vc_apps.ask.cells import read_h5ad
 

@@ -103,8 +103,9 @@ class Predict:
     """No numbers where such conditions reached less of what repeating the experiment would give."""
     top: int = 10
     """Genes that are named up, and down."""
-    change: float = 0.1
-    """Effect (log1p CP10k) from which on a gene counts as changed."""
+    change: float | None = None
+    """Effect from which on a gene counts as changed; default: 0.1 for log1p CP10k and log fold changes, 2 for z-scores, 0.37 (a
+    place among the first 200) for ranks."""
     plugin: Path | None = None
     """The file of a user's own model, for a model that was fitted with one."""
     json: bool = False

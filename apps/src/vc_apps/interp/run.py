@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vc_apps.interp.settings import Interp
+from vc_apps.outputs import AppError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +41,12 @@ def interp(settings: Interp) -> None:
     check_target(
         settings.out, kind="interp", overwrite=settings.overwrite, inputs=[p for p in named if p], make_parent=True
     )
+    if settings.dry_run:
+        absent = [str(path) for path in named if path is not None and not path.exists()]
+        if absent:
+            raise AppError(f"{absent[0]}: expected a file to read, found none. Check the path.")
+        print(f"would read activations of {settings.checkpoint}, fit a dictionary, and write {settings.out}/")
+        return
     with write_whole(settings.out, kind="interp", overwrite=settings.overwrite, make_parent=True) as temporary:
         temporary.mkdir()
         said = _write(settings, temporary)

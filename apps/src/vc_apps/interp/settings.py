@@ -48,3 +48,5 @@ class Interp:
     """The one seed of everything; stability is against the next one."""
     overwrite: bool = False
     """Replace an earlier folder."""
+    dry_run: bool = False
+    """Check the inputs, say what would be written, and write nothing."""

@@ -26,6 +26,11 @@ def rehearse(command: Rehearse) -> None:
     """
     check_out(command, "run")
     _check(command)
+    if command.dry_run:
+        models = ", ".join(command.models)
+        print(f"would hold out {command.test:.0%} of the perturbations {command.repeats} times, play {models} through each "
+              f"under {command.rule}, and write {command.out}/")  # fmt: skip
+        return
     with run_folder(command.out, overwrite=command.overwrite) as folder:
         splits = [
             hold_out(

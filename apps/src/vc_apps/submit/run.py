@@ -22,6 +22,9 @@ def submit(command: Submit) -> None:
     """
     _check_command(command)
     challenge = challenge_of(command)
+    if command.dry_run:
+        print(_plan_in_words(command, challenge))
+        return
     if command.predictions is not None:
         from vc_model.contracts import read_predictions
 
@@ -34,7 +37,22 @@ def submit(command: Submit) -> None:
     from vc_apps.submit.cells import select
 
     chosen = select(command.predictions or Path(f"--baseline {command.baseline}"), file, challenge)
-    _say(command, make_submission(command, chosen, challenge), receipt_path(command))
+    receipt = make_submission(command, chosen, challenge)
+    if command.json:
+        from vc_contracts.command import print_json
+
+        print_json(receipt)
+        return
+    _say(command, receipt, receipt_path(command))
+
+
+def _plan_in_words(command: Submit, challenge: Challenge) -> str:
+    n, cells = sum(map(len, challenge.wanted.values())), sum(sum(own.values()) for own in challenge.wanted.values())
+    source = command.predictions or f"the {command.baseline} baseline"
+    return (
+        f"would give {source} as {cells:,} cells x {len(challenge.genes):,} genes of {n:,} conditions under {command.rule}, and "
+        f"write {command.out} and {receipt_path(command)}"
+    )
 
 
 def _check_command(command: Submit) -> None:

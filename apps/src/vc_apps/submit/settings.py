@@ -51,8 +51,12 @@ class Submit:
     """Ask the official tool, where it is installed."""
     seed: int = 0
     """Of the draws."""
+    json: bool = False
+    """Print the receipt as JSON instead of the words."""
     overwrite: bool = False
     """Replace --out."""
+    dry_run: bool = False
+    """Check the inputs, say what would be written, and write nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,3 +96,5 @@ class Rehearse:
     """Print what a real entry may expect as JSON instead of the table."""
     overwrite: bool = False
     """Replace --out."""
+    dry_run: bool = False
+    """Check the settings, say what would be played, and write nothing."""

@@ -25,6 +25,8 @@ class Source:
     """The one seed of everything."""
     overwrite: bool = False
     """Replace an earlier checkpoint at --out."""
+    dry_run: bool = False
+    """Check the inputs, say what would be trained, and write nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

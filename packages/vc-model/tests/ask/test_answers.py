@@ -9,9 +9,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import vc_model as vm
-from vc_model.ask import answers as answering
-from vc_model.ask.answers import AnswerRules
+from vc_contracts import OutputError
+from vc_model.ask import rules as answering
+from vc_model.ask.blocks import forget_blocks
+from vc_model.ask.model import AskModel
 from vc_model.ask.questions import QuestionError, read_names
+from vc_model.ask.rules import AnswerRules
 from vc_model.ask.stream import write_tables
 from vc_model.contracts import read_predictions
 from vc_model.errors import CheckpointError, VcModelError
@@ -83,6 +86,46 @@ def test_the_files_are_what_the_contract_and_a_spreadsheet_take(model, tmp_path)
     assert len(lines) == 7 and "support" in lines[0].split("\t")
     assert pq.read_table(tmp_path / "answers.parquet").num_rows == 6
     assert set(pq.read_table(tmp_path / "genes.parquet")["perturbation"].to_pylist()) == {"G3", "G33"}
+
+
+class Stops:
+    """The model, until it has answered so many blocks."""
+
+    def __init__(self, fitted, most):
+        self.fitted, self.most, self.asked = fitted, most, []
+
+    def __getattr__(self, name):
+        return getattr(self.fitted, name)
+
+    def predict(self, conditions):
+        if "nothing is known" not in conditions.perturbation[0]:
+            self.asked.append(conditions.perturbation)
+        if len(self.asked) > self.most:
+            raise KeyboardInterrupt
+        return self.fitted.predict(conditions)
+
+
+def test_a_start_that_was_cut_off_goes_on_with_the_same_bytes(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    monkeypatch.setattr(answering, "ROWS_AT_ONCE", 3)
+    asked, keep = model.questions([f"G{n}" for n in range(8)] + ["made-up"], cell_line="A"), tmp_path / "keep"
+    whole = model.write(asked, tmp_path / "whole.h5ad", AnswerRules())
+    slow = AskModel(Stops(model.fitted, 3), model.memory)  # the first call is for the control row
+    with pytest.raises(KeyboardInterrupt, match=r"2 of 3 blocks .* goes on"):
+        slow.write(asked, tmp_path / "half.h5ad", AnswerRules(), keep=keep)
+    damaged = sorted(keep.glob("*.npz"))[1]
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    rest = AskModel(Stops(model.fitted, 99), model.memory)
+    again = rest.write(asked, tmp_path / "again.h5ad", AnswerRules(), keep=keep)
+    assert rest.fitted.asked[1:] == [tuple(asked.conditions.perturbation[at:stop]) for at, stop in ((3, 6), (6, 8))]
+    assert (again.table, again.genes) == (whole.table, whole.genes)
+    assert (tmp_path / "again.h5ad").read_bytes() == (tmp_path / "whole.h5ad").read_bytes()
+    other = AskModel(Stops(model.fitted, 99), model.memory)
+    other.write(asked, tmp_path / "other.h5ad", AnswerRules(top=2), keep=keep)
+    assert len(other.fitted.asked) == 4, "another question takes nothing over"
+    (keep / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputError, match="thesis"):
+        forget_blocks(keep)
 
 
 def test_five_lines_of_python(saved, model):

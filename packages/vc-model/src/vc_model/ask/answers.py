@@ -12,48 +12,18 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from vc_model.ask.memory import Memory
-from vc_model.ask.precedent import Precedent, find
-from vc_model.ask.verdict import ELSEWHERE, HERE, NOWHERE, VERDICTS, Verdicts, judge
-from vc_model.errors import VcModelError
+from vc_model.ask.precedent import Precedent
+from vc_model.ask.rules import AnswerPlan, AnswerRules, plan_answers
+from vc_model.ask.verdict import HERE, VERDICTS, Verdicts
 from vc_model.predictor import Fitted, Prediction
 from vc_model.table.effects import MODES, Action, Conditions
 from vc_model.table.threads import in_threads
 
-ROWS_AT_ONCE = 1024  # conditions that are predicted together
 ROWS_OF_A_THREAD = 128
 NOTHING = "(a name that nothing is known of)"  # what the model says of it is what it says of any name
 UNMOVED = 0.01  # distance from that answer, as a share of the answer, below which nothing moved it
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnswerRules:
-    """How answers are made.
-
-    Attributes:
-        limit: Least share of what repeating the experiment would give that such conditions must have reached out of fold.
-        force: Give numbers of every condition, extrapolations included.
-        top: Genes that are named up, and down.
-        change: Effect (log1p CP10k) from which on a gene counts as changed; 0.1 is about a tenth up or down.
-        level: Of intervals.
-    """
-
-    limit: float = 0.1
-    force: bool = False
-    top: int = 10
-    change: float = 0.1
-    level: float = 0.9
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            VcModelError: Naming the field.
-        """
-        if not 0 <= self.limit <= 1 or not 0 < self.level < 1 or self.top < 1 or not self.change > 0:
-            raise VcModelError(
-                "rules: expected 0 <= limit <= 1, 0 < level < 1, top >= 1 and change > 0, found "
-                f"limit {self.limit}, level {self.level}, top {self.top}, change {self.change}."
-            )
+Usual = dict[tuple[str, int, float, int], np.ndarray]
+"""(Cell line, mode, dose, number of targets) -> [g] what the model says of names that nothing is known of."""
 
 
 @dataclass
@@ -105,53 +75,34 @@ def answer(fitted: Fitted, memory: Memory, conditions: Conditions, rules: Answer
         conditions: The questions.
         rules: How answers are made.
     """
-    verdicts = judge(memory.known, memory.relatives, conditions)
-    found = [
-        find(memory.precedents, kind, new)
-        for kind, new in zip(verdicts.kind_q.tolist(), verdicts.new_line_q.tolist(), strict=True)
-    ]
-    refusals = [
-        None if rules.force else _refusal(kind, known, one, rules)
-        for kind, known, one in zip(verdicts.kind_q.tolist(), verdicts.known_q.tolist(), found, strict=True)
-    ]
-    usual: dict[tuple[str, int, float, int], np.ndarray] = {}
-    for start in range(0, len(conditions), ROWS_AT_ONCE):
-        rows = np.arange(start, min(start + ROWS_AT_ONCE, len(conditions)))
-        said = np.array([row for row in rows if refusals[row] is None], dtype=np.int64)
-        asked, prediction, sd_qg = conditions.subset(said), None, None
-        numbers, genes = {}, {}
-        if len(said):
-            prediction = fitted.predict(asked)
-            sd_qg = np.sqrt(prediction.var_pg)
-            mean_qg = [_usual(fitted, asked, row, usual) for row in range(len(asked))]
-            numbers, genes = _numbers(
-                asked, prediction, sd_qg, mean_qg, [found[row] for row in said], verdicts, said, rules
-            )
-        table = _rows(conditions, rows, verdicts, found, refusals, said, numbers)
-        yield AnswerBlock(asked, prediction, sd_qg, Answers(table, genes))
+    plan, usual = plan_answers(memory, conditions, rules), {}
+    for rows in plan.blocks():
+        yield answer_block(fitted, plan, rows, usual)
 
 
-def count_answered(memory: Memory, conditions: Conditions, rules: AnswerRules) -> int:
-    """How many conditions get numbers."""
-    if rules.force:
-        return len(conditions)
-    verdicts = judge(memory.known, memory.relatives, conditions)
-    each = zip(verdicts.kind_q.tolist(), verdicts.known_q.tolist(), verdicts.new_line_q.tolist(), strict=True)
-    return sum(_refusal(kind, known, find(memory.precedents, kind, new), rules) is None for kind, known, new in each)
+def answer_block(fitted: Fitted, plan: AnswerPlan, rows: np.ndarray, usual: Usual) -> AnswerBlock:
+    """Answer some conditions of a plan.
+
+    Args:
+        fitted: Any fitted model.
+        plan: What is answered.
+        rows: Positions of the conditions.
+        usual: What the model says of names that nothing is known of, kept from block to block.
+    """
+    said = np.array([row for row in rows.tolist() if plan.refusals[row] is None], dtype=np.int64)
+    asked, prediction, sd_qg = plan.conditions.subset(said), None, None
+    numbers, genes = {}, {}
+    if len(said):
+        prediction = fitted.predict(asked)
+        sd_qg = np.sqrt(prediction.var_pg)
+        mean_qg = [_usual(fitted, asked, row, usual) for row in range(len(asked))]
+        found = [plan.found[row] for row in said]
+        numbers, genes = _numbers(asked, prediction, sd_qg, mean_qg, found, plan.verdicts, said, plan.rules)
+    table = _rows(plan.conditions, rows, plan.verdicts, plan.found, plan.refusals, said, numbers)
+    return AnswerBlock(asked, prediction, sd_qg, Answers(table, genes))
 
 
-def _refusal(kind: int, known: bool, precedent: Precedent | None, rules: AnswerRules) -> str | None:
-    """Why a condition gets no numbers, or None."""
-    if kind == NOWHERE and not known:
-        return "nothing is known of it, so any name would get this answer"
-    if precedent is None or precedent.n == 0:
-        return None if kind <= ELSEWHERE else "no condition like it could be held out, so its accuracy is not known"
-    if precedent.share < rules.limit:
-        return f"conditions like it reached {precedent.share:.2f} of what repeating would give, below {rules.limit:g}"
-    return None
-
-
-def _usual(fitted: Fitted, conditions: Conditions, row: int, made: dict) -> np.ndarray:
+def _usual(fitted: Fitted, conditions: Conditions, row: int, made: Usual) -> np.ndarray:
     """[g] what the model says of names that nothing is known of, as many as the condition has targets."""
     line, action = str(conditions.cell_line[row]), conditions.actions[row]
     key = (line, action.mode, action.dose, len(action.targets))
@@ -190,7 +141,7 @@ def _numbers(
         far_q[part] = np.sqrt(np.einsum("qg,qg->q", off_qg, off_qg) / delta_qg.shape[1])
         sure_q[part] = (np.abs(delta_qg) > width_q[part, None] * own_qg).sum(axis=1)
         width_qg = np.maximum(own_qg * scale_q[part, None], np.float32(1e-9))
-        ratio_qg, edge_qg = delta_qg / width_qg, np.float32(rules.change) / width_qg
+        ratio_qg, edge_qg = delta_qg / width_qg, np.float32(rules.change_in(prediction.contexts.space)) / width_qg
         changed_q[part] = (ndtr(ratio_qg - edge_qg) + ndtr(-ratio_qg - edge_qg)).sum(axis=1)
         gene_qn[part] = _extremes(delta_qg, top)
 

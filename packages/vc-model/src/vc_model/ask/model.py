@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vc_model.ask.answers import AnswerRules, Answers, answer, count_answered
+from vc_model.ask.answers import Answers, answer
 from vc_model.ask.memory import Memory
 from vc_model.ask.precedent import find
 from vc_model.ask.questions import Questions, make_questions
 from vc_model.ask.relatives import RELATED
-from vc_model.ask.stream import PredictionWriter, collect
+from vc_model.ask.rules import AnswerRules, plan_answers
 from vc_model.ask.verdict import ELSEWHERE, HERE, NOWHERE, RELATIVE
 from vc_model.errors import CheckpointError
 from vc_model.predictor import Fitted
@@ -79,7 +79,14 @@ class AskModel:
 
     def answers(self, questions: Questions, rules: AnswerRules | None = None) -> Answers:
         """Answer checked questions."""
-        return collect(answer(self.fitted, self.memory, questions.conditions, rules or AnswerRules()))
+        total = Answers()
+        for block in answer(self.fitted, self.memory, questions.conditions, rules or AnswerRules()):
+            total.extend(block.answers)
+        return total
+
+    def count_answered(self, questions: Questions, rules: AnswerRules) -> int:
+        """How many of the conditions get numbers; nothing is predicted for it."""
+        return len(plan_answers(self.memory, questions.conditions, rules).said)
 
     def effects(
         self,
@@ -119,10 +126,11 @@ class AskModel:
         path: Path,
         rules: AnswerRules,
         *,
-        parents: dict[str, str] | None = None,
+        parents: Mapping[str, str] | None = None,
         config: Mapping[str, Any] | None = None,
+        keep: Path | None = None,
     ) -> Answers:
-        """Answer checked questions, profiles to a predictions-v1 .h5ad, block by block.
+        """Answer checked questions, profiles to a predictions-v1 .h5ad, block by block (`vc_model.ask.writing`).
 
         Args:
             questions: What to ask.
@@ -130,34 +138,15 @@ class AskModel:
             rules: How answers are made.
             parents: Name -> sha256 of what the predictions are made from.
             config: How they are made, for the header.
+            keep: A folder in which finished blocks stay until the caller removes them (`vc_model.ask.blocks`).
 
         Returns:
             The answers. Nothing is written where no question is answered. A model of a table of effects writes effects-v1.
         """
-        conditions = questions.conditions
-        if not self.fitted.contexts.has_profiles:
-            from vc_model.emit.effects import write_predicted
+        from vc_model.ask.writing import write_answers
 
-            total = self.answers(questions, rules)
-            rows = np.flatnonzero(total.table["answered"])
-            if len(rows):
-                write_predicted(self.fitted, conditions.subset(rows), path, parents=parents, config=config)
-            return total
-        blocks = answer(self.fitted, self.memory, conditions, rules)
-        first = next(blocks, None)
-        answered = count_answered(self.memory, questions.conditions, rules)
-        if first is None or answered == 0:
-            return collect([first, *blocks] if first is not None else [])
-        contexts = conditions.contexts_or(self.fitted.contexts)
-        lines = list(dict.fromkeys(conditions.cell_line.tolist()))
-        base_lg = self._base(questions, lines)
-        with PredictionWriter(
-            path, self.fitted.name, contexts, base_lg, lines, answered, parents=parents, config=config
-        ) as writer:
-            total = collect([first], writer)
-            del first
-            total.extend(collect(blocks, writer))
-        return total
+        plan = plan_answers(self.memory, questions.conditions, rules)
+        return write_answers(self.fitted, plan, path, parents=parents, config=config, keep=keep)
 
     def support(
         self, genes: Sequence[str] = (), *, mode: str | None = None, cell_lines: Sequence[str] = ()
@@ -197,12 +186,6 @@ class AskModel:
         from vc_model.table.effects import MODES
 
         return (MODES.index(mode),) if mode in MODES else ()
-
-    def _base(self, questions: Questions, lines: list[str]) -> np.ndarray:
-        """[l, g] the unperturbed profile that predictions of each line start from."""
-        conditions = questions.conditions
-        rows = np.array([conditions.cell_line.tolist().index(line) for line in lines])
-        return self.fitted.predict(conditions.subset(rows)).base_pg
 
 
 def load(path: Path | str, *, plugin: Path | str | None = None) -> AskModel:

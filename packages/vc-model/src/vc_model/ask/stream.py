@@ -6,22 +6,20 @@ memory than one block, and one gene no import of a second.
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from vc_contracts.text.names import table_cell
 
-from vc_model.ask.answers import AnswerBlock, Answers
-from vc_model.contracts.header import make_header
-from vc_model.predictor import Prediction
-from vc_model.table.effects import Conditions, Contexts
+from vc_model.ask.answers import Answers
+from vc_model.ask.blocks import LEVELS, ProfileRows
+from vc_model.table.effects import Contexts
 
 if TYPE_CHECKING:
     import h5py
 
-LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # of the intervals that are written
 CONTROL = "control"
 
 
@@ -39,9 +37,7 @@ class PredictionWriter:
         base_lg: np.ndarray,
         lines: Sequence[str],
         n_rows: int,
-        *,
-        parents: Mapping[str, str] | None = None,
-        config: Mapping[str, Any] | None = None,
+        header: Mapping[str, Any],
     ) -> None:
         """Open the file and write the control rows.
 
@@ -52,8 +48,7 @@ class PredictionWriter:
             base_lg: [l, g] unperturbed profile of each line.
             lines: The l cell lines that are asked.
             n_rows: Conditions that will be written.
-            parents: Name -> sha256 of what the predictions are made from.
-            config: How they are made.
+            header: Of predictions-v1.
         """
         import h5py
 
@@ -70,21 +65,18 @@ class PredictionWriter:
         self.mean[: len(lines)], self.sd[: len(lines)] = base_lg, 0
         self.at, self.genes = len(lines), contexts.genes
         uns = {"space": "log1p_cp10k", "unit": "profile", "model": model}
-        uns["contract"] = json.dumps(make_header("predictions", parents=parents, config=config))
+        uns["contract"] = json.dumps(dict(header))
         for name, text in uns.items():
             _string(self.file["uns"], name, text)
 
-    def write(self, conditions: Conditions, prediction: Prediction, sd_qg: np.ndarray) -> None:
+    def write(self, block: ProfileRows) -> None:
         """Append the rows of a block."""
-        rows = slice(self.at, self.at + len(conditions))
-        self.mean[rows], self.sd[rows] = prediction.mean_pg, sd_qg
-        self.width_nl[rows] = np.stack(
-            [prediction.conformal.width(prediction.table_p, level) for level in LEVELS], axis=1
-        )
-        self.supported_n[rows] = prediction.supported_p
-        self.labels += conditions.perturbation
-        self.lines += conditions.cell_line.tolist()
-        self.basis += prediction.basis_p
+        rows = slice(self.at, self.at + len(block.labels))
+        self.mean[rows], self.sd[rows] = block.mean_qg, block.sd_qg
+        self.width_nl[rows], self.supported_n[rows] = block.width_ql, block.supported_q
+        self.labels += block.labels
+        self.lines += block.lines
+        self.basis += block.basis
         self.at = rows.stop
 
     def __enter__(self) -> "PredictionWriter":
@@ -114,16 +106,6 @@ class PredictionWriter:
         _plain(self.file["obsm"], "interval_width", self.width_nl)
         _plain(self.file["uns"], "interval_levels", np.array(LEVELS))
         self.file.close()
-
-
-def collect(blocks: Iterable[AnswerBlock], writer: PredictionWriter | None = None) -> Answers:
-    """All answers of some blocks; their profiles go to the writer."""
-    answers = Answers()
-    for block in blocks:
-        if writer is not None and block.prediction is not None and block.sd_qg is not None:
-            writer.write(block.conditions, block.prediction, block.sd_qg)
-        answers.extend(block.answers)
-    return answers
 
 
 def write_tables(answers: Answers, dpath: Path) -> None:
