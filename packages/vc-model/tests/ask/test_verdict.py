@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from vc_model.ask.levels import clearness, tell_apart
-from vc_model.ask.precedent import find
+from vc_model.ask.precedent import find, make_precedents
 from vc_model.ask.relatives import fit_relatives
 from vc_model.ask.sample import Sample, correlation, other_means, repeatability, share_of_repeat
 from vc_model.ask.verdict import ELSEWHERE, HERE, NOWHERE, PARTS, RELATIVE, judge
 from vc_model.table.effects import Action, Conditions
+from vc_model.table.folds import recall
 from vc_model.testing import make_world
 
 
@@ -64,6 +65,16 @@ def test_accuracy_out_of_fold_is_a_share_of_a_repeat(model):
     assert here is not None and here.n == 0, "a table alone has no cells to put aside"
     assert 0 < relative.lower <= relative.share <= relative.upper <= 1.2
     assert relative.share > relative.mean_share, "features are good in this world"
+
+
+def test_too_few_relatives_to_judge_are_worth_what_nowhere_is(model, world):
+    relatives = replace(model.memory.relatives, worth_k=np.zeros_like(model.memory.relatives.worth_k))
+    oof = recall(world.train, model.fitted.name)
+    said_mg = oof.delta_mg[model.fitted.name]
+    made = make_precedents(world.train, relatives, oof, said_mg, np.zeros(len(said_mg)))
+    relative, nowhere = (find(made, kind, False) for kind in (RELATIVE, NOWHERE))
+    assert nowhere.n >= 5 and (relative.share, relative.n) == (nowhere.share, nowhere.n)
+    assert {RELATIVE, NOWHERE} <= set(nowhere.pooled) and "a relative seen" in relative.level
 
 
 def test_repeatability_is_what_repeats_show():

@@ -1,7 +1,8 @@
 """How good answers of each class were, as a share of what repeating the experiment would give (`vc_model.ask.sample`).
 
 Classes that were held out are judged out of fold. What was measured is judged on cells that the model had not seen
-(`vc_model.ask.again`). Neighbouring classes whose accuracy cannot be told apart share one (`vc_model.ask.levels`).
+(`vc_model.ask.again`). Neighbouring classes whose accuracy cannot be told apart share one (`vc_model.ask.levels`), and where
+too few relatives could be held out they share that of targets which nothing is known of.
 The mean effect of all other perturbations of the line is judged the same way: what any name would have been answered.
 """
 
@@ -22,7 +23,7 @@ from vc_model.ask.sample import (
     share_of_repeat,
     unit_names,
 )
-from vc_model.ask.verdict import HERE, VERDICTS, judge_out_of_fold
+from vc_model.ask.verdict import HERE, NOWHERE, RELATIVE, VERDICTS, judge_out_of_fold
 from vc_model.stored import stored
 from vc_model.table.effects import EffectTable
 from vc_model.table.folds import BINS, OutOfFold
@@ -121,6 +122,9 @@ def make_precedents(
                 found.append(Precedent(HERE, False, 0, 0, 0, 0, 0, 0, *sizes[HERE]))
         for kinds, sample in tell_apart(samples):
             numbers = _accuracy(sample)
+            if NOWHERE in kinds and RELATIVE not in samples:
+                # Too few relatives to judge are answered no worse than what nothing is known of.
+                kinds, sizes[RELATIVE] = tuple(sorted({*kinds, RELATIVE})), sizes[NOWHERE]
             found += [Precedent(kind, new, sample.n, *numbers, *sizes[kind], kinds) for kind in kinds]
     return tuple(found)
 
