@@ -10,7 +10,7 @@ import tyro
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """Draw one figure: volcano, heatmap and measured from predictions-v1, calibration and gain from a folder of scores.
+    """Draw one figure of predictions-v1, effects-v1 (volcano, heatmap, measured) or scores (calibration, gain).
 
     For example:
       vc plot volcano answers/predictions.h5ad --condition "K562 | TP53" -o tp53.svg
@@ -21,13 +21,13 @@ class Plot:
     kind: tyro.conf.Positional[Literal["measured", "volcano", "heatmap", "calibration", "gain"]]
     """What to draw."""
     source: tyro.conf.Positional[Path]
-    """predictions-v1, or a folder of scores-v1."""
+    """predictions-v1, effects-v1, or a folder of scores-v1."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The figure: .svg, .png or .pdf."""
     condition: str | None = None
     """volcano, measured: which; default the first."""
     against: Path | None = None
-    """measured: predictions-v1 with the measured profiles."""
+    """measured: a file of the same kind with the measured profiles or effects."""
     model: str | None = None
     """gain: which; default the model in focus."""
     metric: str = "pearson_delta"

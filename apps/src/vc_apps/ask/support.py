@@ -92,16 +92,9 @@ def _write(found: "SupportMap", out: Path, overwrite: bool) -> None:
 
 
 def _draw(found: "SupportMap", path: Path, kind: str) -> None:
-    """The map, contexts x genes; where there are many genes they stand in the order of what is known of them."""
-    import numpy as np
+    """The map, contexts x genes."""
     from vc_eval.plot import support_map
     from vc_model.ask.verdict import VERDICTS
 
-    order = np.lexsort(found.kind_nc.T[::-1])
-    axes = support_map(
-        found.kind_nc[order].T,
-        genes=[found.genes[at] for at in order],
-        contexts=found.cell_lines,
-        names=VERDICTS,
-    )
+    axes = support_map(found.kind_nc.T, genes=found.genes, contexts=found.cell_lines, names=VERDICTS)
     cast("Figure", axes.figure).savefig(path, format=kind, dpi=150)

@@ -204,18 +204,18 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """Draw one figure: volcano, heatmap and measured from predictions-v1, calibration and gain from a folder of scores."""
+    """Draw one figure of predictions-v1, effects-v1 (volcano, heatmap, measured) or scores (calibration, gain)."""
 
     kind: Annotated[Literal["measured", "volcano", "heatmap", "calibration", "gain"], "positional"]
     """What to draw."""
     source: Annotated[Path, "positional"]
-    """predictions-v1, or a folder of scores-v1."""
+    """predictions-v1, effects-v1, or a folder of scores-v1."""
     out: Annotated[Path, "-o"]
     """The figure: .svg, .png or .pdf."""
     condition: str | None = None
     """volcano, measured: which; default the first."""
     against: Path | None = None
-    """measured: predictions-v1 with the measured profiles."""
+    """measured: a file of the same kind with the measured profiles or effects."""
     model: str | None = None
     """gain: which; default the model in focus."""
     metric: str = "pearson_delta"

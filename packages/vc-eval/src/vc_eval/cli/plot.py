@@ -52,28 +52,39 @@ def _of_scores(command: options.Plot) -> "Axes":
 
 def _of_predictions(command: options.Plot) -> "Axes":
     from vc_eval import plot as figures
-    from vc_eval.contracts import read_predictions
-    from vc_eval.plot.scores import predicted_changes
+    from vc_eval.plot.scores import read_changes
 
-    names, genes, delta_pg, sd_pg = predicted_changes(read_predictions(command.source))
+    said = read_changes(command.source)
+    names, genes, unit = said.names, said.genes, said.unit
+    if not names:
+        raise VcEvalError(f"plot: {str(command.source)!r} holds no condition.")
     if command.kind == "heatmap":
-        return figures.heat_map(delta_pg, conditions=names, genes=genes.tolist())
+        return figures.heat_map(said.delta_pg, conditions=names, genes=genes.tolist(), unit=unit)
     at = _position(names, command.condition or names[0])
     if command.kind == "volcano":
-        if sd_pg is None:
+        if said.sd_pg is None:
             raise VcEvalError(f"plot: {str(command.source)!r} states no standard deviations; a volcano needs them.")
-        axes = figures.volcano(delta_pg[at], sd_pg[at], genes=genes.tolist())
+        axes = figures.volcano(said.delta_pg[at], said.sd_pg[at], genes=genes.tolist(), unit=unit)
     else:
         if command.against is None:
-            raise VcEvalError("plot: measured needs --against, a predictions-v1 file of the measured profiles.")
-        others, other_genes, other_pg, _ = predicted_changes(read_predictions(command.against))
-        position = {gene: g for g, gene in enumerate(other_genes)}
+            raise VcEvalError(
+                "plot: measured needs --against, the measured profiles or effects in a file of the same kind."
+            )
+        other = read_changes(command.against)
+        if other.unit != unit:
+            raise VcEvalError(
+                f"plot: {str(command.against)!r} holds changes in {other.unit}, {str(command.source)!r} in {unit}; expected one."
+            )
+        position = {gene: g for g, gene in enumerate(other.genes)}
         shared = [g for g, gene in enumerate(genes) if gene in position]
         if len(shared) < 2:
             raise VcEvalError("plot: the two files have fewer than two genes in common; expected the same names.")
-        measured = other_pg[_position(others, names[at])][[position[genes[g]] for g in shared]]
-        axes = figures.predicted_against_measured(delta_pg[at][shared], measured, genes=genes[shared].tolist())
-    axes.set_title(f"{names[at]}: {axes.get_title()}".replace("$", r"\$"))
+        rows = [row for row, name in enumerate(other.names) if name == names[at]] or [_position(other.names, names[at])]
+        measured = other.delta_pg[rows].mean(axis=0)[[position[genes[g]] for g in shared]]
+        axes = figures.predicted_against_measured(
+            said.delta_pg[at][shared], measured, genes=genes[shared].tolist(), unit=unit
+        )
+    axes.set_title(f"{figures.short_name(names[at])}\n{axes.get_title()}".replace("$", r"\$"), fontsize=10)
     return axes
 
 

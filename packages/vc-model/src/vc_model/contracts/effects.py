@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from vc_contracts.errors import raised_as
+from vc_contracts.targets import targets_of
 
 from vc_model.contracts.header import make_header, write_adata
 from vc_model.contracts.screen import Splits
@@ -31,6 +32,7 @@ class EffectFile:
         value_ng: [n, g] float32.
         se_ng: [n, g] float32 standard errors, or None.
         left_out: Genes that some row did not measure.
+        names: What targets and genes go by elsewhere, as `Contexts.names` keeps it.
     """
 
     path: Path
@@ -40,6 +42,7 @@ class EffectFile:
     value_ng: np.ndarray
     se_ng: np.ndarray | None
     left_out: int = 0
+    names: str = ""
 
 
 def is_effects(path: Path | str) -> bool:
@@ -74,7 +77,8 @@ def read_effects(path: Path | str) -> EffectFile:
     se_ng = np.asarray(adata.layers["se"], np.float32)[:, known_g] if "se" in adata.layers else None
     genes = tuple(adata.var_names[known_g].astype(str))
     value_ng = np.asarray(adata.X, np.float32)[:, known_g]
-    return EffectFile(path, str(adata.uns["space"]), genes, adata.obs, value_ng, se_ng, int((~known_g).sum()))
+    space, names = str(adata.uns["space"]), targets_of(adata[:, known_g]).to_text()
+    return EffectFile(path, space, genes, adata.obs, value_ng, se_ng, int((~known_g).sum()), names)
 
 
 def read_effect_splits(path: Path | str, effects: EffectFile) -> Splits:

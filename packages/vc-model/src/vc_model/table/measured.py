@@ -188,4 +188,5 @@ def _contexts(file: EffectFile, train: _Measured) -> Contexts:
         loadings_cgk=np.zeros((*shape, 0), np.float32),
         basis_gk=np.zeros((len(file.genes), 0), np.float32),
         space=file.space,
+        names=file.names,
     )
