@@ -164,13 +164,39 @@ def test_the_same_seed_gives_the_same_bytes(run, tmp_path):
     assert (again / "scores.parquet").read_bytes() == (run / "scores.parquet").read_bytes()
 
 
-def test_a_real_screen_runs(real_data, tmp_path):
-    fpath = real_data / "mcfaline2023_gbm_crispri_500g.h5ad"
-    flags = ["--repeats", "1", "--bootstrap", "200"]
-    assert main(["quickstart", "--data", str(fpath), *flags, "--out", str(tmp_path / "run")]) == 0
-    scores, _ = read_scores(tmp_path / "run")
+MINE = """class Mine:
+    name = "mine"
+
+    def fit(self, train):
+        self.mean_g = train.delta_pg.mean(axis=0)
+
+    def predict(self, conditions):
+        return [self.mean_g] * len(conditions)
+"""
+
+
+def test_a_real_screen_runs_with_a_model_of_ones_own_beside_the_others(real_data, tmp_path, capsys):
+    fpath, out = real_data / "mcfaline2023_gbm_crispri_500g.h5ad", tmp_path / "run"
+    (tmp_path / "mine.py").write_text(MINE)
+    plugin = ["--plugin", str(tmp_path / "mine.py")]
+    flags = ["--repeats", "1", "--bootstrap", "200", "--member", *plugin]
+    assert main(["quickstart", "--data", str(fpath), *flags, "--out", str(out)]) == 0
+    scores, _ = read_scores(out)
     assert set(scores["dataset"]) == {fpath.stem}
     assert {"A172", "T98G", "U87MG"} <= set(scores["group"])
+    own = scores[(scores["group"] == "all") & (scores["metric"] == "mse_delta")].set_index("model")
+    assert np.isfinite(own.loc["mine", ["value", "lower", "upper"]].to_numpy(float)).all()
+    assert own.loc["anchored+mine", "value"] <= 1.1 * own.loc[["mine", "anchored"], "value"].max()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', (out / "report.html").read_text(), re.DOTALL).group(1))
+    assert data["scores"]["all"]["mse_delta"]["mine"] and not {"mine", "anchored+mine"} & set(data["baselines"])
+    question = ["predict", str(out / "model"), "--genes", "made-up", "--force", "-o", str(tmp_path / "answers")]
+    assert main(question) == 2
+    assert "expected the file mine.py with the class Mine" in capsys.readouterr().err
+    assert main([*question, *plugin]) == 0
+    capsys.readouterr()
+    (tmp_path / "mine.py").write_text(MINE.replace("mine", "anchored"))
+    assert main(["quickstart", *plugin, "--out", str(tmp_path / "other")]) == 2
+    assert "which is built in" in capsys.readouterr().err
 
 
 def test_one_perturbation_in_several_contexts_is_split_by_context(real_data, tmp_path):

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import anndata as ad
     import pandas as pd
     from vc_model.contracts import FeatureBank, Screen
+    from vc_model.predictor import Model
 
 MODEL = "anchored"
 OURS = (MODEL, "biojepa")
@@ -89,6 +90,7 @@ def fit_and_predict(
     checkpoint_dpath: Path | None,
     seed: int,
     plugin: Path | None = None,
+    member: bool = False,
 ) -> dict[str, Path]:
     """Fit our models and every baseline; write one predictions-v1 file per model.
 
@@ -99,11 +101,11 @@ def fit_and_predict(
         checkpoint_dpath: Where the anchored model is saved, or None.
         seed: Of everything random in fitting.
         plugin: File of a user's own model, fitted and predicted beside the others.
+        member: Also stack it with the anchored model.
 
     Returns:
         Model name -> its file; our models first, then the baselines.
     """
-    from vc_model.ask.plugin import read_plugin
     from vc_model.checkpoint import save_checkpoint
     from vc_model.contracts import write_predictions
     from vc_model.emit.output import make_prediction_file
@@ -114,8 +116,8 @@ def fit_and_predict(
     train, _, test = load_tables(inputs.screen, splits_fpath, inputs.banks)
     fitted = fit_models(train, [MODEL, *(name for name in MODELS if name != MODEL)], seed=seed)
     if plugin is not None:
-        own = read_plugin(plugin)
-        fitted[own.name] = own.fit(train)
+        for own in own_models(plugin, member=member, seed=seed):
+            fitted[own.name] = own.fit(train)
     if checkpoint_dpath is not None:
         save_checkpoint(checkpoint_dpath, fitted[MODEL], parents=parents, config={"model": MODEL, "seed": seed})
     out_dpath.mkdir(parents=True, exist_ok=True)
@@ -124,6 +126,16 @@ def fit_and_predict(
     for name, model in fitted.items():
         write_predictions(fpaths[name], make_prediction_file(model, test), parents=parents, config={"seed": seed})
     return fpaths
+
+
+def own_models(plugin: Path, *, member: bool, seed: int) -> "list[Model]":
+    """A user's own model, and where asked the stack of it and the anchored model."""
+    from vc_model.ask.member import Members
+    from vc_model.ask.plugin import read_plugin
+    from vc_model.models import make_model
+
+    own = read_plugin(plugin)
+    return [own, Members(make_model(MODEL, seed), own)] if member else [own]
 
 
 def fit_files_for_use(

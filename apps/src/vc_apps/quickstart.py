@@ -28,6 +28,7 @@ from vc_apps.models import (
     fit_and_predict,
     fit_files_for_use,
     open_inputs,
+    own_models,
     train_and_predict_biojepa,
 )
 from vc_apps.outputs import RUN_FNAME, AppError, check_out, run_folder, write_json
@@ -132,8 +133,7 @@ def _check(settings: Quickstart) -> None:
         raise AppError(
             f"--bank: no such file: {', '.join(absent)}. Give features-v1 files, as vc-featurize writes them."
         )
-    if settings.plugin is not None:
-        _plugin_name(settings)
+    _check_plugin(settings)
     if settings.split == "few_shot" and settings.few_shot_line is None:
         raise AppError(
             "--split few_shot needs --few-shot-line, the cell line that is shown through a few perturbations."
@@ -148,6 +148,20 @@ def _check(settings: Quickstart) -> None:
         raise AppError(f"--jepa-steps {settings.jepa_steps}: expected 1 or more, together with --model biojepa.")
     if settings.repeats < 0 or settings.bootstrap < 100 or settings.min_cells < 1:
         raise AppError("expected --repeats >= 0, --bootstrap >= 100 and --min-cells >= 1.")
+
+
+def _check_plugin(settings: Quickstart) -> None:
+    if settings.plugin is None:
+        if settings.member:
+            raise AppError("--member: expected a --plugin to stack with the built-in model, found none. Name its file.")
+        return
+    from vc_model.models import MODELS
+
+    taken = [name for name in _own_names(settings) if name in (*OURS, *MODELS)]
+    if taken:
+        raise AppError(
+            f"--plugin {settings.plugin}: name: expected one of its own, found {taken[0]!r}, which is built in."
+        )
 
 
 def _source(run: Run) -> tuple[Path, Path | None]:
@@ -275,6 +289,7 @@ def _fit_and_score(run: Run, inputs: Inputs, splits_fpath: Path) -> "SplitScores
             checkpoint_dpath=run.dpath / "checkpoint" if name == "split-0" else None,
             seed=run.settings.seed,
             plugin=run.settings.plugin,
+            member=run.settings.member,
         )
     if run.settings.model == "biojepa":
         with run.stage(f"train biojepa on {name}"):
@@ -311,7 +326,7 @@ def _report(run: Run, scored: "list[SplitScores]", inputs: Inputs, splits_fpaths
     from vc_eval.stats.summary import summarise
 
     settings = run.settings
-    baselines = [name for name in scored[0].models if name not in (*OURS, _plugin_name(settings))]
+    baselines = [name for name in scored[0].models if name not in (*OURS, *_own_names(settings))]
     hashes = {path.name: inputs.hashes[path.name] for path in (inputs.screen_fpath, *splits_fpaths)}
     with run.stage("summarise"):
         summary = summarise(scored, baselines=baselines, seed=settings.seed, n_boot=settings.bootstrap)
@@ -350,17 +365,21 @@ def _run_record(run: Run) -> dict:
     return {"command": "quickstart", "settings": settings, "versions": _versions(), "seconds": run.seconds}
 
 
-def _plugin_name(settings: Quickstart) -> str | None:
-    """Name of the user's own model, or None."""
+def _own_names(settings: Quickstart) -> list[str]:
+    """Names of the user's own models."""
     if settings.plugin is None:
-        return None
-    from vc_model.ask.plugin import read_plugin
-
-    return read_plugin(settings.plugin).name
+        return []
+    return [model.name for model in own_models(settings.plugin, member=settings.member, seed=settings.seed)]
 
 
 def _say_goodbye(settings: Quickstart, summary: "pd.DataFrame", gene: str) -> None:
     """The last lines: what was written, and the three numbers that matter."""
+    if settings.json:
+        from vc_contracts.command import print_json
+
+        models = dict.fromkeys((settings.model, MODEL))
+        print_json({"out": str(settings.out), "scores": {model: _headline(summary, model) for model in models}})
+        return
     print(f"wrote {settings.out}/: report.html, scores.parquet, predictions/, challenge.h5ad, checkpoint/, model/")
     for model in dict.fromkeys((settings.model, MODEL)):
         for name, row in _headline(summary, model).items():

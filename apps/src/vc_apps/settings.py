@@ -60,6 +60,10 @@ class Quickstart:
     """The one seed of everything."""
     plugin: Path | None = None
     """A Python file with a class that has `fit` and `predict`: your own model, beside the others and in model/."""
+    member: bool = False
+    """Also stack the plugin with the built-in model, by what each was worth out of fold, as one more row."""
+    json: bool = False
+    """Print the last lines, the numbers that matter, as JSON instead."""
     overwrite: bool = False
     """Replace an earlier run that stands at --out."""
     dry_run: bool = False

@@ -36,6 +36,12 @@ def discover(settings: wishes.Discover) -> None:
     with write_whole(verb.out, kind=kind, overwrite=verb.overwrite, make_parent=True) as dpath:
         dpath.mkdir()
         decision.write(dpath)
+    if verb.json:
+        from vc_contracts.command import print_json
+
+        print_json({"answer": decision.answer, "called": decision.called, "doubts": decision.doubts, "out": verb.out,
+                    "table": decision.table.to_dict("records")})  # fmt: skip
+        return
     print(decision.answer)
     for text in decision.doubts:
         print(f"doubt: {text}")

@@ -21,6 +21,8 @@ class Answer:
     """Replace --out, if it holds an earlier answer to the same question."""
     seed: int = 0
     """Of every draw."""
+    json: bool = False
+    """Print answer, doubts and table as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)

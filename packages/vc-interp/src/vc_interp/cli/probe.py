@@ -13,6 +13,7 @@ def probe(
     essential: Path | None = None,
     nonessential: Path | None = None,
     seed: int = 0,
+    json: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Probe latents of genes or cells by cross-validation: dimension, pathways, essential genes, perturbation, line.
@@ -26,6 +27,7 @@ def probe(
         essential: Names of essential genes, one a line or the first column of a table.
         nonessential: Names of genes known not to be; every other gene by default.
         seed: Of draws and folds.
+        json: Print the table as JSON.
         overwrite: Replace an earlier table.
     """
     from vc_interp.cli.tables import check_table, write_table
@@ -44,6 +46,11 @@ def probe(
         seed=seed,
     )
     write_table(table, out)
+    if json:
+        from vc_contracts.command import print_json
+
+        print_json(table.to_dict("records"))
+        return
     for row in table.itertuples(index=False):
         print(f"{row.probe:40s} {row.value:8.3f}   by chance {row.chance:.3f}")
     print(f"wrote {out}.")
