@@ -143,6 +143,8 @@ def test_what_cannot_be_asked_leaves_nothing(model, tmp_path, capsys):
         (["--genes", "A", "--cell-line", "Hela"], "--cells"),
         (["--compounds", str(smiles)], "not-a-structure"),
         (["--genes", "A", "--limit", "3"], "limit"),
+        (["--genes", "A+"], "found an empty one"),
+        (["--genes", "A+B+C+D+E"], "at most 4 targets, found 5"),
     ):
         assert words in refused(["predict", str(model), *args, *out], capsys)
     assert "expected a folder" in refused(["predict", str(tmp_path / "no"), "--genes", "A", *out], capsys)
@@ -195,6 +197,9 @@ def test_support_is_printed_and_drawn(model, tmp_path, capsys):
         assert main(["support", str(model), "-o", str(tmp_path / name)]) == 0
         assert (tmp_path / name).stat().st_size > 500
     assert "one of" in refused(["support", str(model), "-o", str(tmp_path / "map.doc")], capsys)
+    assert main(["support", str(model), "--genes", "g001", "--cell-line", "lineA", "--mode", "agonist"]) == 0
+    said = capsys.readouterr()
+    assert "G001 in lineA" in said.out and "Its own: LineA" in said.err and "agonist was never trained" in said.err
 
 
 def test_a_model_of_ones_own_is_fitted_and_asked(screen, tmp_path, capsys):

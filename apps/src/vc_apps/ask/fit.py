@@ -27,6 +27,7 @@ def fit(settings: Fit) -> None:
     for path in inputs:
         if not path.exists():
             raise AppError(f"{path}: expected a file to read, found none. Check the path.")
+    chosen_model(settings.model, settings.plugin, settings.seed)  # refused before anything is read
     data = load(settings.screen, settings.split, settings.bank, min_cells=settings.min_cells, seed=settings.seed)
     table = data.table
     lines = ", ".join(table.trained_lines[:5])
@@ -120,16 +121,11 @@ def fit_and_save(
         member: Stack the plugin with the named model.
     """
     from vc_model.ask.again import ask_again
-    from vc_model.ask.member import Members
     from vc_model.ask.memory import make_memory
-    from vc_model.ask.plugin import read_plugin
     from vc_model.checkpoint import save_checkpoint
     from vc_model.contracts import hash_path
-    from vc_model.models import make_model
 
-    chosen: Model = make_model(model, seed) if plugin is None else read_plugin(plugin)
-    if member and plugin is not None:
-        chosen = Members(make_model(model, seed), read_plugin(plugin))
+    chosen = chosen_model(model, plugin, seed, member=member)
     say(f"fitting {chosen.name}")
     fitted = chosen.fit(data.table)
     again = None
@@ -142,6 +138,22 @@ def fit_and_save(
     config = {"model": fitted.name, "seed": seed, **(record or {})}
     save_checkpoint(out, fitted, parents=parents, config=config, memory=memory, overwrite=overwrite)
     return fitted
+
+
+def chosen_model(model: str, plugin: Path | None, seed: int, *, member: bool = False) -> "Model":
+    """A model by name, a user's own from its file, or the two stacked.
+
+    Raises:
+        VcModelError: If there is no such model, or the file holds none.
+    """
+    from vc_model.ask.member import Members
+    from vc_model.ask.plugin import read_plugin
+    from vc_model.models import make_model
+
+    built_in = make_model(model, seed)
+    if plugin is None:
+        return built_in
+    return Members(built_in, read_plugin(plugin)) if member else read_plugin(plugin)
 
 
 def name_of(settings: Fit) -> str:

@@ -8,7 +8,7 @@ from vc_apps.outputs import AppError, check_out, say
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from vc_model.ask.model import SupportMap
+    from vc_model.ask.model import AskModel, SupportMap
 
 
 def support(settings: Support) -> None:
@@ -28,6 +28,7 @@ def support(settings: Support) -> None:
             raise AppError(f"--out {settings.out}: expected a name that ends in one of {', '.join(suffixes)}.")
         check_out(settings)
     model = load(settings.model, plugin=settings.plugin)
+    _say_what_is_new(model, settings)
     names = [*settings.genes, *(read_names(settings.genes_file) if settings.genes_file else ())]
     found = model.support(names, mode=settings.mode, cell_lines=settings.cell_line)
     if settings.json:
@@ -37,6 +38,23 @@ def support(settings: Support) -> None:
     if settings.out is not None:
         _write(found, settings.out, settings.overwrite)
         say(f"wrote {settings.out}: {len(found.genes):,} genes x {len(found.cell_lines)} contexts")
+
+
+def _say_what_is_new(model: "AskModel", settings: Support) -> None:
+    """A line for each context or mode that the model was never trained on; a slip of the pen would look like one."""
+    from vc_model.ask.questions import near_names
+
+    there = model.fitted.contexts.cell_lines
+    for line in settings.cell_line:
+        if line not in there:
+            near = near_names(line, there) or there[:5]
+            say(
+                f"note: {line} is no context of the model; what follows holds for any new one. Its own: {', '.join(near)}"
+            )
+    if settings.mode is not None and settings.mode not in (trained := model.memory.mode_names):
+        say(
+            f"note: {settings.mode} was never trained, only {', '.join(trained)}; what was seen, was seen with another mode"
+        )
 
 
 def _counts(found: "SupportMap") -> list[dict]:

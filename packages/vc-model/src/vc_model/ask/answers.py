@@ -262,7 +262,8 @@ def _rows(
     )
     actions = [conditions.actions[row] for row in rows]
     notes = [
-        _note(refusals[row], given["moved_from_mean"][at], conditions.perturbation[row]) for at, row in enumerate(rows)
+        _note(refusals[row], given["moved_from_mean"][at], conditions.perturbation[row], int(verdicts.kind_q[row]))
+        for at, row in enumerate(rows)
     ]
     return {
         "perturbation": [conditions.perturbation[row] for row in rows],
@@ -300,9 +301,10 @@ def _accuracies(found: list[Precedent | None]) -> dict[str, list[Any]]:
     return columns
 
 
-def _note(refusal: str | None, moved: float | None, name: str) -> str:
+def _note(refusal: str | None, moved: float | None, name: str, kind: int) -> str:
     if refusal is not None:
         return f"no answer: {refusal}"
     if moved is not None and moved < UNMOVED:
-        return f"this is the mean of all perturbations; nothing known about {name} moved it"
+        known = "what was measured of" if kind == HERE else "nothing known about"
+        return f"this is the mean of all perturbations; {known} {name} {'hardly ' if kind == HERE else ''}moved it"
     return ""

@@ -154,12 +154,14 @@ class AskModel:
         """What training knows of single targets in every context.
 
         Args:
-            genes: Targets; by default every measured gene and every trained target.
+            genes: Targets, read as the training screen spells them; by default every measured gene and every trained target.
             mode: How they would act; any trained mode by default.
             cell_lines: Contexts; by default every line with control cells.
         """
         memory = self.memory
-        names = tuple(genes) or tuple(dict.fromkeys([*memory.targets, *self.fitted.contexts.genes]))
+        call = self.fitted.contexts.call
+        called = tuple(dict.fromkeys(name if name in memory.targets else call(name) for name in genes))
+        names = called or tuple(dict.fromkeys([*memory.targets, *self.fitted.contexts.genes]))
         lines = tuple(cell_lines) or self.fitted.contexts.cell_lines
         seen: dict[str, set[str]] = {}
         for line, action in memory.known.pairs:

@@ -201,6 +201,8 @@ def _actions(
         except ValueError:
             bare = ""
     label = bare or name.strip()
+    if label not in memory.targets and not all(part.strip() for part in label.split("+")):
+        raise QuestionError(f"name {name!r}: expected targets joined by '+', e.g. MYC+KLF1, found an empty one.")
     given_names = [label.strip()] if contexts.call(label.strip()) in memory.targets else label.split("+")
     targets = tuple(part if part in memory.targets else contexts.call(part) for part in map(str.strip, given_names))
     called |= {part.strip(): known for part, known in zip(given_names, targets, strict=True) if part.strip() != known}
