@@ -197,9 +197,10 @@ def test_support_is_printed_and_drawn(model, tmp_path, capsys):
         assert main(["support", str(model), "-o", str(tmp_path / name)]) == 0
         assert (tmp_path / name).stat().st_size > 500
     assert "one of" in refused(["support", str(model), "-o", str(tmp_path / "map.doc")], capsys)
-    assert main(["support", str(model), "--genes", "g001", "--cell-line", "lineA", "--mode", "agonist"]) == 0
+    name = trained(model)[0]
+    assert main(["support", str(model), "--genes", name.lower(), "--cell-line", "lineA", "--mode", "agonist"]) == 0
     said = capsys.readouterr()
-    assert "G001 in lineA" in said.out and "Its own: LineA" in said.err and "agonist was never trained" in said.err
+    assert f"{name} in lineA" in said.out and "Its own: LineA" in said.err and "agonist was never trained" in said.err
 
 
 def test_a_model_of_ones_own_is_fitted_and_asked(screen, tmp_path, capsys):
