@@ -39,8 +39,8 @@ def beside[A](work: Callable[..., A], *args: Any) -> Callable[[], tuple[A, float
         except EOFError:
             process.join()
             raise AppError(
-                f"{name}: its process ended with code {process.exitcode} and gave no result; most often memory "
-                "ran out. Free some, or take a smaller screen."
+                f"{name}: its process ended with code {process.exitcode} and gave no result: memory ran out "
+                '(take a smaller screen), or a script that starts it lacks `if __name__ == "__main__":`.'
             ) from None
         process.join()
         if error is not None:
