@@ -208,6 +208,39 @@ class Ranks(NamedTuple):
     """The control they were ranked against."""
 
 
+class _Window:
+    """Values of some genes with the group of each, gene after gene; threads fill genes of their own."""
+
+    def __init__(self, stored_w: np.ndarray, owner: type, pool: "CountPool") -> None:
+        self.offsets = np.concatenate([[0], np.cumsum(stored_w)])
+        self.values, self.owners = np.empty(self.offsets[-1]), np.empty(self.offsets[-1], owner)
+        self.position, self.pool = self.offsets[:-1].copy(), pool
+
+    def put_control(self, control: Columns, first: int, code: int) -> None:
+        """Put the control's values of the genes from `first` on, as group `code`."""
+
+        def work(n: int, k: int) -> None:
+            a, b = self._part(n, k)
+            kernels.place(
+                control.values, control.offsets, first + a, code, self.position[a:b], self.values, self.owners
+            )
+
+        self.pool.share(work)
+
+    def put_rows(self, rows: scipy.sparse.csr_array, code_n: np.ndarray, *, ordered: bool) -> None:
+        """Put cells, whose columns are genes of the window; `ordered`: they ascend in every row."""
+
+        def work(n: int, k: int) -> None:
+            a, b = self._part(n, k)
+            arrays = (rows.indptr, rows.indices, rows.data, code_n)
+            sweep.fill(*arrays, a, b, ordered, self.position[a:b], self.values, self.owners)
+
+        self.pool.share(work)
+
+    def _part(self, n: int, k: int) -> tuple[int, int]:
+        return self.position.size * k // n, self.position.size * (k + 1) // n
+
+
 def rank_groups(counts: Counts, code_n: np.ndarray, sums: Sums, tested_g: np.ndarray, control: Columns | None) -> Ranks:
     """Rank every group against the control in the tested genes, and take the jackknife on the way.
 
@@ -227,11 +260,9 @@ def rank_groups(counts: Counts, code_n: np.ndarray, sums: Sums, tested_g: np.nda
     kept_values, kept_sizes = [], []
     with CountPool(counts.n_threads) as pool:
         for first, last in sweep.windows(stored, 8 + np.dtype(owner).itemsize, counts.memory_mb):
-            offsets = np.concatenate([[0], np.cumsum(stored[first:last])])
-            values, owners = np.empty(offsets[-1]), np.empty(offsets[-1], owner)
-            position = offsets[:-1].copy()
+            window = _Window(stored[first:last], owner, pool)
             if control is not None:
-                kernels.place(control.values, control.offsets, first, n_p, position, values, owners)
+                window.put_control(control, first, n_p)
             window_g = np.where(tested_g, np.cumsum(tested_g) - 1 - first, -1)
             window_g[window_g >= last - first] = -1
             for start, block in counts.blocks("ranks"):
@@ -243,27 +274,14 @@ def rank_groups(counts: Counts, code_n: np.ndarray, sums: Sums, tested_g: np.nda
                 if rows.size:
                     totals = sums.totals[start : start + code.size]
                     part = _log_per_million(block, totals, rows, window_g, last - first, pool)
-                    sweep.fill(
-                        part.indptr,
-                        part.indices,
-                        part.data,
-                        code[rows],
-                        0,
-                        last - first,
-                        False,
-                        position,
-                        values,
-                        owners,
-                    )
+                    window.put_rows(part, code[rows], ordered=counts.column_g is None)
             unused = np.zeros((last - first, n_p + 1))
-            sweep.rank(
-                values, owners, offsets, sizes, twice_u[first:last], ties[first:last], unused,
-                n_threads=counts.n_threads,
-            )  # fmt: skip
+            sorted_ones = (window.values, window.owners, window.offsets)
+            sweep.rank(*sorted_ones, sizes, twice_u[first:last], ties[first:last], unused, n_threads=counts.n_threads)
             if control is None:
                 each = np.empty(last - first, np.int64)
-                taken = np.empty(kernels.take(values, owners, offsets, n_p, each, np.empty(0)))
-                kernels.take(values, owners, offsets, n_p, each, taken)
+                taken = np.empty(kernels.take(*sorted_ones, n_p, each, np.empty(0)))
+                kernels.take(*sorted_ones, n_p, each, taken)
                 kept_values.append(taken)
                 kept_sizes.append(each)
     if control is None:
