@@ -9,10 +9,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory) -> Path:
+def corpus(tmp_path_factory, worker_id) -> Path:
+    """The files of every contract, made once for all test processes."""
+    from filelock import FileLock
     from make_corpus import make_corpus
 
-    return make_corpus(tmp_path_factory.mktemp("corpus"))
+    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    with FileLock(shared / "corpus.lock"):
+        if not (shared / "corpus.whole").exists():
+            make_corpus(shared / "corpus")
+            (shared / "corpus.whole").touch()
+    return shared / "corpus"
 
 
 @pytest.fixture(scope="session")
