@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vc_interp.sae.dictionary import Dictionary
     from vc_model.predictor import Fitted
     from vc_model.sites import Site
-    from vc_model.table.effects import Conditions
+    from vc_model.table.effects import Conditions, Contexts
 
 
 def interp(settings: Interp) -> None:
@@ -54,22 +54,29 @@ def interp(settings: Interp) -> None:
 
 
 def _write(settings: Interp, out: Path) -> str:
+    from vc_interp.enrichment import check_gene_sets
     from vc_interp.features.run import Known, describe, write_findings
     from vc_interp.files.networks import read_targets
     from vc_interp.files.stored import open_latents
     from vc_interp.gmt import read_gmt
     from vc_interp.latents import read_latents
     from vc_interp.report.page import read_tables, render
+    from vc_interp.sae.train import check_installed
     from vc_model.cli.latents import load_for_sites
     from vc_model.sites import open_site
+    from vc_model.sites.batches import control_batches
     from vc_model.sites.open import with_controls
     from vc_model.sites.write import write_gradient, write_site
 
     gene_sets = None if settings.genesets is None else read_gmt(settings.genesets)
     targets = None if settings.targets is None else read_targets(settings.targets)
+    check_installed()
     fitted, conditions = load_for_sites(settings.checkpoint, settings.screen, settings.splits, cells=settings.cells)
     site = open_site(fitted, with_controls(conditions), settings.site or None)
-    write_site(out / "latents.zarr", site)
+    if gene_sets is not None:
+        check_gene_sets(site.genes, gene_sets, str(settings.genesets))
+    batches = control_batches(settings.screen, settings.splits, settings.cells)
+    write_site(out / "latents.zarr", site, batches=batches)
     write_gradient(out / "gradient.zarr", site)
     stored = open_latents(out / "latents.zarr")
     first, second = (_train(settings, stored, out / f"sae{turn}", settings.seed + turn) for turn in range(2))
@@ -80,7 +87,7 @@ def _write(settings: Interp, out: Path) -> str:
     write_findings(out / "features", found)
     comparison = _attention(fitted, conditions, out, settings)
     summary, tables = read_tables(out / "features")
-    probes = _probes(settings, stored, site, out)
+    probes = _probes(settings, stored, site, fitted.contexts, out)
     (out / "page.html").write_text(
         render(
             summary, tables, probes=probes, edges=None if comparison is None else comparison.edges,
@@ -150,7 +157,7 @@ def _attention(fitted: "Fitted", conditions: "Conditions", out: Path, settings: 
     return found
 
 
-def _probes(settings: Interp, stored: "StoredLatents", site: "Site", out: Path) -> "pd.DataFrame":
+def _probes(settings: Interp, stored: "StoredLatents", site: "Site", contexts: "Contexts", out: Path) -> "pd.DataFrame":
     """Probes of the rows, and of genes by how they depend on the site."""
     import pandas as pd
     from vc_interp.errors import InputError
@@ -165,14 +172,23 @@ def _probes(settings: Interp, stored: "StoredLatents", site: "Site", out: Path) 
     if gene_sets is not None or essential is not None:
         try:
             genes = probe(
-                open_latents(out / "gradient.zarr"), gene_sets=gene_sets, essential=essential, seed=settings.seed
-            )
+                open_latents(out / "gradient.zarr"), gene_sets=gene_sets, essential=essential,
+                covariates=_expression(site.genes, contexts), seed=settings.seed,
+            )  # fmt: skip
             tables.append(genes[genes["probe"].str.contains("pathway|essential")])
         except InputError as error:
             print(f"probes of genes are left out: {error}")
     table = pd.concat(tables, ignore_index=True)
     table.to_csv(out / "probes.tsv", sep="\t", index=False, float_format="%.6g")
     return table
+
+
+def _expression(genes: tuple[str, ...], contexts: "Contexts") -> "pd.DataFrame":
+    """Mean expression and detection of every gene in control cells: what tells essential genes without any model."""
+    import pandas as pd
+
+    numbers = {"mean": contexts.base_cg.mean(axis=0), "detected": contexts.detected_cg.mean(axis=0)}
+    return pd.DataFrame(numbers, index=list(genes))
 
 
 def _say(summary: dict) -> str:
@@ -191,6 +207,10 @@ def _say(summary: dict) -> str:
         )
     if "specificity" in summary:
         s = summary["specificity"]
+        if not s["regulators"]:
+            return "\n".join(
+                [*lines, "No perturbed gene has five known targets among the genes: specificity was not asked."]
+            )
         lines.append(
             f"{s['share']:.3f} of {s['regulators']} regulators are specific to their targets "
             f"({s['low']:.2f} to {s['high']:.2f}; with targets of others {json.dumps(s['permuted'])}; published 0.062)."

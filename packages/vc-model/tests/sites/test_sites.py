@@ -128,7 +128,9 @@ def test_streamed_files_keep_the_contract(mapper, world, tmp_path, monkeypatch):
     np.testing.assert_array_equal(found.X, rows_of(site))
     assert found.obs["perturbation"].iloc[0] == "control" and set(found.obs["cell_line"]) == {"A"}
     assert list(vc_contracts.read(tmp_path / "g.zarr", "latents").obs_names) == list(world.train.genes)
-    write_site(tmp_path / "x.zarr", site)  # an earlier one is replaced
+    write_site(tmp_path / "x.zarr", site, batches={"A": [str(at % 2) for at in range(6)]})  # an earlier one is replaced
+    found = vc_contracts.read(tmp_path / "x.zarr", "latents")
+    assert found.obs["batch"].astype(str).tolist() == ["0", "1"] * (len(found) // 2)
 
 
 def test_random_weights_are_other_weights_of_the_same_shape(mapper, jepa, anchored, world):
@@ -144,5 +146,5 @@ def test_unknown_sites_and_models_are_refused(mapper, jepa, world):
         open_site(mapper, world.test, "nowhere")
     with pytest.raises(VcModelError, match="all four stages"):
         open_site(replace(jepa, parts={"encoder": jepa.parts["encoder"]}), world.test)
-    with pytest.raises(VcModelError, match="with sites"):
+    with pytest.raises(VcModelError, match="has none"):
         open_site(world, world.test)

@@ -8,8 +8,9 @@ import scipy.sparse as sp
 
 from vc_model.ask.questions import QuestionError
 from vc_model.contracts import read_screen
+from vc_model.table.coexpression import coexpression
 from vc_model.table.effects import Contexts
-from vc_model.table.pseudobulk import COEXPRESSION_CELLS, TARGET_SUM, coexpression
+from vc_model.table.pseudobulk import COEXPRESSION_CELLS, TARGET_SUM
 
 LEAST_OVERLAP = 0.5  # share of the model's genes that the cells have to measure
 FEWEST_CELLS = 10

@@ -54,16 +54,19 @@ def latents(
     from vc_model.errors import VcModelError
     from vc_model.sites import open_site
     from vc_model.sites.attention import write_attention
+    from vc_model.sites.batches import control_batches
     from vc_model.sites.open import with_controls
     from vc_model.sites.write import write_gradient, write_site
 
     fitted, conditions = load_for_sites(checkpoint, screen, splits, part, cells)
     parents = {path.name: hash_path(path) for path in sources}
     place = open_site(fitted, with_controls(conditions), site or None)
-    n_rows = write_site(out, place, parents=parents, config={"site": place.name, "part": list(part)})
+    config = {"site": place.name, "part": list(part), "checkpoint": parents[checkpoint.name]}
+    batches = control_batches(screen, splits, cells)
+    n_rows = write_site(out, place, parents=parents, config=config, batches=batches)
     print(f"Wrote {out}: {n_rows} rows of {place.model} at {place.name}, {place.width} dimensions.")
     if gradient is not None:
-        write_gradient(gradient, place, parents=parents)
+        write_gradient(gradient, place, parents=parents, config=config)
         print(f"Wrote {gradient}: how {len(place.genes)} genes depend on them.")
     if attention is not None:
         if not isinstance(fitted, FittedBioJepa):

@@ -31,7 +31,11 @@ def kind_of(fitted: Fitted) -> str:
     name = type(fitted).__name__
     kinds = {"FittedSt": "st", "FittedBioJepa": "biojepa", "FittedAnchored": "anchored"}
     if name not in kinds:
-        raise VcModelError(f"expected a model with sites (st, biojepa, anchored), found {name}.")
+        known = "; ".join(f"{kind} {', '.join(sites)}" for kind, sites in SITES.items())
+        raise VcModelError(
+            f"expected a model with sites that activations are read at ({known}), found {getattr(fitted, 'name', name)!r}, which "
+            "has none."
+        )
     return kinds[name]
 
 

@@ -1,7 +1,7 @@
 """Rows of a site to latents-v1, block by block: memory of one block and of the row names, however many rows there are."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ def write_site(
     parents: Mapping[str, str] | None = None,
     config: Mapping[str, object] | None = None,
     total: int | None = None,
+    batches: Mapping[str, Sequence[str]] | None = None,
 ) -> int:
     """Write every row of a site.
 
@@ -32,6 +33,7 @@ def write_site(
         parents: File name -> sha256 of what the model was made from.
         config: How.
         total: Number of blocks, for the progress bar.
+        batches: Cell line -> batch of each control cell that rows of kind `cell` are made of (`control_batches`).
 
     Returns:
         Rows written.
@@ -40,7 +42,10 @@ def write_site(
         ContractError: If an activation is not finite, or the name ends in `.h5ad`.
     """
     blocks = tqdm(site.blocks(), desc=site.name, total=total, leave=False, disable=None)
-    return stream_latents(path, blocks, site.width, site.kind, site.name, site.model, parents=parents, config=config)
+    return stream_latents(
+        path, blocks, site.width, site.kind, site.name, site.model, parents=parents, config=config,
+        batches=batches if site.kind == "cell" else None,
+    )  # fmt: skip
 
 
 def stream_latents(
@@ -53,6 +58,7 @@ def stream_latents(
     *,
     parents: Mapping[str, str] | None = None,
     config: Mapping[str, object] | None = None,
+    batches: Mapping[str, Sequence[str]] | None = None,
 ) -> int:
     """Write blocks of activations as one latents-v1 folder, whole or not at all; arguments as in `write_site`.
 
@@ -87,7 +93,8 @@ def stream_latents(
             lines += block.cell_line
             labels += block.perturbation
         header = make_header("latents", parents=parents, config=config)
-        _write_tables(root, _tables(names, lines, labels, width, kind, site, model), header, digest.hex())
+        tables = _tables(names, lines, labels, width, kind, site, model, batches)
+        _write_tables(root, tables, header, digest.hex())
     return at
 
 
@@ -148,13 +155,23 @@ def _cut(block: Block, rows: slice) -> Block:
 
 
 def _tables(
-    names: list[str], lines: list[str], labels: list[str], width: int, kind: str, site: str, model: str
+    names: list[str],
+    lines: list[str],
+    labels: list[str],
+    width: int,
+    kind: str,
+    site: str,
+    model: str,
+    batches: Mapping[str, Sequence[str]] | None,
 ) -> Tables:
     import pandas as pd
 
     obs = pd.DataFrame({"kind": pd.Categorical([kind] * len(names))}, index=pd.Index(names, dtype=object))
     if any(lines):
         obs["cell_line"], obs["perturbation"] = pd.Categorical(lines), pd.Categorical(labels)
+    if batches is not None:  # a name ends with the place of the cell among those of its line
+        cells = zip(lines, names, strict=True)
+        obs["batch"] = pd.Categorical([batches[line][int(name.rsplit("|", 1)[1])] for line, name in cells])
     var = pd.DataFrame(index=pd.Index([f"d{at}" for at in range(width)], dtype=object))
     return Tables(obs, var, {"site": site, "model": model}, None)
 

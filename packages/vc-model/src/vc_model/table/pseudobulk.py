@@ -20,6 +20,7 @@ from vc_model.contracts import FeatureBank, Screen, Splits, read_features, read_
 from vc_model.contracts.screen import CONTROL, slices
 from vc_model.errors import TableError
 from vc_model.stored import stored
+from vc_model.table.coexpression import coexpression
 from vc_model.table.effects import Action, Conditions, Contexts, EffectTable
 from vc_model.table.names import actions_as_model, bank_as_screen, genes_in
 
@@ -56,7 +57,6 @@ class ControlCells:
 
 
 TARGET_SUM = 10_000  # counts per cell after scaling, the CP10k convention
-N_COMPONENTS = 16  # co-expression components kept
 COEXPRESSION_CELLS = 2_000  # control cells they are learnt from; bounds the cell x cell decomposition
 
 
@@ -144,6 +144,15 @@ def load_control_cells(
     columns = screen.var.index.get_indexer(pd.Index(genes_in(screen.targets, genes)))
     if (columns < 0).any():
         raise TableError(f"{screen.path}: expected all genes of the model, found {(columns < 0).sum()} absent.")
+    rows, line_n, lines = input_rows(screen, splits, per_line)
+    blocks = [_cp10k(screen, run[0], run[-1] + 1, columns)[run - run[0]].toarray() for run in slices(rows)]
+    x_ng = np.concatenate(blocks)
+    total_n = np.log1p(screen.obs["total_counts"].to_numpy(np.float64)[rows]).astype(np.float32)
+    return ControlCells(lines, np.array([lines.index(line_n[row]) for row in rows]), x_ng, total_n)
+
+
+def input_rows(screen: Screen, splits: Splits, per_line: int) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Rows of `input` controls, the same number of each line, evenly spaced; the line of every row; the lines."""
     line_n = screen.obs["cell_line"].astype(str).to_numpy()
     is_input = screen.obs.index.isin(splits.controls["input"])
     lines = tuple(dict.fromkeys(line_n.tolist()))
@@ -152,10 +161,7 @@ def load_control_cells(
     if bare:
         raise TableError(f"{splits.path}: controls.input: expected cells of every line, found none of {bare[:5]!r}.")
     rows = np.flatnonzero(_spread_over_lines(is_input, line_n, min(per_line, *counts.values())))
-    blocks = [_cp10k(screen, run[0], run[-1] + 1, columns)[run - run[0]].toarray() for run in slices(rows)]
-    x_ng = np.concatenate(blocks)
-    total_n = np.log1p(screen.obs["total_counts"].to_numpy(np.float64)[rows]).astype(np.float32)
-    return ControlCells(lines, np.array([lines.index(line_n[row]) for row in rows]), x_ng, total_n)
+    return rows, line_n, lines
 
 
 def _read_conditions(screen: Screen, splits: Splits, part: str) -> Conditions:
@@ -274,37 +280,6 @@ def _spread_over_lines(used_n: np.ndarray, line_n: np.ndarray, per_line: int) ->
         cells = np.flatnonzero(used_n & (line_n == line))
         sampled_n[cells[np.linspace(0, len(cells) - 1, min(per_line, len(cells))).astype(np.int64)]] = True
     return sampled_n
-
-
-def coexpression(
-    sample: list[tuple[int, np.ndarray]], n_lines: int, n_genes: int, basis_gk: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Correlation of genes with principal components of standardised control cells, per line.
-
-    The directions are shared by all lines, so that a gene's loadings mean the same in each of them.
-    """
-    standard = []
-    for line in range(n_lines):
-        x = np.concatenate([block for at, block in sample if at == line])
-        x = x - x.mean(axis=0)
-        spread = x.std(axis=0)
-        standard.append(x / np.where(spread > 1e-6, spread, np.inf).astype(np.float32))
-    if basis_gk is None:
-        x = np.concatenate(standard)
-        values, vectors = np.linalg.eigh((x @ x.T).astype(np.float64))
-        keep = np.argsort(values)[::-1][:N_COMPONENTS]
-        basis_gk = np.zeros((n_genes, N_COMPONENTS), dtype=np.float32)
-        good = values[keep] > 1e-6 * max(values.max(), 1e-12)
-        basis_gk[:, : len(keep)] = (x.T @ vectors[:, keep].astype(np.float32)) * np.where(
-            good, 1 / np.sqrt(np.maximum(values[keep], 1e-12)), 0
-        ).astype(np.float32)
-    loadings = []
-    for x in standard:
-        score = x @ basis_gk
-        spread = score.std(axis=0)
-        score = score / np.where(spread > 1e-6, spread, np.inf).astype(np.float32)
-        loadings.append(x.T @ score / len(x))
-    return np.stack(loadings).astype(np.float32), basis_gk
 
 
 def _measure(
