@@ -1,13 +1,19 @@
 """Probes find what is planted and chance where nothing is."""
 
+import json
+
+import anndata
 import numpy as np
+import pandas as pd
 import pytest
 from vc_interp.cli.main import main
 from vc_interp.errors import InputError
+from vc_interp.files.stored import open_latents
 from vc_interp.latents import Latents, write_latents
 from vc_interp.probe.dimension import dimension
 from vc_interp.probe.genes import auroc, essential_probe, pathway_probes
 from vc_interp.probe.run import probe
+from vc_interp.testing import write_rows
 
 GENES = tuple(f"G{at}" for at in range(60))
 SETS = {"A": set(GENES[:20]), "B": set(GENES[20:40])}
@@ -37,6 +43,38 @@ def test_essential_genes_are_told_apart(embedding):
     assert roc.value > 0.9 and precision.value > 0.8 and roc.chance < 0.7
     with pytest.raises(InputError, match="at least 5 of each"):
         essential_probe(embedding, GENES, {"G1"})
+
+
+def test_what_latents_add_to_covariates_is_said(embedding):
+    rng = np.random.default_rng(2)
+    numbers = pd.DataFrame({"mean": rng.standard_normal(60), "detected": rng.standard_normal(60)}, index=list(GENES))
+    found = {p.name: p for p in essential_probe(embedding, GENES, SETS["A"], covariates=numbers[:50], permutations=3)}
+    own, alone, both = (
+        found[f"essential genes AUROC{what}"] for what in ("", ", covariates alone", ", latents and covariates")
+    )
+    assert own.n == alone.n == both.n == 50 and own.value > 0.9 and both.value > 0.85
+    assert abs(alone.value - 0.5) < 0.25
+
+
+def test_batch_is_probed_where_the_file_names_it(tmp_path):
+    rng = np.random.default_rng(0)
+    n = 120
+    batch = np.array(["1", "2", "3"])[np.arange(n) % 3]
+    x = rng.standard_normal((n, 5)).astype(np.float32)
+    write_rows(tmp_path / "x.h5ad", x, labels=("control",) * n)
+    blank = probe(open_latents(tmp_path / "x.h5ad"))
+    assert not blank["probe"].str.contains("batch|perturbation").any()
+    adata = anndata.read_h5ad(tmp_path / "x.h5ad")
+    for shift, name in ((0.0, "none"), (3.0, "some")):
+        made = adata.copy()
+        made.X = x + shift * (batch == "2")[:, None].astype(np.float32)
+        made.obs["batch"] = batch
+        made.uns["contract"] = json.dumps(
+            {key: value for key, value in json.loads(adata.uns["contract"]).items() if key != "content"}
+        )
+        made.write_h5ad(tmp_path / f"{name}.h5ad")
+        row = probe(open_latents(tmp_path / f"{name}.h5ad")).set_index("probe").loc["batch kappa"]
+        assert (row["value"] > 0.4) == (shift > 0) and abs(row["chance"]) < 0.3
 
 
 def test_dimension_counts_directions():

@@ -12,11 +12,12 @@ def probe(
     genesets: Path | None = None,
     essential: Path | None = None,
     nonessential: Path | None = None,
+    covariates: Path | None = None,
     seed: int = 0,
     json: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Probe latents of genes or cells by cross-validation: dimension, pathways, essential genes, perturbation, line.
+    """Probe latents of genes or cells by cross-validation: dimension, pathways, essential genes, perturbation, line, batch.
 
     Example: vc-interp probe genes.zarr --genesets kegg.gmt --essential core.tsv --out probes.tsv
 
@@ -26,14 +27,15 @@ def probe(
         genesets: Gene sets in GMT form.
         essential: Names of essential genes, one a line or the first column of a table.
         nonessential: Names of genes known not to be; every other gene by default.
+        covariates: Table of genes and numbers (say, mean expression): essential genes by these alone, and by both.
         seed: Of draws and folds.
         json: Print the table as JSON.
         overwrite: Replace an earlier table.
     """
     from vc_interp.cli.tables import check_table, write_table
 
-    check_table(out, overwrite, [path for path in (latents, genesets, essential, nonessential) if path is not None])
-    from vc_interp.files.networks import read_names
+    check_table(out, overwrite, [p for p in (latents, genesets, essential, nonessential, covariates) if p is not None])
+    from vc_interp.files.networks import read_names, read_numbers
     from vc_interp.files.stored import open_latents
     from vc_interp.gmt import read_gmt
     from vc_interp.probe.run import probe as ask
@@ -43,6 +45,7 @@ def probe(
         gene_sets=None if genesets is None else read_gmt(genesets),
         essential=None if essential is None else read_names(essential),
         nonessential=None if nonessential is None else read_names(nonessential),
+        covariates=None if covariates is None else read_numbers(covariates),
         seed=seed,
     )
     write_table(table, out)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from vc_interp.errors import InputError
@@ -37,6 +38,24 @@ def read_names(path: str | Path) -> frozenset[str]:
     if not names:
         raise InputError(f"{path}: expected names of genes, one a line, found none.")
     return names
+
+
+def read_numbers(path: str | Path) -> pd.DataFrame:
+    """Numbers of genes: a table with a header, names of genes in the first column, numbers in the others.
+
+    Raises:
+        InputError: If a gene occurs twice, or a value is no finite number.
+    """
+    table = read_table(path)
+    table = table.set_index(table.columns[0])
+    numbers = table.apply(pd.to_numeric, errors="coerce")
+    finite = np.isfinite(numbers.to_numpy(np.float64)).all() if len(numbers.columns) else False
+    if not len(numbers) or not finite or not numbers.index.is_unique:
+        raise InputError(
+            f"{path}: expected a header, a gene in the first column (each once) and finite numbers in the others; found "
+            f"{len(table)} rows with the columns {list(map(str, table.columns))[:5]}."
+        )
+    return numbers
 
 
 def read_table(path: str | Path, **options: int | None) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from vc_contracts.errors import raised_as
 from vc_interp.errors import ContractError, InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from vc_contracts.content import Digest
 
 BLOCK_BYTES = 1 << 24
@@ -30,6 +31,7 @@ class StoredLatents:
         kinds: [n] `cell`, `condition`, `gene` or `action`.
         lines: [n] cell lines; empty strings where the file states none.
         labels: [n] perturbations, `control` for nothing done; empty strings where the file states none.
+        batches: [n] batch of the cell that a row was made of; empty strings where the file states none.
         dims: Names of the d dimensions.
         site: Where in the model.
         model: Its name.
@@ -44,6 +46,7 @@ class StoredLatents:
     kinds: np.ndarray
     lines: np.ndarray
     labels: np.ndarray
+    batches: np.ndarray
     dims: tuple[str, ...]
     site: str
     model: str
@@ -92,6 +95,11 @@ class StoredLatents:
         """Hash of the activations, or an empty string where the header carries none."""
         return str((self.header.get("content") or {}).get("X", ""))
 
+    @property
+    def checkpoint(self) -> str:
+        """Hash of the checkpoint that wrote them, or an empty string where the header carries none."""
+        return str((self.header.get("config") or {}).get("checkpoint", ""))
+
 
 def open_latents(path: str | Path) -> StoredLatents:
     """Open latents-v1 and check them in one pass: the contract, the hash, that all is finite; mean and variance on the way.
@@ -112,19 +120,27 @@ def open_latents(path: str | Path) -> StoredLatents:
         with _activations(path) as x:
             moments = _scan(path, x, (len(obs), len(var)), digest)
         verify(tables, header, path, {"X": digest.hex()})
-    blank = np.full(len(obs), "")
     return StoredLatents(
         path,
         obs.index.to_numpy().astype(str),
-        obs["kind"].astype(str).to_numpy().astype(str),
-        obs["cell_line"].astype(str).to_numpy().astype(str) if "cell_line" in obs else blank,
-        obs["perturbation"].astype(str).to_numpy().astype(str) if "perturbation" in obs else blank,
+        _column(obs, "kind"),
+        _column(obs, "cell_line"),
+        _column(obs, "perturbation"),
+        _column(obs, "batch"),
         tuple(var.index.astype(str)),
         str(uns["site"]),
         str(uns["model"]),
         header,
         *moments,
     )
+
+
+def _column(obs: "pd.DataFrame", name: str) -> np.ndarray:
+    """[n] strings of a column; empty ones where there is none. Equal values are one object, so a row costs 8 bytes."""
+    if name not in obs:
+        return np.full(len(obs), "", dtype=object)
+    codes, values = obs[name].astype(str).factorize()
+    return np.asarray(values, dtype=object)[codes]
 
 
 def check_enough(stored: StoredLatents, n_features: int) -> None:

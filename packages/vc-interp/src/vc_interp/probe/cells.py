@@ -5,6 +5,8 @@ and the control cell that rows were made of in the others. Accuracies are balanc
 kappa = (accuracy - 1 / K) / (1 - 1 / K) (metrics.md D19, D20, D25).
 """
 
+from collections import Counter
+
 import numpy as np
 
 from vc_interp.errors import InputError
@@ -36,7 +38,7 @@ def detection_probe(x_nd: np.ndarray, labels: np.ndarray, *, permutations: int =
 def label_probe(
     name: str, x_nd: np.ndarray, label_n: np.ndarray, group_n: np.ndarray, *, permutations: int = 3, seed: int = 0
 ) -> Probe | None:
-    """Kappa of a linear probe of a label, groups held together; None where the label has one value.
+    """Kappa of a linear probe of a label, groups held together; None where fewer than two labels are in two groups or more.
 
     Args:
         name: Of the label.
@@ -49,6 +51,9 @@ def label_probe(
     rng = np.random.default_rng([seed, 12])
     rows = np.sort(rng.permutation(len(label_n))[:MOST_ROWS])
     x_nd, label_n, group_n = x_nd[rows], label_n[rows], group_n[rows]
+    pairs = Counter(label for label, _ in set(zip(label_n.tolist(), group_n.tolist(), strict=True)))
+    keep = np.array([pairs[label] > 1 for label in label_n.tolist()], dtype=bool)  # no fold could learn the others
+    x_nd, label_n, group_n = x_nd[keep], label_n[keep], group_n[keep]
     if len(set(label_n.tolist())) < 2 or len(set(group_n.tolist())) < FOLDS:
         return None
     value = _kappa(x_nd, label_n, group_n)

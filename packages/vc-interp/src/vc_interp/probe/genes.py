@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
 
 from vc_interp.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FOLDS = 5
 
@@ -45,7 +49,7 @@ def pathway_probes(
     """Co-membership AUROC (leave-one-out) and silhouette of pathways, beside permuted genes (metrics.md D21).
 
     The AUROC asks, for every gene with a pathway, whether genes that share one with it are nearer by cosine than others.
-    The silhouette gives a gene the first of its sets (by name) with 15 to 300 genes here, as the published number does.
+    The silhouette gives a gene the first of its sets (by name) with 10 to 300 genes here, as the published number does.
 
     Raises:
         InputError: If no set has two genes here.
@@ -80,16 +84,21 @@ def essential_probe(
     essential: Set[str],
     nonessential: Set[str] | None = None,
     *,
+    covariates: "pd.DataFrame | None" = None,
     permutations: int = 10,
     seed: int = 0,
 ) -> list[Probe]:
-    """AUROC and AUPRC of essential genes by a cross-validated logistic probe (metrics.md D23).
+    """AUROC and AUPRC of essential genes by a cross-validated logistic probe, beside permuted labels.
+
+    Highly expressed genes are more often essential, so that a probe can be good without the latents; where covariates are
+    given, the same probe of these alone and of both says what the latents add.
 
     Args:
         x_gd: [g, d] embeddings.
         genes: g names.
         essential: Names of essential genes.
         nonessential: Names of the others; every other gene by default.
+        covariates: Numbers of genes (index: names); genes without a row are left out of all three probes.
         permutations: Of the labels.
         seed: Deals folds.
 
@@ -98,17 +107,34 @@ def essential_probe(
     """
     yes = np.array([gene in essential for gene in genes])
     known = yes | np.array([nonessential is None or gene in nonessential for gene in genes])
-    x_nd, y_n = x_gd[known], yes[known]
+    if covariates is not None:
+        known &= np.array([gene in covariates.index for gene in genes])
+    y_n = yes[known]
     if min(int(y_n.sum()), int((~y_n).sum())) < FOLDS:
         raise InputError(
             f"essential genes: expected at least {FOLDS} of each kind among the {len(genes)} genes, found {int(y_n.sum())} "
             f"essential and {int((~y_n).sum())} others. Are the names of the same kind?"
         )
+    asked = {"": x_gd[known]}
+    if covariates is not None:
+        names = [gene for gene, keep in zip(genes, known, strict=True) if keep]
+        other_nk = covariates.loc[names].to_numpy(np.float64)
+        asked |= {", covariates alone": other_nk, ", latents and covariates": np.hstack([asked[""], other_nk])}
+    return [probe for what, x_nd in asked.items() for probe in _essential(what, x_nd, y_n, permutations, seed)]
+
+
+def _essential(what: str, x_nd: np.ndarray, y_n: np.ndarray, permutations: int, seed: int) -> list[Probe]:
     value = _cross_validated(x_nd, y_n, seed)
     rng = np.random.default_rng([seed, 10])
     null = [_cross_validated(x_nd, rng.permutation(y_n), seed) for _ in range(permutations)]
     return [
-        Probe(f"essential genes {name}", value[at], *_null([found[at] for found in null]), len(y_n), "linear, 5 folds")
+        Probe(
+            f"essential genes {name}{what}",
+            value[at],
+            *_null([found[at] for found in null]),
+            len(y_n),
+            "linear, 5 folds",
+        )
         for at, name in enumerate(("AUROC", "AUPRC"))
     ]
 

@@ -19,17 +19,19 @@ def probe(
     gene_sets: Mapping[str, Set[str]] | None = None,
     essential: Set[str] | None = None,
     nonessential: Set[str] | None = None,
-    batches: np.ndarray | None = None,
+    covariates: pd.DataFrame | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Ask everything that the rows can answer.
 
     Args:
-        stored: Latents; gene rows are asked about pathways and essential genes, cell rows about perturbation, line, batch.
+        stored: Latents; gene rows are asked about pathways and essential genes, cell rows about perturbation, line and, where
+            the file has a column `batch`, batch.
         gene_sets: Set name -> genes.
         essential: Names of essential genes.
         nonessential: Names of genes known not to be.
-        batches: [n] batch of each row.
+        covariates: What is known of genes anyway (index: genes; columns of numbers, e.g. mean expression): essential genes are
+            also told apart by these alone, and by both.
         seed: Of draws and folds.
 
     Returns:
@@ -47,14 +49,14 @@ def probe(
     if genes.any() and gene_sets:
         found += pathway_probes(x_nd[genes], names, gene_sets, seed=seed)
     if genes.any() and essential:
-        found += essential_probe(x_nd[genes], names, essential, nonessential, seed=seed)
+        found += essential_probe(x_nd[genes], names, essential, nonessential, covariates=covariates, seed=seed)
     perturbed = sorted(set(labels.tolist()) - {"", "control"})
     if len(perturbed) >= FOLDS and (labels == "control").any():
         found.append(detection_probe(x_nd, labels, seed=seed))
     cell_n = np.array(
         [f"{line}|{name.rsplit('|', 1)[-1]}" for line, name in zip(lines, stored.rows[rows], strict=True)]
     )
-    wanted = {"perturbation": labels, "cell line": lines} | ({} if batches is None else {"batch": batches[rows]})
+    wanted = {"perturbation": labels, "cell line": lines, "batch": stored.batches[rows]}
     for name, label_n in wanted.items():
         if (label_n != "").all() and not genes.any():
             result = label_probe(name, x_nd, label_n, cell_n, seed=seed)
