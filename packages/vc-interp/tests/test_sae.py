@@ -6,11 +6,13 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from vc_interp.errors import InputError
+from vc_interp.files.stored import open_latents
 from vc_interp.sae.dictionary import read_dictionary
 from vc_interp.sae.measure import loss_recovered, measure
 from vc_interp.sae.settings import SaeSettings
 from vc_interp.sae.stability import matched_cosine, max_cosine, stability
 from vc_interp.sae.train import train_sae
+from vc_interp.testing import plant, write_rows
 
 # Not `importorskip`: every test process reads this file, and one of them runs it.
 pytestmark = pytest.mark.skipif(find_spec("sae_lens") is None, reason="sae-lens is not installed")
@@ -39,28 +41,35 @@ def test_the_planted_dictionary_is_found(sparse, trained):
     assert loss_recovered(stored, found, lambda x, rows: x @ np.ones((24, 3), np.float32)) > 0.7
 
 
-def test_killed_and_resumed_is_the_uninterrupted_run(sparse, trained, tmp_path):
+@pytest.mark.parametrize("architecture", ["batchtopk", "standard"])
+def test_killed_and_resumed_is_the_uninterrupted_run(architecture, sparse, trained, tmp_path):
+    settings = SaeSettings(**SMALL | {"architecture": architecture})
+    whole = trained
+    if architecture == "standard":  # its penalty is drawn to k on the way
+        whole = tmp_path / "whole"
+        train_sae(sparse[1], whole, settings)
+
     def stop(step: int) -> None:
         if step == 157:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_sae(sparse[1], tmp_path / "sae", SaeSettings(**SMALL), on_step=stop)
+        train_sae(sparse[1], tmp_path / "sae", settings, on_step=stop)
     assert not (tmp_path / "sae").exists() and (tmp_path / "sae.train" / "step100").is_dir()
     steps = []
-    train_sae(sparse[1], tmp_path / "sae", SaeSettings(**SMALL), on_step=steps.append)
+    train_sae(sparse[1], tmp_path / "sae", settings, on_step=steps.append)
     assert steps[0] == 101 and not (tmp_path / "sae.train").exists()
     name = "sae_weights.safetensors"
-    assert (tmp_path / "sae" / name).read_bytes() == (trained / name).read_bytes()
+    assert (tmp_path / "sae" / name).read_bytes() == (whole / name).read_bytes()
 
 
 @pytest.mark.parametrize("architecture", ["topk", "jumprelu", "standard"])
-def test_every_architecture_is_saved_as_sae_lens_saves_it_and_read_without_it(architecture, sparse, tmp_path):
+def test_every_architecture_finds_it_is_saved_as_sae_lens_saves_it_and_read_without_it(architecture, sparse, tmp_path):
     import torch
     from sae_lens.saes import SAE
 
-    settings = SaeSettings(**SMALL | {"architecture": architecture, "passes": 1})
-    found = train_sae(sparse[1], tmp_path / "sae", settings)
+    found = train_sae(sparse[1], tmp_path / "sae", SaeSettings(**SMALL | {"architecture": architecture}))
+    assert max_cosine(sparse[0].truth_kd, found.dec_fd).mean() > 0.9
     x = sparse[0].x_nd[:200]
     theirs = SAE.load_from_disk(tmp_path / "sae")
     with torch.no_grad():
@@ -69,6 +78,30 @@ def test_every_architecture_is_saved_as_sae_lens_saves_it_and_read_without_it(ar
         np.testing.assert_allclose(found.decode(found.encode(x)), theirs.decode(codes).numpy(), atol=1e-4)
     if architecture == "topk":
         assert (found.encode(x) > 0).sum(axis=1).max() <= 2
+
+
+def test_whitening_finds_small_directions_beside_a_large_one_and_is_folded_away(tmp_path):
+    """A direction of great variance, as cells and lines make, hides sparse ones unless activations are whitened."""
+    import torch
+    from sae_lens.saes import SAE
+
+    found = plant(4000, 24, 24, 2.0, seed=3)
+    rng = np.random.default_rng(3)
+    large_d = rng.standard_normal(24) / 5
+    x = (0.05 * found.x_nd + 3 * rng.standard_normal((4000, 1)) * large_d).astype(np.float32)
+    write_rows(tmp_path / "x.zarr", x)
+    stored = open_latents(tmp_path / "x.zarr")
+    plain, whitened = (
+        train_sae(stored, tmp_path / f"{whiten}", SaeSettings(**SMALL, whiten=whiten)) for whiten in (False, True)
+    )
+    # What stands out of the large direction is what can be found.
+    unit_d = large_d / np.linalg.norm(large_d)
+    free = [one - np.outer(one @ unit_d, unit_d) for one in (found.truth_kd, plain.dec_fd, whitened.dec_fd)]
+    assert max_cosine(free[0], free[2]).mean() > max_cosine(free[0], free[1]).mean() + 0.05
+    theirs = SAE.load_from_disk(tmp_path / "True")
+    with torch.no_grad():
+        codes = theirs.encode(torch.from_numpy(x[:100]))
+        np.testing.assert_allclose(whitened.encode(x[:100]), codes.numpy(), atol=1e-3)
 
 
 def test_what_nothing_can_be_learnt_from_is_refused(sparse, tmp_path):

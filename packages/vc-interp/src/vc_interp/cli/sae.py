@@ -13,7 +13,8 @@ def sae(
     architecture: Literal["batchtopk", "topk", "jumprelu", "standard"] = "batchtopk",
     features: int = 0,
     k: float = 8.0,
-    l1: float = 0.05,
+    l1: float = 1.0,
+    whiten: bool = False,
     passes: float = 0.0,
     batch: int = 1024,
     lr: float = 3e-3,
@@ -31,8 +32,9 @@ def sae(
         out: Folder to write: cfg.json and sae_weights.safetensors of sae-lens, and a record. Unfinished work is in OUT.train.
         architecture: How sparsity is made.
         features: Number of features; 0: twice the width.
-        k: Active features of a row: exactly (topk), on average (batchtopk), or what jumprelu is drawn to.
-        l1: Weight of the penalty (standard).
+        k: Active features of a row: exactly (topk), on average (batchtopk), or what jumprelu and standard are drawn to.
+        l1: Weight of the penalty at the start (standard).
+        whiten: Give every direction of the activations the same variance first: for small effects beside large differences of cells.
         passes: Passes over the rows; 0: as many as make 4,000 steps, at least 1.
         batch: Rows of a step.
         lr: Peak learning rate.
@@ -46,10 +48,11 @@ def sae(
     check_target(out, kind="dictionary", overwrite=overwrite, inputs=[latents], make_parent=True)
     from vc_interp.files.stored import open_latents
     from vc_interp.sae.settings import SaeSettings
-    from vc_interp.sae.train import train_sae
+    from vc_interp.sae.train import check_installed, train_sae
 
+    check_installed()
     settings = SaeSettings(
-        architecture=architecture, features=features, k=k, l1=l1, passes=passes, batch=batch, lr=lr,
+        architecture=architecture, features=features, k=k, l1=l1, whiten=whiten, passes=passes, batch=batch, lr=lr,
         save_every=save_every, seed=seed, device=device,
     )  # fmt: skip
     made = train_sae(open_latents(latents), out, settings, overwrite=overwrite)

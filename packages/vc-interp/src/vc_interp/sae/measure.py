@@ -1,7 +1,8 @@
 """How good a dictionary is: reconstruction, sparsity, dead features, and what the model loses when it is put in place."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,9 +34,9 @@ def measure(stored: StoredLatents, dictionary: Dictionary) -> Measures:
     """Measure in one pass over the file.
 
     Raises:
-        InputError: If the widths differ.
+        InputError: If the dictionary is of other activations.
     """
-    check_width(stored, dictionary)
+    check_same(stored, dictionary)
     error, active, fired_f = 0.0, 0, np.zeros(dictionary.n_features, np.int64)
     for _, x_nd in stored.blocks():
         f_nf = dictionary.encode(x_nd)
@@ -53,17 +54,39 @@ def measure(stored: StoredLatents, dictionary: Dictionary) -> Measures:
     )
 
 
-def check_width(stored: StoredLatents, dictionary: Dictionary) -> None:
-    """Refuse a dictionary of other activations.
+def check_same(stored: StoredLatents, dictionary: Dictionary) -> None:
+    """Refuse a dictionary of other activations: of another width, or, as far as its record says, model, site or checkpoint.
 
     Raises:
-        InputError: If the widths differ.
+        InputError: If they do not belong together.
     """
     if stored.width != dictionary.width:
         raise InputError(
             f"{stored.path}: expected activations of the {dictionary.width} dimensions of the dictionary, found "
             f"{stored.width}. Use the latents that it was trained on."
         )
+    check_origin(stored, dictionary.record, "the dictionary")
+
+
+def check_origin(stored: StoredLatents, record: Mapping[str, Any], what: str) -> None:
+    """Refuse activations that are not of the model, site and checkpoint that a record states.
+
+    Args:
+        stored: Activations.
+        record: `model`, `site`, `checkpoint`; what is missing or empty on either side is not compared.
+        what: Whose record it is.
+
+    Raises:
+        InputError: If one of them differs.
+    """
+    own = {"model": stored.model, "site": stored.site, "checkpoint": stored.checkpoint}
+    for name, found in own.items():
+        expected = record.get(name)
+        if expected and found and expected != found:
+            raise InputError(
+                f"{stored.path}: expected activations of the {name} that {what} is of ({str(expected)[:40]!r}), found "
+                f"{found[:40]!r}. Use files of one and the same model."
+            )
 
 
 def loss_recovered(
@@ -80,7 +103,7 @@ def loss_recovered(
         n_rows: Rows that are drawn.
         seed: Draws them.
     """
-    check_width(stored, dictionary)
+    check_same(stored, dictionary)
     rows = np.sort(np.random.default_rng([seed, 3]).permutation(len(stored))[:n_rows])
     x_nd = stored.take(rows)
     said_ng = decode(x_nd, rows)

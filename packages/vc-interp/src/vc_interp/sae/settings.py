@@ -17,9 +17,12 @@ class SaeSettings:
     features: int = 0
     """f; 0: twice the width."""
     k: float = 8.0
-    """Active features of a row (topk, batchtopk), or the number that jumprelu is drawn to."""
-    l1: float = 0.05
-    """Weight of the L1 penalty (standard)."""
+    """Active features of a row (topk, batchtopk), or the number that jumprelu and standard are drawn to."""
+    l1: float = 1.0
+    """Weight of the L1 penalty at the start (standard); it then rises or falls until k features are active."""
+    whiten: bool = False
+    """Give every direction of the activations the same variance before they are learnt (and undo it in the weights): for what
+    perturbations do where cells and lines differ far more."""
     passes: float = 0.0
     """Passes over the rows; 0: as many as make 4,000 steps, at least 1."""
     batch: int = 1024
