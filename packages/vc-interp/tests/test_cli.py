@@ -69,9 +69,10 @@ def test_refusals_are_one_line_and_exit_2(files, tmp_path, monkeypatch, capsys, 
 def test_help_imports_nothing_heavy():
     code = (
         "import sys, vc_interp.cli.main as c\n"
-        "try: c.main(['--help'])\n"
-        "except SystemExit: pass\n"
-        "heavy = {'anndata', 'pandas', 'scipy', 'zarr', 'torch', 'numpy'} & set(sys.modules)\n"
+        "for command in ([], ['sae'], ['features'], ['attention'], ['probe'], ['report'], ['enrich'], ['inspect']):\n"
+        "    try: c.main([*command, '--help'])\n"
+        "    except SystemExit: pass\n"
+        "heavy = {'anndata', 'pandas', 'scipy', 'zarr', 'torch', 'sae_lens', 'numpy'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -1,6 +1,7 @@
 """What features mean, on activations whose dictionary, genes and perturbations are known."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from vc_interp.features.annotate import annotate
 from vc_interp.features.attribution import agreement, by_gradient, by_intervention, typical_activation
 from vc_interp.features.moved import moved
 from vc_interp.features.recover import attribute_changes, average_precision, make_directions
+from vc_interp.features.run import Known, describe
 from vc_interp.features.specificity import matched, specificity
 from vc_interp.files.networks import read_targets
 from vc_interp.gmt import read_gmt
@@ -35,6 +37,18 @@ def test_clamping_sees_that_a_model_saturates(stored, dictionary, attributed):
     _, _, typical = attributed
     bent = by_intervention(stored, dictionary, typical, lambda x, rows: np.tanh(50 * x), tuple("abcdefgh"), n_rows=16)
     assert (bent.effect_fg[:, :6].diagonal() < 1.5).all()  # the gradient at 0 says 50 times the activation, about 35
+
+
+def test_features_that_are_decoded_together_get_what_they_get_alone(stored, dictionary, attributed, monkeypatch):
+    _, _, typical = attributed
+
+    def bent(x, rows):
+        return np.tanh(x + rows[:, None] / len(stored))
+
+    together = by_intervention(stored, dictionary, typical, bent, tuple("abcdefgh"), n_rows=16)
+    monkeypatch.setattr("vc_interp.features.attribution.VALUES_AT_ONCE", 1)
+    alone = by_intervention(stored, dictionary, typical, bent, tuple("abcdefgh"), n_rows=16)
+    np.testing.assert_allclose(together.effect_fg, alone.effect_fg, atol=1e-6)
 
 
 def test_a_perturbation_moves_its_own_feature(stored, dictionary):
@@ -120,6 +134,34 @@ def test_command_writes_tables_and_the_page_holds_them(planted, tmp_path, capsys
     assert "overwrite" in capsys.readouterr().err
 
 
-def test_a_dictionary_of_other_activations_is_refused(dictionary, sparse):
-    with pytest.raises(InputError, match="dimensions of the dictionary"):
-        moved(sparse[1], dictionary)
+def test_files_of_several_models_are_refused(dictionary, sparse, stored, planted):
+    for ask in (moved, describe):
+        with pytest.raises(InputError, match="dimensions of the dictionary"):
+            ask(sparse[1], dictionary, *([Known()] if ask is describe else []))
+    other = replace(dictionary, record={"model": "another", "site": stored.site})
+    with pytest.raises(InputError, match=r"model that the dictionary is of \('another'\), found 'planted'"):
+        describe(stored, other, Known())
+    with pytest.raises(InputError, match="site"):
+        describe(stored, dictionary, Known(others=[replace(dictionary, record={"site": "elsewhere"})]))
+    gradient = replace(read_latents(planted / "gradient.zarr"), site="gradient/elsewhere")
+    with pytest.raises(InputError, match="site that the gradient is of"):
+        describe(stored, dictionary, Known(gradient=gradient))
+    written = replace(stored, header={"config": {"checkpoint": "a" * 64}})
+    moved(written, replace(dictionary, record={"checkpoint": "a" * 64}))
+    with pytest.raises(InputError, match="checkpoint"):
+        moved(written, replace(dictionary, record={"checkpoint": "b" * 64}))
+
+
+def test_regulators_without_known_targets_leave_valid_json(planted, stored, dictionary, tmp_path, capsys):
+    (tmp_path / "t.tsv").write_text("tf\ttarget\nABSENT\tG1\n")
+    extra = ["--gradient", str(planted / "gradient.zarr"), "--targets", str(tmp_path / "t.tsv")]
+    out = tmp_path / "f"
+    assert main(["features", str(planted / "x.zarr"), str(planted / "sae"), "--out", str(out), *extra]) == 0
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    found = json.loads((out / "summary.json").read_text(), parse_constant=refuse)
+    assert found["specificity"]["regulators"] == 0 and found["specificity"]["share"] is None
+    assert main(["report", str(out), "--out", str(tmp_path / "page.html")]) == 0
+    assert "specificity was not asked" in (tmp_path / "page.html").read_text()

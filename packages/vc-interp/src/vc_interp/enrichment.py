@@ -9,7 +9,7 @@ at least one gene set: a gene that no set knows can never be a hit, and counting
 every set look enriched. Selections are made within the background for the same reason.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Literal
 
 import numpy as np
@@ -78,12 +78,7 @@ def enrich(
             f"latents of {latents.model!r} at {latents.site!r}: expected gene rows; found only "
             f"{sorted(set(latents.kinds))}. Write latents of a site with genes as rows."
         )
-    annotated = set().union(*gene_sets.values()) if gene_sets else set()
-    if annotated.isdisjoint(genes):
-        raise InputError(
-            f"latents of {latents.model!r}: none of the {len(genes)} genes (e.g. {list(genes[:3])}) is in a gene set "
-            f"(e.g. {sorted(annotated)[:3]}). Both must use the same gene names."
-        )
+    annotated = check_gene_sets(genes, gene_sets, f"latents of {latents.model!r}")
     if background == "annotated":
         keep = np.array([gene in annotated for gene in genes])
         loadings_gd, genes = loadings_gd[keep], tuple(gene for gene, kept in zip(genes, keep, strict=True) if kept)
@@ -92,7 +87,7 @@ def enrich(
     if not names:
         raise InputError(
             f"gene sets: expected at least one with {min_size} to {max_size} of the {len(genes)} background genes; "
-            "found none. Change --min-size or --max-size."
+            "found none. Give other sets (or, of `vc-interp enrich`, change --min-size or --max-size)."
         )
     selections = [
         (dim, end, chosen)
@@ -103,6 +98,26 @@ def enrich(
     if not selections:
         raise InputError("latents: every gene has a loading of zero on every dimension; nothing can be selected.")
     return _test(selections, names, member_gs, genes)
+
+
+def check_gene_sets(genes: Sequence[str], gene_sets: Mapping[str, Set[str]], whose: str) -> Set[str]:
+    """All genes of gene sets, of which some must be those of a model: asked before anything is trained.
+
+    Args:
+        genes: Names that the model knows.
+        gene_sets: Set name -> genes.
+        whose: Says in a refusal whose genes they are.
+
+    Raises:
+        InputError: If none of the genes is in a set.
+    """
+    annotated = set().union(*gene_sets.values()) if gene_sets else set()
+    if annotated.isdisjoint(genes):
+        raise InputError(
+            f"{whose}: none of the {len(genes)} genes (e.g. {list(genes[:3])}) is in a gene set "
+            f"(e.g. {sorted(annotated)[:3]}). Both must use the same gene names."
+        )
+    return annotated
 
 
 def _membership(

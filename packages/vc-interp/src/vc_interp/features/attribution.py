@@ -19,6 +19,9 @@ from vc_interp.latents import Latents
 from vc_interp.sae.dictionary import Dictionary
 from vc_interp.sae.measure import Decode
 
+VALUES_AT_ONCE = 1 << 22
+"""Numbers of activations or expression that are decoded together: many features at a time for small models."""
+
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
@@ -98,11 +101,15 @@ def by_intervention(
     x_nd = stored.take(rows)
     f_nf = dictionary.encode(x_nd)
     effect_fg = np.zeros((dictionary.n_features, len(genes)), np.float32)
-    for at in tqdm(np.flatnonzero(typical_f > 0), desc="interventions", leave=False, disable=None):
-        direction_d = dictionary.dec_fd[at]
-        without_nd = x_nd - f_nf[:, at : at + 1] * direction_d
-        with_nd = without_nd + typical_f[at] * direction_d
-        effect_fg[at] = (decode(with_nd, rows) - decode(without_nd, rows)).mean(axis=0)
+    living_f = np.flatnonzero(typical_f > 0)
+    at_once = max(1, VALUES_AT_ONCE // (len(rows) * max(len(genes), stored.width)))
+    for start in tqdm(range(0, len(living_f), at_once), desc="interventions", leave=False, disable=None):
+        some_k = living_f[start : start + at_once]
+        dec_kd, many = dictionary.dec_fd[some_k], np.tile(rows, len(some_k))
+        without_knd = x_nd - f_nf.T[some_k, :, None] * dec_kd[:, None]
+        with_knd = without_knd + (typical_f[some_k, None] * dec_kd)[:, None]
+        said = [decode(values.reshape(-1, stored.width), many) for values in (with_knd, without_knd)]
+        effect_fg[some_k] = (said[0] - said[1]).reshape(len(some_k), len(rows), -1).mean(axis=1)
     return Attribution(effect_fg, genes, "intervention")
 
 

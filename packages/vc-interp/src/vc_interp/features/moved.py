@@ -14,7 +14,7 @@ from scipy import stats
 from vc_interp.errors import InputError
 from vc_interp.files.stored import StoredLatents
 from vc_interp.sae.dictionary import Dictionary
-from vc_interp.sae.measure import check_width
+from vc_interp.sae.measure import check_same
 
 CONTROL = "control"
 
@@ -67,9 +67,9 @@ def moved(stored: StoredLatents, dictionary: Dictionary) -> Moved:
     """Measure all changes in one pass.
 
     Raises:
-        InputError: If the file names no perturbations, or the widths differ.
+        InputError: If the file names no perturbations, or the dictionary is of other activations.
     """
-    check_width(stored, dictionary)
+    check_same(stored, dictionary)
     if not (stored.labels != "").any():
         raise InputError(
             f'{stored.path}: obs["perturbation"]: expected one per row, found none. Write latents of conditions.'

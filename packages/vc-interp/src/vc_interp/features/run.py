@@ -22,7 +22,7 @@ from vc_interp.features.specificity import PUBLISHED, Specificity, specificity
 from vc_interp.files.stored import StoredLatents
 from vc_interp.latents import Latents, write_latents
 from vc_interp.sae.dictionary import Dictionary
-from vc_interp.sae.measure import Decode, loss_recovered, measure
+from vc_interp.sae.measure import Decode, check_origin, check_same, loss_recovered, measure
 from vc_interp.sae.stability import stability
 
 SUMMARY = "summary.json"
@@ -89,6 +89,7 @@ def describe(
     Raises:
         InputError: If files do not belong together.
     """
+    _check_together(stored, dictionary, known)
     typical_f = typical_activation(stored, dictionary)
     attributions = []
     if decode is not None:
@@ -97,7 +98,8 @@ def describe(
         attributions.append(by_gradient(known.gradient, dictionary, typical_f))
     summary: dict[str, Any] = {
         "model": stored.model, "site": stored.site, "rows": len(stored), "width": stored.width,
-        "n_features": dictionary.n_features, "architecture": dictionary.architecture,
+        "n_features": dictionary.n_features,
+        "architecture": dictionary.record.get("settings", {}).get("architecture", dictionary.architecture),
         "measures": asdict(measure(stored, dictionary)), "seed": seed,
     }  # fmt: skip
     if decode is not None:
@@ -111,7 +113,7 @@ def describe(
     annotation, specific = _judge(dictionary, attributions, found, typical_f, known, summary, seed, permutations)
     names = dictionary.names
     return Findings(
-        summary=summary,
+        summary=_strict(summary),
         features=_features(dictionary, typical_f, found, stable_f, attributions, annotation),
         genes=_genes(names, attributions),
         changes=pd.DataFrame() if found is None else found.table(names),
@@ -121,6 +123,31 @@ def describe(
         regulators=pd.DataFrame() if specific is None else specific.table,
         attributions=tuple(attributions),
     )
+
+
+def _strict(value: Any) -> Any:
+    """The same with None for what is not finite, which JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: _strict(one) for key, one in value.items()}
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _check_together(stored: StoredLatents, dictionary: Dictionary, known: Known) -> None:
+    """Refuse files of several models.
+
+    Raises:
+        InputError: If a dictionary or the gradient is of another model, site or checkpoint.
+    """
+    for one in (dictionary, *known.others):
+        check_same(stored, one)
+    if known.gradient is not None:
+        gradient = known.gradient
+        record = {
+            "model": gradient.model,
+            "site": gradient.site.removeprefix("gradient/"),
+            "checkpoint": (gradient.header.get("config") or {}).get("checkpoint"),
+        }
+        check_origin(stored, record, "the gradient")
 
 
 def _judge(
