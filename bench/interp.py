@@ -3,12 +3,13 @@
     uv run --no-dev python bench/interp.py                       # 1,000,000 x 128
     uv run --no-dev python bench/interp.py --rows 100000
 
-Both make the same number of steps of the same BatchTopK autoencoder on the same machine, each in a process of its own; memory is
-the growth of the peak over what the process took before the rows came.
+Both make the same number of steps of the same BatchTopK autoencoder on the same machine, each in a process of its own, in turns;
+memory is resident memory over what the process took before the rows came, at several points of the pass and at its peak.
 """
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,9 +21,12 @@ import numpy as np
 BATCH, FEATURES, K = 4096, 256, 8
 
 
-def peak_mb() -> float:
-    """Highest resident memory of this process so far."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+POINTS = 4  # of a pass at which memory is looked at
+
+
+def memory_mb(name: str = "VmHWM") -> float:
+    """Resident memory of this process: the highest so far (VmHWM), or now (VmRSS)."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
     return int(line.split()[1]) / 1024
 
 
@@ -45,7 +49,7 @@ def write(folder: Path, rows: int, width: int) -> None:
     stream_latents(folder / "x.zarr", blocks(), width, "cell", "planted", "planted")
 
 
-def ours(folder: Path, steps: int) -> dict[str, float]:
+def ours(folder: Path, steps: int) -> dict:
     """From disk: opening and checking the file, and training."""
     from vc_interp.files.stored import open_latents
     from vc_interp.sae.order import batches, make_order
@@ -53,19 +57,21 @@ def ours(folder: Path, steps: int) -> dict[str, float]:
     from vc_interp.sae.train import _import, _make_trainer
 
     torch, _, _ = _import()
-    before = peak_mb()
+    before = memory_mb("VmRSS")
     start = time.perf_counter()
     stored = open_latents(folder / "x.zarr")
     opened = time.perf_counter() - start
-    named = peak_mb() - before
+    points = [memory_mb("VmRSS") - before]
     trainer = _make_trainer(stored, SaeSettings(features=FEATURES, k=K, batch=BATCH, passes=1))
     start, rows = time.perf_counter(), batches(stored, make_order(stored, BATCH, 0))
-    for _ in range(steps):
+    for step in range(1, steps + 1):
         trainer.step(torch.from_numpy(next(rows)))
         trainer.n_training_steps += 1
+        if step % max(1, steps // POINTS) == 0:
+            points.append(memory_mb("VmRSS") - before)
     took = time.perf_counter() - start
     rows.close()
-    return {"open": opened, "train": took, "memory": peak_mb() - before, "names": named}
+    return {"open": opened, "train": took, "peak": memory_mb() - before, "points": points}
 
 
 def theirs(folder: Path, steps: int) -> dict[str, float]:
@@ -76,7 +82,7 @@ def theirs(folder: Path, steps: int) -> dict[str, float]:
     from sae_lens.config import SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer
 
-    before = peak_mb()
+    before = memory_mb("VmRSS")
     x = torch.from_numpy(zarr.open_group(folder / "x.zarr", mode="r")["X"][:])
 
     def provide():
@@ -92,7 +98,7 @@ def theirs(folder: Path, steps: int) -> dict[str, float]:
     )  # fmt: skip
     start = time.perf_counter()
     trainer.fit()
-    return {"train": time.perf_counter() - start, "memory": peak_mb() - before}
+    return {"train": time.perf_counter() - start, "peak": memory_mb() - before}
 
 
 def main() -> None:
@@ -101,6 +107,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--steps", type=int, default=0, help="0: one pass")
+    parser.add_argument("--rounds", type=int, default=1, help="of both, in turns; the medians are compared")
     parser.add_argument("--side", choices=("", "write", "ours", "theirs"), default="")
     parser.add_argument("--folder", type=Path, default=None)
     chosen = parser.parse_args()
@@ -113,22 +120,41 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = chosen.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        found = {}
-        for side in ("write", "ours", "theirs"):
-            if side == "write" and (folder / "x.zarr").exists():
-                continue
-            command = [sys.executable, __file__, "--side", side, "--folder", str(folder), "--rows", str(chosen.rows),
-                       "--width", str(chosen.width), "--steps", str(steps)]  # fmt: skip
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            found[side] = json.loads(done.stdout.splitlines()[-1])
-    a, b = found["ours"], found["theirs"]
-    print(f"{chosen.rows:,} x {chosen.width}, {steps} steps of {BATCH}, {FEATURES} features")
+        found: dict[str, list] = {"ours": [], "theirs": []}
+        if not (folder / "x.zarr").exists():
+            child("write", folder, chosen, steps)
+        for _ in range(chosen.rounds):
+            for side, runs in found.items():
+                runs.append(child(side, folder, chosen, steps))
+    tell(chosen, steps, found)
+
+
+def child(side: str, folder: Path, chosen: argparse.Namespace, steps: int):
+    """One side in a process of its own."""
+    command = [sys.executable, __file__, "--side", side, "--folder", str(folder), "--rows", str(chosen.rows),
+               "--width", str(chosen.width), "--steps", str(steps)]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def tell(chosen: argparse.Namespace, steps: int, found: dict[str, list]) -> None:
+    """Medians over rounds."""
+
+    def median(side: str, name: str) -> float:
+        return statistics.median(run[name] for run in found[side])
+
+    train, opened, other = median("ours", "train"), median("ours", "open"), median("theirs", "train")
+    points = " ".join(f"{mb:.0f}" for mb in found["ours"][-1]["points"])
+    print(f"{chosen.rows:,} x {chosen.width} ({chosen.rows * chosen.width * 4 / 2**20:.0f} MB), {steps} steps of {BATCH}, "
+          f"{FEATURES} features, {chosen.rounds} round(s)")  # fmt: skip
     print(
-        f"  ours, from disk:     {a['train']:7.1f} s (and {a['open']:.1f} s to check the file), {a['memory']:6.0f} MB more"
+        f"  ours, from disk:     {train:7.1f} s (and {opened:.1f} s to check the file), {median('ours', 'peak'):6.0f} MB more"
     )
-    print(f"    of which {a['names']:.0f} MB are names of rows and the check of the file")
-    print(f"  sae-lens, in memory: {b['train']:7.1f} s, {b['memory']:6.0f} MB more")
-    print(f"  ratio {a['train'] / b['train']:.2f} (with the check {(a['train'] + a['open']) / b['train']:.2f})")
+    print(f"    after opening and along the pass: {points} MB more")
+    print(f"  sae-lens, in memory: {other:7.1f} s, {median('theirs', 'peak'):6.0f} MB more")
+    print(f"  ratio {train / other:.2f} (with the check {(train + opened) / other:.2f})")
 
 
 if __name__ == "__main__":
