@@ -75,12 +75,13 @@ def ours(folder: Path, steps: int) -> dict:
 
 
 def theirs(folder: Path, steps: int) -> dict[str, float]:
-    """All rows in memory, permuted batches, sae-lens's own loop."""
+    """All rows in memory, permuted batches, sae-lens's own loop with the same rate and the same care for dead features."""
     import torch
     import zarr
     from sae_lens import saes
     from sae_lens.config import SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer
+    from vc_interp.sae.settings import SaeSettings
 
     before = memory_mb("VmRSS")
     x = torch.from_numpy(zarr.open_group(folder / "x.zarr", mode="r")["X"][:])
@@ -92,8 +93,10 @@ def theirs(folder: Path, steps: int) -> dict[str, float]:
                 yield x[order[at : at + BATCH]]
 
     config = saes.BatchTopKTrainingSAEConfig(d_in=x.shape[1], d_sae=FEATURES, k=float(K))
+    settings = SaeSettings()
     trainer = SAETrainer(
-        cfg=SAETrainerConfig(total_training_samples=steps * BATCH, train_batch_size_samples=BATCH, lr_end=3e-5),
+        cfg=SAETrainerConfig(total_training_samples=steps * BATCH, train_batch_size_samples=BATCH, lr=settings.lr,
+                             lr_end=settings.lr / 10, dead_feature_window=settings.dead_window),
         sae=saes.BatchTopKTrainingSAE(config), data_provider=provide(),
     )  # fmt: skip
     start = time.perf_counter()
@@ -133,9 +136,11 @@ def child(side: str, folder: Path, chosen: argparse.Namespace, steps: int):
     """One side in a process of its own."""
     command = [sys.executable, __file__, "--side", side, "--folder", str(folder), "--rows", str(chosen.rows),
                "--width", str(chosen.width), "--steps", str(steps)]  # fmt: skip
+    start = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])
+    print(f"{side}: {time.perf_counter() - start:.0f} s, {done.stdout.splitlines()[-1]}", file=sys.stderr, flush=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

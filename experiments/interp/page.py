@@ -39,9 +39,12 @@ def interval(values: Sequence[float | None], digits: int = 3) -> str:
 
 def page(parts: dict[str, dict], wanted: list[str]) -> str:
     """The page of the parts that are there."""
-    seeds, worlds, edges = (
-        [parts[name] for name in sorted(parts) if name.startswith(kind)] for kind in ("planted", "world", "edges")
-    )
+    worlds, edges = ([parts[name] for name in sorted(parts) if name.startswith(kind)] for kind in ("world", "edges"))
+    seeds = {
+        kind: [parts[name] for name in sorted(parts) if name.startswith("planted") and name.endswith(f"-{kind}")]
+        for kind in KINDS
+    }
+    n_seeds = max(map(len, seeds.values()))
     screens = {name: parts[name] for name in REAL if name in parts}
     missing = [name for name in wanted if name not in parts]
     lines = [
@@ -53,13 +56,13 @@ def page(parts: dict[str, dict], wanted: list[str]) -> str:
         COMMAND,
         "```",
         "",
-        f"Numbers are means over seeds or worlds with 95 % intervals (t): {len(seeds)} seeds of the planted dictionary, {len(worlds)} worlds",
+        f"Numbers are means over seeds or worlds with 95 % intervals (t): {n_seeds} seeds of the planted dictionary, {len(worlds)} worlds",
         f"with a set mapper, {len(edges)} of them with a BioJEPA; {len(screens)} real screens.",
     ]  # fmt: skip
     if missing:
         lines += ["", f"**Not computed yet: {', '.join(missing)}.** Read intervals of so few accordingly."]
     for section in (
-        _planted(seeds) if seeds else [],
+        _planted(seeds) if n_seeds else [],
         _worlds(worlds) if worlds else [],
         _edges(edges) if edges else [],
         _real(screens, parts.get("ranks")) if screens else [],
@@ -68,17 +71,18 @@ def page(parts: dict[str, dict], wanted: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _planted(seeds: list[dict]) -> list[str]:
+def _planted(seeds: dict[str, list[dict]]) -> list[str]:
     def row(kind: str) -> str:
         cells = [
-            interval([seed[f"{kind}, {who}"][key] for seed in seeds], digits)
+            interval([seed[who][key] for seed in seeds[kind]], digits)
             for key, digits in (("cosine", 3), ("l0", 1))
             for who in ("vc-interp", "sae-lens")
         ]
         return f"| {kind} | " + " | ".join(cells) + " |"
 
-    held = [kind for kind in KINDS if np.mean([seed[f"{kind}, vc-interp"]["cosine"] for seed in seeds]) >= 0.9]
-    short = [kind for kind in KINDS if kind not in held]
+    there = [kind for kind in KINDS if seeds[kind]]
+    held = [kind for kind in there if np.mean([seed["vc-interp"]["cosine"] for seed in seeds[kind]]) >= 0.9]
+    short = [kind for kind in there if kind not in held]
     return [
         "## A planted dictionary",
         "",
@@ -88,7 +92,7 @@ def _planted(seeds: list[dict]) -> list[str]:
         "",
         "| kind | cosine, vc-interp | cosine, sae-lens defaults | active, vc-interp | active, sae-lens defaults |",
         "|---|---|---|---|---|",
-        *(row(kind) for kind in KINDS),
+        *(row(kind) for kind in there),
         "",
         f"The gate is a cosine of 0.9: held by {', '.join(held) or 'none'}" + (f", **missed by {', '.join(short)}**." if short else "."),
     ]  # fmt: skip

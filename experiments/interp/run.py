@@ -2,8 +2,8 @@
 
     uv run --no-dev python experiments/interp/run.py --work interp-work --out docs/results/interp.md
 
-Parts, each kept as JSON in --work so that a stopped run goes on: `planted0` to `planted2` (a dictionary on synthetic activations,
-beside sae-lens with its defaults), `world0` to `world4` (simulated screens and a set mapper on each), `edges0` to `edges4` (a BioJEPA
+Parts, each kept as JSON in --work so that a stopped run goes on: `planted0-KIND` to `planted2-KIND` (a dictionary on synthetic
+activations, beside sae-lens with its defaults), `world0` to `world4` (simulated screens and a set mapper on each), `edges0` to `edges4` (a BioJEPA
 on the same screens), real screens of ../shared by name, and `ranks` (measured effects of 468 knock-downs). Screens and mappers lie in --work as well. Needs `vc-interp[sae]`.
 """
 
@@ -19,7 +19,7 @@ from directions import compare_methods, programs, truth_of
 from edges import edges
 from judge import judge
 from page import page
-from planted import planted
+from planted import KINDS, planted
 from real import REAL, measured_ranks, real
 from screens import world
 
@@ -44,7 +44,8 @@ def parts(work: Path) -> dict[str, Callable[[], dict]]:
         found[f"world{at}"] = lambda at=at: features_of_world(at, work)
         found[f"edges{at}"] = lambda at=at: edges(world(at, work / "screens" / f"world{at}"))
     for at in range(SEEDS):
-        found[f"planted{at}"] = lambda at=at: planted(at)
+        for kind in KINDS:
+            found[f"planted{at}-{kind}"] = lambda at=at, kind=kind: planted(at, kind)
     for name in REAL:
         found[name] = lambda name=name: real(name, work / "screens" / name)
     found["ranks"] = measured_ranks
@@ -56,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/results/interp.md"))
     parser.add_argument("--work", type=Path, default=Path("interp-work"))
-    parser.add_argument("--only", default="", help="some parts, e.g. planted0,world0: nothing else and no page")
+    parser.add_argument("--only", default="", help="some parts, e.g. planted0-topk,world0: nothing else and no page")
     parser.add_argument("--page", action="store_true", help="compute nothing, write the page of what is there")
     chosen = parser.parse_args()
     chosen.work.mkdir(parents=True, exist_ok=True)

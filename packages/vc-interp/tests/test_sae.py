@@ -63,13 +63,18 @@ def test_killed_and_resumed_is_the_uninterrupted_run(architecture, sparse, train
     assert (tmp_path / "sae" / name).read_bytes() == (whole / name).read_bytes()
 
 
-@pytest.mark.parametrize("architecture", ["topk", "jumprelu", "standard"])
-def test_every_architecture_finds_it_is_saved_as_sae_lens_saves_it_and_read_without_it(architecture, sparse, tmp_path):
+@pytest.mark.parametrize(
+    ("architecture", "more"), [("topk", {}), ("jumprelu", {"whiten": True}), ("standard", {"passes": 40})]
+)
+def test_every_architecture_finds_it_is_saved_as_sae_lens_saves_it_and_read_without_it(
+    architecture, more, sparse, tmp_path
+):
     import torch
     from sae_lens.saes import SAE
 
-    found = train_sae(sparse[1], tmp_path / "sae", SaeSettings(**SMALL | {"architecture": architecture}))
+    found = train_sae(sparse[1], tmp_path / "sae", SaeSettings(**SMALL | {"architecture": architecture} | more))
     assert max_cosine(sparse[0].truth_kd, found.dec_fd).mean() > 0.9
+    assert found.record["measures"]["l0"] == pytest.approx(2, abs=0.8)
     x = sparse[0].x_nd[:200]
     theirs = SAE.load_from_disk(tmp_path / "sae")
     with torch.no_grad():

@@ -12,7 +12,7 @@ import numpy as np
 
 from vc_interp.files.stored import StoredLatents
 
-WINDOW_BYTES = 1 << 26
+WINDOW_BYTES = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Order:
 
 
 def make_order(stored: StoredLatents, batch: int, seed: int) -> Order:
-    """The order for a file: blocks as it is read, and windows of about 64 MB (at least one batch)."""
+    """The order for a file: blocks as it is read, and windows of about 32 MB (at least one batch)."""
     batch = min(batch, len(stored))
     block = min(max(1, (1 << 21) // (4 * stored.width)), len(stored))
     rows = max(batch, min(len(stored), WINDOW_BYTES // (4 * stored.width)))
@@ -89,7 +89,11 @@ def batches(stored: StoredLatents, order: Order, step: int = 0) -> Generator[np.
 def _window(
     stored: StoredLatents, order: Order, epoch: int, window: int, blocks: np.ndarray, first: int
 ) -> tuple[np.ndarray, int]:
-    parts = [stored.read(b * order.block, min((b + 1) * order.block, order.n_rows)) for b in blocks.tolist()]
-    values_nd = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    mixed = np.random.default_rng([order.seed, epoch, 2, window]).permutation(len(values_nd))
-    return values_nd[mixed], first
+    sizes = np.minimum(order.block, order.n_rows - blocks * order.block)
+    # Each block goes straight to its rows' places in the mixed window: one window in memory, and one block.
+    place_n = np.argsort(np.random.default_rng([order.seed, epoch, 2, window]).permutation(int(sizes.sum())))
+    values_nd, at = np.empty((len(place_n), stored.width), np.float32), 0
+    for block, size in zip(blocks.tolist(), sizes.tolist(), strict=True):
+        values_nd[place_n[at : at + size]] = stored.read(block * order.block, block * order.block + size)
+        at += size
+    return values_nd, first
