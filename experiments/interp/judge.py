@@ -10,6 +10,7 @@ from vc_interp.features.moved import moved
 from vc_interp.features.specificity import specificity
 from vc_interp.files.stored import open_latents
 from vc_interp.latents import read_latents
+from vc_interp.sae.dictionary import read_dictionary
 from vc_interp.sae.measure import loss_recovered
 from vc_interp.sae.settings import SaeSettings
 from vc_interp.sae.stability import stability
@@ -22,6 +23,11 @@ def settings_for(stored, seed: int, whiten: bool = False) -> SaeSettings:
     """The dictionary of this experiment."""
     passes = STEPS * BATCH / len(stored)
     return SaeSettings(features=FEATURES, k=ACTIVE, batch=BATCH, passes=passes, seed=seed, whiten=whiten)
+
+
+def dictionary(stored, path: Path, settings: SaeSettings):
+    """Trained, or as an earlier call left it."""
+    return read_dictionary(path) if path.exists() else train_sae(stored, path, settings)
 
 
 def open_state(ready, folder: Path):
@@ -41,9 +47,9 @@ def judge(ready, folder: Path, seed: int):
 
     site, stored = open_state(ready, folder)
     write_gradient(folder / "gradient.zarr", site)
-    made = train_sae(stored, folder / "sae", settings_for(stored, seed))
-    other = train_sae(stored, folder / "sae-other", settings_for(stored, seed + 1))
-    whitened = train_sae(stored, folder / "sae-whitened", settings_for(stored, seed, whiten=True))
+    made = dictionary(stored, folder / "sae", settings_for(stored, seed))
+    other = dictionary(stored, folder / "sae-other", settings_for(stored, seed + 1))
+    whitened = dictionary(stored, folder / "sae-whitened", settings_for(stored, seed, whiten=True))
     typical = typical_activation(stored, made)
     clamped = by_intervention(stored, made, typical, site.decode, site.genes, n_rows=64)
     gradient = by_gradient(read_latents(folder / "gradient.zarr"), made, typical)
@@ -110,6 +116,6 @@ def random_attribution(ready, folder: Path, seed: int):
     blank = replace(ready, fitted=randomised(ready.fitted, seed + 100))
     (folder / "random").mkdir(exist_ok=True)
     site, stored = open_state(blank, folder / "random")
-    made = train_sae(stored, folder / "sae-random", settings_for(stored, seed))
+    made = dictionary(stored, folder / "sae-random", settings_for(stored, seed))
     found = by_intervention(stored, made, typical_activation(stored, made), site.decode, site.genes, n_rows=64)
     return found.as_latents("random", "random", made.names)

@@ -10,7 +10,6 @@ on the same screens), real screens of ../shared by name, and `ranks` (measured e
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,12 +28,10 @@ SEEDS, WORLDS = 3, 5
 def features_of_world(seed: int, work: Path) -> dict:
     """A dictionary on a simulated screen."""
     ready = world(seed, work / "screens" / f"world{seed}")
-    with tempfile.TemporaryDirectory() as folder:
-        out, site, stored, made = judge(ready, Path(folder), seed)
-        truth_pg = truth_of(ready)
-        known_kg = programs(ready.sim, ready.labels, truth_pg)
-        out["methods"] = compare_methods(site, stored, made, truth_pg, ready.labels, known_kg, seed)
-    return out
+    out, site, stored, made = judge(ready, ready.folder, seed)
+    truth_pg = truth_of(ready)
+    known_kg = programs(ready.sim, ready.labels, truth_pg)
+    return out | {"methods": compare_methods(site, stored, made, truth_pg, ready.labels, known_kg, seed)}
 
 
 def parts(work: Path) -> dict[str, Callable[[], dict]]:
