@@ -8,17 +8,27 @@ import numpy as np
 import pandas as pd
 from truth import features
 from truth.verbs import world
-from vc_model.plan.bank import make_bank
+from vc_model.models import fit_models
+from vc_model.plan.bank import make_bank, model_bank
 from vc_model.plan.biomarker import biomarker
+from vc_model.plan.combo import combo
+from vc_model.plan.escape import escape
 from vc_model.plan.lethal import lethal
 from vc_model.plan.mechanism import mechanism
 from vc_model.plan.moa import moa
 from vc_model.plan.network import network
 from vc_model.plan.next import Goal, learn
+from vc_model.plan.proof import check_effects, check_interactions, gated
 from vc_model.plan.query import Scores
+from vc_model.plan.safety import safety
+from vc_model.plan.steer import steer
 from vc_model.plan.target import target
+from vc_model.plan.viability import lethal_by_model
+from vc_model.table.effects import Action, EffectTable
 
 RUNS = 30
+MODEL_RUNS = 10
+"""Fits of a model to shuffled effects, two for each run."""
 
 
 def _op3():
@@ -86,20 +96,86 @@ def scores() -> list[dict]:
 
 
 def effects() -> list[dict]:
-    """Measured effects of a simulated screen, each gene's values shuffled over perturbations."""
+    """Half the difference of two measurements of the same effects: their noise, and nothing else.
+
+    Effects shuffled over perturbations are no null for `network`: each large one then belongs to another perturbation, and
+    that this one moves the gene is what such data say. For `mechanism` each gene's values are shuffled over perturbations.
+    """
     rows = []
     made = world(0)
     keep = [at for at, action in enumerate(made.table.conditions.actions) if len(action.targets) == 1][:90]
     names = [made.table.conditions.actions[at].label for at in keep]
+    noise_kg = (made.table.half_pg[keep] - made.table.check_pg[keep]) / 2
     for run in range(RUNS):
         rng = np.random.default_rng(run)
+        table = network(make_bank(names, made.genes, rng.permuted(noise_kg, axis=0))).table
+        rows.append({"verb": "network", "claimed": 0.1, "called": bool((table["q"] <= 0.1).any())})
         banks = [
             make_bank(names, made.genes, rng.permuted(made.table.delta_pg[keep], axis=0), f"set {k}") for k in range(2)
         ]
-        table = network(banks[0]).table
-        rows.append({"verb": "network", "claimed": 0.1, "called": bool((table["q"] <= 0.1).any())})
         rows.append({"verb": "mechanism", "claimed": 0.05, "called": mechanism(names[run], banks, seed=run).called})
     return rows
+
+
+def singles(run: int) -> list[dict]:
+    """Verbs that ask a model: fitted to effects shuffled over the conditions of a kind, checked on what it did not see."""
+    made, table, rng = world(0), _one_line(), np.random.default_rng(run)
+    order = np.arange(len(table))
+    for kind in (table.single_p, ~table.single_p):
+        order[kind] = rng.permutation(order[kind])
+    fitted, seen, unseen = _fit(_with_rows(table, order), rng, run)
+    alone, together = (check_effects(fitted, unseen, pairs=pairs, seed=run) for pairs in (False, True))
+    known, new = ([a.label for a in part.conditions.actions if len(a.targets) == 1] for part in (seen, unseen))
+    known_actions, new_actions = ([Action((name,), 0) for name in names] for names in (known[:30], new))
+    goal = table.delta_pg[int(rng.integers(len(table)))].astype(float)
+    panels = dict(list(made.sets.items())[:3])
+    said = {
+        "target, by a model": (target(table.genes, goal, model_bank(fitted, "LineA", new), seed=run), alone),
+        "safety": (safety(fitted, new_actions, panels, contexts=["LineA"]), alone),
+        "escape": (escape(fitted, "LineA", known_actions[run], known_actions), together),
+        "steer": (steer(fitted, "LineA", goal, known_actions, steps=2), together),
+    }
+    viability = Scores(tuple(known[:30]), rng.standard_normal(30))
+    rows = [{"verb": verb, "claimed": 0.05, "called": gated(one, proof).called} for verb, (one, proof) in said.items()]
+    told = lethal_by_model(fitted, "LineA", known_actions, viability, seed=run)
+    return [*rows, {"verb": "lethal, by a model", "claimed": 0.05, "called": told.called}]
+
+
+def interactions(run: int) -> list[dict]:
+    """Singles as measured; what pairs do beyond them shuffled over pairs."""
+    table, rng = _one_line(), np.random.default_rng(run)
+    place = {action: row for row, action in enumerate(table.conditions.actions)}
+    pairs = np.flatnonzero(~table.single_p)
+    parts = [[place[Action((t,), 0)] for t in table.conditions.actions[row].targets] for row in pairs]
+    a_n, b_n = np.array(parts).T
+    mixed = rng.permutation(len(pairs))
+    kept = {}
+    for name in ("delta_pg", "half_pg", "check_pg"):
+        effect = getattr(table, name).copy()
+        extra = effect[pairs] - effect[a_n] - effect[b_n]
+        effect[pairs] = effect[a_n] + effect[b_n] + extra[mixed]
+        kept[name] = effect
+    fitted, seen, unseen = _fit(table.with_effects(**kept), rng, run)
+    proof = check_interactions(fitted, seen, unseen, seed=run)
+    names = sorted({name for row in pairs for name in table.conditions.actions[row].targets})
+    told = combo(fitted, "LineA", [Action((name,), 0) for name in names], proof=proof)
+    return [{"verb": "combo", "claimed": 0.05, "called": told.called}]
+
+
+def _one_line() -> EffectTable:
+    table = world(0).table
+    return table.subset(np.flatnonzero(table.conditions.cell_line == "LineA"))
+
+
+def _with_rows(table: EffectTable, order: np.ndarray) -> EffectTable:
+    return table.with_effects(table.delta_pg[order], half_pg=table.half_pg[order], check_pg=table.check_pg[order])
+
+
+def _fit(table: EffectTable, rng: np.random.Generator, seed: int):
+    """A model of 70 % of the conditions, those, and the others."""
+    shown = rng.random(len(table)) < 0.7
+    seen, unseen = (table.subset(np.flatnonzero(at)) for at in (shown, ~shown))
+    return fit_models(seen, ["anchored"], seed=seed)["anchored"], seen, unseen
 
 
 def jobs() -> Iterator:
@@ -112,3 +188,6 @@ def jobs() -> Iterator:
         ("effects", effects),
     ):
         yield name, partial(run)
+    for run in range(MODEL_RUNS):
+        yield f"singles {run}", partial(singles, run)
+        yield f"interactions {run}", partial(interactions, run)

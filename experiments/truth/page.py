@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from truth.verdicts import VERDICTS
+from truth.verdicts import WORDS, judge
 
 _HEAD = """# Decisions on real answers
 
@@ -26,7 +26,10 @@ CONTROLS = (
 def render(tables: Path) -> str:
     """The page in Markdown, of the parts that have a table."""
     have = {fpath.stem: pd.read_csv(fpath) for fpath in sorted(tables.glob("*.csv")) if ".partial" not in fpath.name}
-    parts = [_HEAD, VERDICTS]
+    goals = _table(
+        "What was asked and what holds", "Judged by the tables below.", ("verb", "goal", "", "measured"), judge(have)
+    )
+    parts = [_HEAD, goals, WORDS.read_text()]
     rounds = [table for name, table in have.items() if name.startswith("next-")]
     if rounds:
         parts.append(_next(pd.concat(rounds, ignore_index=True)))

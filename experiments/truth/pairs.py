@@ -10,7 +10,7 @@ from truth import features
 from truth.scores import pair_row
 from vc_model.plan.lethal import make_pairs
 from vc_model.plan.library import Library, make_library
-from vc_model.plan.pairs import PairScores, alikeness, choose_trial, fit_pairs
+from vc_model.plan.pairs import TRIAL, PairScores, alikeness, choose_trial, fit_pairs, fit_shown
 
 SCREENS = features.SHARED / "screens"
 KINDS = ("unseen pair", "one unseen", "two unseen")
@@ -46,7 +46,7 @@ def crispra(seed: int) -> list[dict]:
     slope = np.polyfit(sum_n[at], fitness.score_n[at], 2)
     additive_n = np.polyval(slope, sum_n)
     rest = PairScores(fitness.names, fitness.a_n, fitness.b_n, fitness.score_n - additive_n).subset(at)
-    alike = alikeness(library, fitness.names)
+    alike = alikeness(library, fitness.names, rest.measured)
     fitted = fit_pairs(rest, alike, choose_trial(rest, alike, new_entities=False, seed=seed))
     ours = additive_n[left] + fitted.predict(fitness.a_n[left], fitness.b_n[left])
     truth = fitness.score_n[left]
@@ -133,7 +133,7 @@ def melanoma(seed: int) -> list[dict]:
     rest = PairScores(drugs, a, b, truth - additive)
     for k in range(10):
         left = fold == k
-        fitted = fit_pairs(rest.subset(np.flatnonzero(~left)), np.eye(len(drugs)))
+        fitted = fit_shown(rest, np.eye(len(drugs))[:, rest.measured], ~left, TRIAL)
         said[left] = additive[left] + fitted.predict(a[left], b[left])
     hit = truth <= np.quantile(truth, 0.2)
     test = "SK-MEL-133, viability of an unseen pair"
@@ -185,7 +185,8 @@ def held_out(what: str, pairs: PairScores, library: Library, below: float, seed:
     n_out = out_e[pairs.a_n].astype(int) + out_e[pairs.b_n]
     hidden_n = (n_out > 0) | (rng.random(len(pairs)) < 0.2)
     shown = pairs.subset(np.flatnonzero(~hidden_n))
-    fits = [fit_pairs(shown, alike, choose_trial(shown, alike, new_entities=new, seed=seed)) for new in (False, True)]
+    known = alike[:, shown.measured]
+    fits = [fit_pairs(shown, known, choose_trial(shown, known, new_entities=new, seed=seed)) for new in (False, True)]
     rows = []
     for kind, name in enumerate(KINDS):
         test = pairs.subset(np.flatnonzero(hidden_n & (n_out == kind)))

@@ -126,9 +126,9 @@ def _mechanisms() -> dict[str, str]:
         (three, ("perturbagen", "original_pert_name", "cmap_name", "pert_iname")),
     ):
         for column in columns:
-            for name, moa in zip(table[column].astype(str), table["moa"].astype(str), strict=True):
-                if moa != "nan":
-                    found.setdefault(name.lower(), moa.split("|")[0])
+            known = table[[column, "moa"]].dropna()
+            for name, moa in zip(known[column].astype(str), known["moa"].astype(str), strict=True):
+                found.setdefault(name.lower(), moa.split("|")[0])
     return found
 
 

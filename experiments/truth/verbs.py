@@ -16,6 +16,7 @@ from vc_model.plan.mechanism import mechanism
 from vc_model.plan.moa import moa
 from vc_model.plan.network import network
 from vc_model.plan.next import Goal
+from vc_model.plan.proof import check_interactions
 from vc_model.plan.query import Scores
 from vc_model.plan.rounds import Plan, replay
 from vc_model.plan.safety import safety
@@ -54,9 +55,12 @@ def _target(w: Planted, seed: int) -> dict:
         sorted(w.singles), w.genes, simple_kg + 1e-6 * np.random.default_rng(0).standard_normal(simple_kg.shape)
     )
     ours, simple = [], []
-    for name, goal in zip(w.unseen, w.truth("LineA", [(name,) for name in w.unseen]), strict=True):
-        ours.append(_reciprocal(target(w.genes, goal, bank).table["name"].tolist(), name))
-        simple.append(_reciprocal(target(w.genes, goal, simple_bank).table["name"].tolist(), name))
+    # That a target's own gene changes tells it without any biology: no target's gene is in the question.
+    other = np.array([gene not in w.singles for gene in w.genes])
+    asked = [gene for gene, kept in zip(w.genes, other, strict=True) if kept]
+    for name, goal in zip(w.unseen, w.truth("LineA", [(name,) for name in w.unseen])[:, other], strict=True):
+        ours.append(_reciprocal(target(tuple(asked), goal, bank).table["name"].tolist(), name))
+        simple.append(_reciprocal(target(tuple(asked), goal, simple_bank).table["name"].tolist(), name))
     k = len(w.singles)
     return _row("target", seed, "mean reciprocal rank, unseen", np.mean(ours), np.mean(simple), (1 / np.arange(1, k + 1)).mean(),
                 "effect of the nearest measured gene")  # fmt: skip
@@ -86,7 +90,8 @@ def _combo(w: Planted, seed: int) -> dict:
         - w.truth("LineA", [(b,) for _, b in pairs])
     )
     names = sorted({name for pair in pairs for name in pair})
-    table = combo(w.model, "LineA", [Action((name,), 0) for name in names]).table.set_index("name")
+    proof = check_interactions(w.model, w.table, w.table.subset(np.zeros(0, int)))
+    table = combo(w.model, "LineA", [Action((name,), 0) for name in names], proof=proof).table.set_index("name")
     ours = table.loc[["+".join(sorted(pair)) for pair in pairs], "interaction"]
     seen, effect = _measured(w, "LineA")
     size = dict(zip(seen, np.linalg.norm(effect, axis=1), strict=True))
@@ -166,17 +171,18 @@ def _steer(w: Planted, seed: int) -> dict:
     by_name = dict(zip(seen, effect, strict=True))
     rng = np.random.default_rng(seed)
     ours, simple, chance = [], [], []
+    other = np.array([gene not in w.singles for gene in w.genes])
     for at in rng.choice(len(w.test_pairs), 8, replace=False):
-        goal = w.truth("LineA", [w.test_pairs[at]])[0]
+        goal = np.where(other, w.truth("LineA", [w.test_pairs[at]])[0], 0)
         said = steer(w.model, "LineA", goal, library, steps=2).table["name"].iloc[0].split(" > ")
 
         def reached(chosen: list[str], goal=goal) -> float:
             return 1 - float(
-                np.linalg.norm(goal - w.truth("LineA", [tuple(sorted(set(chosen)))])[0]) / np.linalg.norm(goal)
+                np.linalg.norm((goal - w.truth("LineA", [tuple(sorted(set(chosen)))])[0])[other]) / np.linalg.norm(goal)
             )
 
         ours.append(reached(said))
-        best = min(names, key=lambda name: float(np.linalg.norm(goal - by_name[name])))
+        best = min(names, key=lambda name: float(np.linalg.norm((goal - by_name[name])[other])))
         simple.append(reached([best]))
         chance.append(reached(rng.choice(names, 2, replace=False).tolist()))
     return _row("steer", seed, "share of the way that is really gone", np.mean(ours), np.mean(simple), np.mean(chance),

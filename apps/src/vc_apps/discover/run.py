@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -114,12 +114,27 @@ def _bank(verb: wishes.Target | wishes.Network) -> "EffectBank":
     return model_bank(fitted, sources.context_of(verb, fitted), sources.read_actions(verb))
 
 
+def _checked(verb: wishes.Asked, decision: "Decision", what: Literal["singles", "combinations"]) -> "Decision":
+    """Calls nothing where a model was asked that was no better than chance on what the run had held out.
+
+    The targets of a run were measured, and its model was fitted on all of them; others (--library) are predicted.
+    """
+    from vc_model.plan.proof import gated
+
+    if getattr(verb, "effects", None) is not None:
+        return decision
+    if what == "singles" and verb.library is None and verb.model is None:
+        return decision
+    return gated(decision, sources.proof_of(verb, what), strict=what == "singles")
+
+
 def _target(verb: wishes.Target) -> "Decision":
     from vc_model.plan.target import target
 
     genes, value_g = sources.wanted(verb.signature, verb.start, verb.goal, verb.like, verb.run, verb.context)
     background = sources.background(verb.background, genes)
-    return target(genes, value_g, _bank(verb), max_size=verb.max_size, background_g=background, seed=verb.seed)
+    made = target(genes, value_g, _bank(verb), max_size=verb.max_size, background_g=background, seed=verb.seed)
+    return _checked(verb, made, "singles")
 
 
 def _moa(verb: wishes.Moa) -> "Decision":
@@ -132,7 +147,8 @@ def _moa(verb: wishes.Moa) -> "Decision":
         table = read_frame(verb.mechanisms)
         known = dict(zip(table.iloc[:, 0].astype(str), table.iloc[:, 1].astype(str), strict=True))
     background = sources.background(verb.background, genes)
-    return moa(genes, value_g, _bank(verb), mechanism=known, background_g=background, seed=verb.seed)
+    made = moa(genes, value_g, _bank(verb), mechanism=known, background_g=background, seed=verb.seed)
+    return _checked(verb, made, "singles")
 
 
 def _combo(verb: wishes.Combo) -> "Decision":
@@ -147,7 +163,10 @@ def _combo(verb: wishes.Combo) -> "Decision":
         check_known([verb.fixed], by_name, "--fixed", "the library")
     goal = None if verb.signature is None else goal_on(fitted, *read_profile(verb.signature))
     fixed = None if verb.fixed is None else by_name[verb.fixed]
-    return combo(fitted, sources.context_of(verb, fitted), actions[: verb.most], fixed=fixed, goal_g=goal)
+    proof = sources.proof_of(verb, "interactions") if goal is None else None
+    context = sources.context_of(verb, fitted)
+    made = combo(fitted, context, actions[: verb.most], fixed=fixed, goal_g=goal, proof=proof)
+    return made if goal is None else _checked(verb, made, "combinations")
 
 
 def _lethal(verb: wishes.Lethal) -> "Decision":
@@ -169,6 +188,7 @@ def _lethal(verb: wishes.Lethal) -> "Decision":
 
 def _lethal_by_model(verb: wishes.Lethal) -> "Decision":
     from vc_model.plan.library import check_known
+    from vc_model.plan.proof import gated
     from vc_model.plan.query import read_scores
     from vc_model.plan.viability import lethal_by_model
 
@@ -179,7 +199,9 @@ def _lethal_by_model(verb: wishes.Lethal) -> "Decision":
         check_known([verb.query], by_name, "--query", "the library")
     fixed = None if verb.query is None else by_name[verb.query]
     viability = read_scores(verb.viability)
-    return lethal_by_model(fitted, sources.context_of(verb, fitted), actions, viability, fixed=fixed, seed=verb.seed)
+    context = sources.context_of(verb, fitted)
+    made = lethal_by_model(fitted, context, actions, viability, fixed=fixed, seed=verb.seed)
+    return gated(made, sources.proof_of(verb, "interactions"))
 
 
 def _biomarker(verb: wishes.Biomarker) -> "Decision":
@@ -197,6 +219,11 @@ def _biomarker(verb: wishes.Biomarker) -> "Decision":
     values = table.loc[shared]
     features = [name for name in values.select_dtypes("number").columns if name not in verb.adjust]
     score = dict(zip(response.names, response.score_n, strict=True))
+    unfit = [name for name in verb.adjust if values[name].dtype.kind not in "fiub" or values[name].isna().any()]
+    if unfit:
+        raise AppError(
+            f"--adjust: expected finite numbers, found others in {', '.join(unfit)}. Code a lineage as 0 and 1."
+        )
     adjust = values[list(verb.adjust)].to_numpy(float) if verb.adjust else None
     return biomarker(
         tuple(shared), np.array([score[name] for name in shared]), tuple(features), values[features].to_numpy(float),
@@ -206,16 +233,19 @@ def _biomarker(verb: wishes.Biomarker) -> "Decision":
 
 def _safety(verb: wishes.Safety) -> "Decision":
     from vc_model.plan.ask_model import goal_on
-    from vc_model.plan.library import read_gmt
+    from vc_model.plan.library import read_named_gmt
     from vc_model.plan.query import read_profile
     from vc_model.plan.safety import safety
 
     fitted = sources.read_model(verb)
-    named = [line.split("\t")[0] for line in verb.panels.read_text().splitlines() if line.strip()]
-    panels = dict(zip(named, read_gmt(verb.panels), strict=True))
+    if not verb.panels.is_file():
+        raise AppError(
+            f"{verb.panels}: no such file. Give a .gmt file: name, description and members with tabs between."
+        )
+    panels = read_named_gmt(verb.panels)
     goal = None if verb.signature is None else goal_on(fitted, *read_profile(verb.signature))
     contexts = None if verb.context is None else [verb.context]
-    return safety(fitted, sources.read_actions(verb), panels, contexts=contexts, goal_g=goal)
+    return _checked(verb, safety(fitted, sources.read_actions(verb), panels, contexts=contexts, goal_g=goal), "singles")
 
 
 def _escape(verb: wishes.Escape) -> "Decision":
@@ -225,7 +255,9 @@ def _escape(verb: wishes.Escape) -> "Decision":
     fitted, actions = sources.read_model(verb), sources.read_actions(verb)
     by_name = {action.label: action for action in actions}
     check_known([verb.given], by_name, "--given", "the library")
-    return escape(fitted, sources.context_of(verb, fitted), by_name[verb.given], actions)
+    return _checked(
+        verb, escape(fitted, sources.context_of(verb, fitted), by_name[verb.given], actions), "combinations"
+    )
 
 
 def _steer(verb: wishes.Steer) -> "Decision":
@@ -234,20 +266,21 @@ def _steer(verb: wishes.Steer) -> "Decision":
 
     fitted = sources.read_model(verb)
     goal = goal_on(fitted, *sources.wanted(verb.signature, None, None, verb.like, verb.run, verb.context))
-    return steer(fitted, sources.context_of(verb, fitted), goal, sources.read_actions(verb), steps=verb.steps)
+    context = sources.context_of(verb, fitted)
+    return _checked(verb, steer(fitted, context, goal, sources.read_actions(verb), steps=verb.steps), "combinations")
 
 
 def _network(verb: wishes.Network) -> "Decision":
     from vc_model.plan.network import network
 
-    return network(_bank(verb))
+    return _checked(verb, network(_bank(verb)), "singles")
 
 
 def _mechanism(verb: wishes.Mechanism) -> "Decision":
     from vc_model.plan.bank import make_bank, read_bank
     from vc_model.plan.mechanism import mechanism
 
-    banks = [read_bank(fpath) for fpath in verb.effects]
+    banks = [read_bank(fpath, verb.context) for fpath in verb.effects]
     if verb.run is not None:
         table = sources.read_run(verb.run)
         names = list(table.conditions.labels)

@@ -251,6 +251,8 @@ class Mechanism(Answer):
     """A quickstart run: its measured effects, one data set."""
     effects: tuple[Path, ...] = ()
     """An .h5ad of measured effects for each data set."""
+    context: str | None = None
+    """With --effects of several cell lines: the one that is meant."""
 
 
 @dataclass(frozen=True)

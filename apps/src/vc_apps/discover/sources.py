@@ -1,7 +1,7 @@
 """What verbs read: a model, its library, a wanted change."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from vc_apps.discover.settings import Asked
 from vc_apps.outputs import AppError
 
 if TYPE_CHECKING:
+    from vc_model.plan.proof import Proof
     from vc_model.predictor import Fitted
     from vc_model.table.effects import Action, EffectTable
 
@@ -44,6 +45,32 @@ def read_model(asked: Asked) -> "Fitted":
     if not fpath.exists() or fpath == run:
         raise AppError(f"{fpath}: no model there. Give --run, a quickstart run, or --model, a checkpoint folder.")
     return load_checkpoint(fpath)
+
+
+def proof_of(asked: Asked, what: Literal["singles", "combinations", "interactions"]) -> "Proof | None":
+    """How the run's model did on the conditions of its first split that were held out from it; None without a run.
+
+    The split's own fit is checked, the one that scored; the model that is asked was then fitted on everything.
+    """
+    from dataclasses import replace
+
+    from vc_model.checkpoint import load_checkpoint
+    from vc_model.contracts import read_screen, read_splits
+    from vc_model.plan.proof import check_effects, check_interactions
+    from vc_model.table.pseudobulk import load_tables
+
+    run = asked.run
+    if run is None or asked.model is not None or not (run / "checkpoint").exists():
+        return None
+    screen = read_screen(run / "screen.zarr")
+    splits = read_splits(run / "splits/split-0.json", screen)
+    if not {"val", "test"} & set(splits.parts.values()):
+        return None
+    turned = replace(splits, parts={key: "test" if part == "train" else "train" for key, part in splits.parts.items()})
+    unseen, fitted = load_tables(screen, turned)[0], load_checkpoint(run / "checkpoint")
+    if what == "interactions":
+        return check_interactions(fitted, load_tables(screen, splits)[0], unseen, seed=asked.seed)
+    return check_effects(fitted, unseen, pairs=what == "combinations", seed=asked.seed)
 
 
 def context_of(asked: Asked, fitted: "Fitted") -> str:

@@ -1,6 +1,6 @@
 """Questions to a fitted model that several verbs share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -10,7 +10,8 @@ from vc_model.predictor import Fitted, Prediction
 from vc_model.table.effects import Action, Conditions
 
 MOST_PAIRS = 40_000
-CHUNK = 2_000
+CHUNK = 1_000
+"""Actions that are predicted together: a library of 20,000 on 20,000 genes does not fit into memory at once."""
 
 
 def predict_actions(fitted: Fitted, context: str, actions: Sequence[Action]) -> Prediction:
@@ -21,6 +22,42 @@ def predict_actions(fitted: Fitted, context: str, actions: Sequence[Action]) -> 
     """
     check_known([context], set(fitted.contexts.cell_lines), "context", "the model")
     return fitted.predict(Conditions(np.repeat(context, len(actions)), tuple(actions)))
+
+
+def measure_actions(
+    fitted: Fitted,
+    context: str,
+    actions: Sequence[Action],
+    measure: Callable[[Prediction, slice], Mapping[str, np.ndarray]],
+    what: str = "library",
+) -> dict[str, np.ndarray]:
+    """Numbers per action, made block by block of what a model says.
+
+    Args:
+        fitted: Any fitted model.
+        context: One of its cell lines.
+        actions: The n actions; one at least.
+        measure: What is said of a block, and which block -> name -> [block] numbers.
+        what: Where the actions come from, for the refusal.
+
+    Returns:
+        Name -> [n] numbers, `supported` among them.
+
+    Raises:
+        PlanError: For an unknown context, or a model that supports none of the actions.
+    """
+    parts: list[dict[str, np.ndarray]] = []
+    for at in range(0, len(actions), CHUNK):
+        rows = slice(at, at + CHUNK)
+        said = predict_actions(fitted, context, actions[rows])
+        parts.append({**measure(said, rows), "supported": said.supported_p})
+    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if not found["supported"].any():
+        raise PlanError(
+            f"{what}: the model supports none of {len(actions)} actions (e.g. {actions[0].label}, mode {actions[0].mode}). "
+            "It was trained on other modes, or knows no features of these targets."
+        )
+    return found
 
 
 def join_actions(*actions: Action) -> Action:
@@ -35,26 +72,13 @@ def all_pairs(actions: Sequence[Action], fixed: Action | None = None) -> list[tu
     Raises:
         PlanError: If there are none, or more than 40,000.
     """
+    partners = [] if fixed is None else [a for a in actions if not set(a.targets) & set(fixed.targets)]
+    n = len(actions) * (len(actions) - 1) // 2 if fixed is None else len(partners)
+    if not 0 < n <= MOST_PAIRS:
+        raise PlanError(f"library: gives {n} pairs; expected 1 to {MOST_PAIRS}. Shorten it, or fix a partner.")
     if fixed is not None:
-        pairs = [(fixed, action) for action in actions if not set(action.targets) & set(fixed.targets)]
-    else:
-        pairs = [(a, b) for at, a in enumerate(actions) for b in actions[at + 1 :]]
-    if not 0 < len(pairs) <= MOST_PAIRS:
-        raise PlanError(f"library: gives {len(pairs)} pairs; expected 1 to {MOST_PAIRS}. Shorten it, or fix a partner.")
-    return pairs
-
-
-def require_support(prediction: Prediction, actions: Sequence[Action], what: str) -> None:
-    """Refuse a question of which the model supports nothing.
-
-    Raises:
-        PlanError: Names the first action.
-    """
-    if len(actions) and not prediction.supported_p.any():
-        raise PlanError(
-            f"{what}: the model supports none of {len(actions)} actions (e.g. {actions[0].label}, mode {actions[0].mode}). "
-            "It was trained on other modes, or knows no features of these targets."
-        )
+        return [(fixed, action) for action in partners]
+    return [(a, b) for at, a in enumerate(actions) for b in actions[at + 1 :]]
 
 
 def verdicts(supported_p: np.ndarray) -> np.ndarray:

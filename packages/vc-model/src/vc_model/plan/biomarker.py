@@ -40,8 +40,14 @@ def biomarker(
     check_unique(contexts, "contexts")
     check_unique(names, "features")
     check_numbers(response_n, list(contexts), "response")
-    if baseline_nf.shape != (len(contexts), len(names)) or not np.isfinite(baseline_nf).all():
-        raise PlanError(f"baseline: expected finite [{len(contexts)}, {len(names)}], found {baseline_nf.shape} or NaN.")
+    if baseline_nf.shape != (len(contexts), len(names)) or len(names) == 0:
+        raise PlanError(f"baseline: expected [{len(contexts)}, {len(names)}] numbers, found {baseline_nf.shape}.")
+    bad_f = ~np.isfinite(baseline_nf).all(axis=0)
+    if bad_f.any():
+        some = ", ".join(np.array(names, dtype=object)[bad_f][:5])
+        raise PlanError(
+            f"baseline: expected finite numbers, found others in {bad_f.sum()} features ({some}). Drop those."
+        )
     n, k = len(contexts), 0 if adjust_nk is None else adjust_nk.shape[1]
     y_n = _adjusted(rankdata(response_n)[:, None], adjust_nk)[:, 0]
     x_nf = _adjusted(rankdata(baseline_nf, axis=0), adjust_nk)

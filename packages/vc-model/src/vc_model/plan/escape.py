@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vc_model.plan.ask_model import goal_weights, join_actions, predict_actions, require_support, verdicts
+from vc_model.plan.ask_model import goal_weights, join_actions, measure_actions, predict_actions, verdicts
+from vc_model.plan.errors import PlanError
 from vc_model.plan.figures import ranked_intervals
 from vc_model.plan.results import Decision, rank_table
-from vc_model.predictor import Fitted
+from vc_model.predictor import Fitted, Prediction
 from vc_model.table.effects import Action
 
 N_BLOCKED = 10
@@ -30,13 +31,18 @@ def escape(fitted: Fitted, context: str, given: Action, library: Sequence[Action
     """
     routes = [action for action in library if not set(action.targets) & set(given.targets)]
     joined = [join_actions(given, action) for action in routes]
+    if not routes:
+        raise PlanError(f"library: nothing in it but {given.label} itself. Give other targets that cells could change.")
     alone = predict_actions(fitted, context, [given])
-    both = predict_actions(fitted, context, joined)
-    require_support(both, joined, "library")
     weight_g = goal_weights(fitted, context, None)
     size = max(float(np.linalg.norm(alone.delta_pg[0] * weight_g)), 1e-12)
-    recovery_n = 1 - np.linalg.norm(both.delta_pg * weight_g, axis=1) / size
-    sd_n = np.sqrt((both.var_pg * weight_g**2).sum(axis=1) / max((weight_g > 0).sum(), 1)) / size
+
+    def measure(said: Prediction, _: slice) -> dict[str, np.ndarray]:
+        var_n = (said.var_pg * weight_g**2).sum(axis=1) / max((weight_g > 0).sum(), 1)
+        return {"left": np.linalg.norm(said.delta_pg * weight_g, axis=1), "sd": np.sqrt(var_n)}
+
+    found = measure_actions(fitted, context, joined, measure)
+    recovery_n, sd_n = 1 - found["left"] / size, found["sd"] / size
     order = np.argsort(-recovery_n, kind="stable")
     blockers, worst = _blockers(
         fitted, context, given, [routes[row] for row in order[:N_BLOCKED]], routes, weight_g, size
@@ -49,7 +55,7 @@ def escape(fitted: Fitted, context: str, given: Action, library: Sequence[Action
             "high": recovery_n + 1.645 * sd_n,
             "evidence": f"predicted with {given.label}",
             "doubts": np.where(recovery_n < sd_n, "recovers less than its uncertainty", ""),
-            "support": verdicts(both.supported_p),
+            "support": verdicts(found["supported"]),
             "blocked_by": [blockers.get(action.label, "") for action in routes],
         },
         order,

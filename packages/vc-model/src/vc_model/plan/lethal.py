@@ -1,5 +1,6 @@
 """Which pairs are sicker together than apart? From a table of measured pair scores."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from vc_model.plan.doubt import FDR, calibrate, expected_false_share
 from vc_model.plan.errors import PlanError
 from vc_model.plan.figures import cloud
 from vc_model.plan.library import Library, check_known, read_frame
-from vc_model.plan.pairs import PairScores, alikeness, choose_trial, fit_pairs
+from vc_model.plan.pairs import PairFit, PairScores, alikeness, choose_trial, fit_pairs, fit_shown
 from vc_model.plan.query import check_numbers
 from vc_model.plan.results import Decision, rank_table
 
@@ -24,27 +25,48 @@ KINDS = (
 N_FOLDS = 5
 MOST_ROWS = 20_000
 """Pairs that the table keeps."""
+ROWS_AT_ONCE = 128
+"""Genes whose pairs with all others are looked at together."""
+
+
+_FIRST = ("genea", "gene1", "druga", "drug1", "a")
+_SECOND = ("geneb", "gene2", "drugb", "drug2", "b")
 
 
 def read_pairs(fpath: Path, score: str | None = None) -> pd.DataFrame:
-    """A table of pairs: `gene_a`, `gene_b` and a score.
+    """A table of pairs: `gene_a`, `gene_b` (or gene1, gene2, drug_a, ...) and a score.
+
+    A pair that is there more than once, or in both orders, is averaged later (`make_pairs`).
 
     Raises:
-        PlanError: If a column is absent, a score is not finite, a pair repeats, or all scores are equal.
+        PlanError: If a column or a name is absent, a score is not finite, or all scores are equal.
     """
     table = read_frame(fpath)
-    absent = [name for name in ("gene_a", "gene_b") if name not in table]
-    if absent:
-        raise PlanError(f"{fpath}: expected columns gene_a, gene_b and a score, found {list(table.columns)[:8]}.")
+    sides = [_side(table, names) for names in (_FIRST, _SECOND)]
+    if None in sides:
+        raise PlanError(
+            f"{fpath}: expected columns gene_a, gene_b and a score, found {list(table.columns)[:8]}. Name the two columns of "
+            "genes so."
+        )
     numbers = list(table.select_dtypes("number").columns)
     score = score or next((name for name in ("score", "gi_score") if name in numbers), numbers[0] if numbers else None)
     if score not in table:
         raise PlanError(f"{fpath}: column {score!r}: not there; the table has {list(table.columns)[:10]}.")
-    made = pd.DataFrame(
-        {"gene_a": table["gene_a"].astype(str), "gene_b": table["gene_b"].astype(str), "score": table[score]}
-    )
+    unnamed = int(table[sides].isna().any(axis=1).sum())
+    if unnamed:
+        raise PlanError(
+            f"{fpath}: columns {sides[0]}, {sides[1]}: expected names, found {unnamed} rows without. Drop them."
+        )
+    made = pd.DataFrame({"gene_a": table[sides[0]].astype(str), "gene_b": table[sides[1]].astype(str)})
+    made["score"] = pd.to_numeric(table[score], errors="coerce").astype(float)
     check_numbers(made["score"].to_numpy(float), (made["gene_a"] + "+" + made["gene_b"]).tolist(), str(fpath))
     return made
+
+
+def _side(table: pd.DataFrame, names: tuple[str, ...]) -> str | None:
+    """The column that goes by one of these names, whatever their case and punctuation."""
+    plain = {"".join(c for c in str(name).lower() if c.isalnum()): str(name) for name in table.columns}
+    return next((plain[name] for name in names if name in plain), None)
 
 
 def make_pairs(table: pd.DataFrame, names: tuple[str, ...] = ()) -> PairScores:
@@ -91,38 +113,131 @@ def lethal(
     hit_n = measured.score_n < below
     if hit_n.sum() < 5:
         raise PlanError(
-            f"threshold {below:g}: {hit_n.sum()} of {len(measured)} measured pairs lie below; at least 5 are needed."
+            f"threshold {below:g}: {hit_n.sum()} of {len(measured)} measured pairs lie below; at least 5 are needed. "
+            f"Give another one (--below): a twentieth of the scores lies below {np.quantile(measured.score_n, 0.05):.3g}."
         )
     pairs = make_pairs(table, library.names if library else ())
     if query is not None:
         check_known([query], set(pairs.names), "query", "the measured genes or the library")
-    features_ee = alikeness(library, pairs.names) if library else np.eye(len(pairs.names))
-    seen_e = np.isin(np.arange(len(pairs.names)), np.concatenate([pairs.a_n, pairs.b_n]))
-    a_m, b_m = _unmeasured(pairs, query)
-    n_new_m = 2 - seen_e[a_m].astype(int) - seen_e[b_m]
-    expected_m, chance_m, sd_m = np.zeros(len(a_m)), np.zeros(len(a_m)), np.zeros(len(a_m))
+    features_em = alikeness(library, pairs.names, pairs.measured) if library else np.eye(len(pairs.names))
+    seen_e = np.isin(np.arange(len(pairs.names)), pairs.measured)
+    kinds = _kinds(seen_e, query, pairs)
     facts, doubts = {}, []
-    for n_new in np.unique(n_new_m).tolist():
-        rows = n_new_m == n_new
+    base = float(hit_n.mean())
+    told: dict[int, Kind] = {}
+    for n_new in kinds:
         # How much features are worth differs between genes that other pairs tell of and genes that nothing else does.
-        trial = choose_trial(pairs, features_ee, new_entities=n_new > 0, seed=seed)
-        expected_m[rows] = fit_pairs(pairs, features_ee, trial).predict(a_m[rows], b_m[rows])
-        left_n = _left_out(pairs, features_ee, trial, n_new, seed)
+        trial = choose_trial(pairs, features_em, new_entities=n_new > 0, seed=seed)
+        left_n = _left_out(pairs, features_em, trial, n_new, seed)
         hidden_n = np.isfinite(left_n)
         fact, trusted = _trust(left_n[hidden_n], pairs.score_n[hidden_n])
         facts[f"left-out Spearman, {KINDS[n_new]}"] = fact
+        fitted = fit_pairs(pairs, features_em, trial)
         if trusted:
-            chance_m[rows] = calibrate(-left_n[hidden_n], pairs.score_n[hidden_n] < below, -expected_m[rows])
-            sd_m[rows] = (pairs.score_n[hidden_n] - left_n[hidden_n]).std()
+            error = float((pairs.score_n[hidden_n] - left_n[hidden_n]).std())
+            told[n_new] = Kind(fitted, -left_n[hidden_n], pairs.score_n[hidden_n] < below, error)
         else:
             # What cannot rank left-out pairs ranks no others.
-            chance_m[rows], sd_m[rows] = hit_n.mean(), pairs.score_n.std()
+            told[n_new] = Kind(fitted, np.zeros(0), np.zeros(0, bool), float(pairs.score_n.std()))
             doubts.append(
                 f"Pairs with {KINDS[n_new]}: left-out pairs are not ranked better than chance; their order means nothing."
             )
-    return _decide(
-        pairs, a_m, b_m, expected_m, chance_m, sd_m, n_new_m, below, query, facts | {"threshold": below}, tuple(doubts)
-    )
+    found = _ask(pairs, seen_e, told, base, query)
+    return _decide(pairs, found, below, query, facts | {"threshold": below}, tuple(doubts))
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """What is known of pairs of one kind.
+
+    Attributes:
+        fitted: Expected scores.
+        left_n: Negative predictions of left-out pairs of the kind; empty where they rank no better than chance.
+        hit_n: Which of those are strong.
+        sd: How far predictions were off.
+    """
+
+    fitted: PairFit
+    left_n: np.ndarray
+    hit_n: np.ndarray
+    sd: float
+
+    def chance(self, expected_n: np.ndarray, base: float) -> np.ndarray:
+        """[n] probability of being strong."""
+        if len(self.left_n) == 0:
+            return np.full(len(expected_n), base)
+        return calibrate(self.left_n, self.hit_n, -expected_n)
+
+
+def _kinds(seen_e: np.ndarray, query: str | None, pairs: PairScores) -> list[int]:
+    """How many genes of an unmeasured pair may be new."""
+    if query is not None:
+        first = 1 - int(seen_e[pairs.names.index(query)])
+        return sorted({first + new for new in (0, 1) if (seen_e if new == 0 else ~seen_e).any()})
+    n_new = int((~seen_e).sum())
+    return [0, *([1] if n_new else []), *([2] if n_new > 1 else [])]
+
+
+class _Lowest:
+    """The lowest of many numbers with their rows and columns, `MOST_ROWS` of them."""
+
+    def __init__(self) -> None:
+        self.a_n, self.b_n = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        self.value_n, self.cut = np.zeros(0), np.inf
+
+    def add(self, row_k: np.ndarray, value_kn: np.ndarray, open_kn: np.ndarray) -> None:
+        """More numbers: rows by all columns, those that are open."""
+        k, b = np.nonzero(open_kn & (value_kn < self.cut))
+        self.a_n, self.b_n = np.append(self.a_n, row_k[k]), np.append(self.b_n, b)
+        self.value_n = np.append(self.value_n, value_kn[k, b])
+        if len(self.value_n) > 4 * MOST_ROWS:
+            self.shorten()
+
+    def shorten(self) -> None:
+        """Leave out what is not among the lowest."""
+        if len(self.value_n) > MOST_ROWS:
+            kept = np.argpartition(self.value_n, MOST_ROWS)[:MOST_ROWS]
+            self.a_n, self.b_n, self.value_n = self.a_n[kept], self.b_n[kept], self.value_n[kept]
+            self.cut = float(self.value_n.max())
+
+
+def _ask(pairs: PairScores, seen_e: np.ndarray, told: dict[int, Kind], base: float, query: str | None) -> pd.DataFrame:
+    """The likeliest unmeasured pairs, a few rows of the square of all genes at once so that memory stays small.
+
+    Raises:
+        PlanError: If every pair was measured.
+    """
+    n = len(pairs.names)
+    partners: list[list[int]] = [[] for _ in range(n)]
+    for a, b in zip(pairs.a_n.tolist(), pairs.b_n.tolist(), strict=True):
+        partners[a].append(b)
+        partners[b].append(a)
+    rows = np.arange(n) if query is None else np.array([pairs.names.index(query)])
+    # Of one kind the likeliest are those of lowest expected score.
+    lowest = {n_new: _Lowest() for n_new in told}
+    for at in range(0, len(rows), ROWS_AT_ONCE):
+        block = rows[at : at + ROWS_AT_ONCE]
+        open_kn = np.ones((len(block), n), bool) if query else np.arange(n) > block[:, None]
+        for row, a in enumerate(block):
+            open_kn[row, [*partners[a], a]] = False
+        n_new_kn = 2 - seen_e[block][:, None].astype(int) - seen_e
+        for n_new, kind in told.items():
+            mine_kn = open_kn & (n_new_kn == n_new)
+            if mine_kn.any():
+                lowest[n_new].add(block, kind.fitted.grid(block), mine_kn)
+    found = []
+    for n_new, kind in told.items():
+        low = lowest[n_new]
+        low.shorten()
+        if len(low.value_n):
+            row = {"a": low.a_n, "b": low.b_n, "expected": low.value_n, "chance": kind.chance(low.value_n, base)}
+            found.append(pd.DataFrame({**row, "sd": kind.sd, "n_new": n_new}))
+    if not found:
+        raise PlanError(
+            "pairs: every pair was measured; there is nothing left to predict. Give a library with more genes."
+        )
+    both = pd.concat(found, ignore_index=True)
+    return both.iloc[np.lexsort((both["expected"], -both["chance"]))[:MOST_ROWS]]
 
 
 def _trust(left_n: np.ndarray, score_n: np.ndarray) -> tuple[str, bool]:
@@ -134,7 +249,7 @@ def _trust(left_n: np.ndarray, score_n: np.ndarray) -> tuple[str, bool]:
     return f"{rho.statistic:.3f} (n = {len(left_n)}, p = {rho.pvalue:.1g})", trusted
 
 
-def _left_out(pairs: PairScores, features_ee: np.ndarray, trial, n_new: int, seed: int) -> np.ndarray:
+def _left_out(pairs: PairScores, features_em: np.ndarray, trial, n_new: int, seed: int) -> np.ndarray:
     """[n] predictions of pairs of which `n_new` genes were left out of the fit; NaN for pairs that never were such."""
     rng = np.random.default_rng(seed)
     left_n = np.full(len(pairs), np.nan)
@@ -145,53 +260,34 @@ def _left_out(pairs: PairScores, features_ee: np.ndarray, trial, n_new: int, see
         hidden_n = n_out_n > 0 if n_new else fold_n == fold
         if not hidden_n.any() or (~hidden_n).sum() < 10:
             continue
-        fitted = fit_pairs(pairs.subset(np.flatnonzero(~hidden_n)), features_ee, trial)
+        fitted = fit_shown(pairs, features_em, ~hidden_n, trial)
         at = np.flatnonzero((n_out_n == n_new) if n_new else hidden_n)
         left_n[at] = fitted.predict(pairs.a_n[at], pairs.b_n[at])
     return left_n
 
 
-def _unmeasured(pairs: PairScores, query: str | None) -> tuple[np.ndarray, np.ndarray]:
-    n = len(pairs.names)
-    if query is None:
-        a_m, b_m = np.triu_indices(n, 1)
-    else:
-        row = pairs.names.index(query)
-        b_m = np.delete(np.arange(n), row)
-        a_m = np.full(n - 1, row)
-    known = set((pairs.a_n * n + pairs.b_n).tolist())
-    new_m = np.array(
-        [min(a, b) * n + max(a, b) not in known for a, b in zip(a_m.tolist(), b_m.tolist(), strict=True)], bool
-    )
-    if not new_m.any():
-        raise PlanError(
-            "pairs: every pair was measured; there is nothing left to predict. Give a library with more genes."
-        )
-    return a_m[new_m], b_m[new_m]
-
-
-def _decide(pairs, a_m, b_m, expected_m, chance_m, sd_m, n_new_m, below, query, facts, doubts) -> Decision:
-    order = np.lexsort((expected_m, -chance_m))[:MOST_ROWS]
+def _decide(pairs: PairScores, found: pd.DataFrame, below: float, query, facts, doubts) -> Decision:
+    expected_m, chance_m, sd_m = (found[name].to_numpy(float) for name in ("expected", "chance", "sd"))
     q_m = expected_false_share(chance_m)
     called = int((q_m <= FDR).sum())
     names = np.array(pairs.names, dtype=object)
-    kind_m = np.array(KINDS, dtype=object)[n_new_m]
-    label_m = names[a_m] + "+" + names[b_m]
+    a_m, b_m = names[found["a"]], names[found["b"]]
+    label_m = a_m + "+" + b_m
     base = float((pairs.score_n < below).mean())
     rows = {
-        "name": label_m[order],
-        "effect": expected_m[order],
-        "low": expected_m[order] - 1.645 * sd_m[order],
-        "high": expected_m[order] + 1.645 * sd_m[order],
-        "evidence": kind_m[order],
-        "doubts": np.where(chance_m[order] < 2 * base, "hardly likelier than any pair", ""),
-        "support": np.where(n_new_m[order] == 0, "supported", "extrapolation"),
-        "chance": chance_m[order],
-        "q": q_m[order],
-        "gene_a": names[a_m[order]],
-        "gene_b": names[b_m[order]],
+        "name": label_m,
+        "effect": expected_m,
+        "low": expected_m - 1.645 * sd_m,
+        "high": expected_m + 1.645 * sd_m,
+        "evidence": np.array(KINDS, dtype=object)[found["n_new"]],
+        "doubts": np.where(chance_m < 2 * base, "hardly likelier than any pair", ""),
+        "support": np.where(found["n_new"] == 0, "supported", "extrapolation"),
+        "chance": chance_m,
+        "q": q_m,
+        "gene_a": a_m,
+        "gene_b": b_m,
     }
-    table = rank_table(rows, range(len(order)))
+    table = rank_table(rows, range(len(found)))
     best = table.iloc[0]
     nothing = bool((chance_m.max() - base) < 0.5 * base)
     answer = (
@@ -208,10 +304,10 @@ def _decide(pairs, a_m, b_m, expected_m, chance_m, sd_m, n_new_m, below, query, 
         table,
         lambda axes: cloud(
             axes,
-            expected_m[order],
-            chance_m[order],
-            range(min(12, len(order))),
-            label_m[order].tolist(),
+            expected_m,
+            chance_m,
+            range(min(12, len(found))),
+            label_m.tolist(),
             ("expected score", f"chance of a score below {below:g}"),
         ),
         "Unmeasured pairs by expected score and calibrated chance; the first are named.",

@@ -146,8 +146,17 @@ def read_gmt(fpath: Path) -> list[list[str]]:
     Raises:
         PlanError: If the file is no GMT, a set has no name or no genes, or a name occurs twice.
     """
+    return list(read_named_gmt(fpath).values())
+
+
+def read_named_gmt(fpath: Path) -> dict[str, list[str]]:
+    """Name -> members of each set of a .gmt file.
+
+    Raises:
+        PlanError: As `read_gmt`.
+    """
     try:
-        return [list(genes) for genes in gmt.read_gmt(fpath).values()]
+        return {name: list(genes) for name, genes in gmt.read_gmt(fpath).items()}
     except Refusal as error:
         raise PlanError(str(error)) from error
 

@@ -15,6 +15,7 @@ N_INPUTS = 100
 N_MATCHED = 40
 N_DRAWS = 500
 LEAST_CONDITIONS = 20
+LEAST_GENES = 40
 LEVEL = 0.05
 
 
@@ -34,7 +35,7 @@ def mechanism(gene: str, banks: Sequence[EffectBank], *, seed: int = 0) -> Decis
         A decision: `necessary` only where the loss rises beyond matched genes in two data sets or more.
 
     Raises:
-        PlanError: If no data set measures the gene, or a data set has fewer than 20 conditions.
+        PlanError: If no data set measures the gene, or a data set has fewer than 20 conditions or 40 genes.
     """
     everywhere = {name for bank in banks for name in bank.genes}
     check_known([gene], everywhere, "gene", "the measured genes")
@@ -42,6 +43,8 @@ def mechanism(gene: str, banks: Sequence[EffectBank], *, seed: int = 0) -> Decis
     for bank in (bank for bank in banks if gene in bank.genes):
         if len(bank.names) < LEAST_CONDITIONS:
             raise PlanError(f"{bank.source}: {len(bank.names)} conditions; at least {LEAST_CONDITIONS} are needed.")
+        if len(bank.genes) < LEAST_GENES:
+            raise PlanError(f"{bank.source}: {len(bank.genes)} genes; at least {LEAST_GENES} are needed.")
         rows.append(_one(gene, bank, np.random.default_rng(seed)))
     passed = [row["p"] <= LEVEL and row["low"] > 0 for row in rows]
     table = rank_table(
@@ -80,7 +83,8 @@ def _one(gene: str, bank: EffectBank, rng: np.random.Generator) -> dict:
     x_kg = bank.centred_kg.astype(np.float64)
     power_g = x_kg.var(axis=0)
     near = np.argsort(np.abs(np.log(power_g + 1e-12) - np.log(power_g[at] + 1e-12)), kind="stable")
-    inputs = near[near != at][: N_INPUTS - 1]
+    # At least half of the genes are what is explained.
+    inputs = near[near != at][: min(N_INPUTS, len(near) // 2) - 1]
     inputs = np.append(at, inputs)
     outputs = np.setdiff1d(np.argsort(-power_g)[:500], inputs)
     scored_k = np.array([gene not in name.split("+") for name in bank.names])

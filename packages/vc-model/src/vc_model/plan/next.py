@@ -8,7 +8,7 @@ expected value, so that a batch is diverse (Desautels, Krause and Burdick, J. Ma
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal
 
 import numpy as np
@@ -35,23 +35,28 @@ class Beliefs:
 
     Attributes:
         mean_e: [e] expected score; robustly standardised, and turned so that hits are high (or far from 0).
-        sd_e: [e] standard deviation of the noise-free score.
         spread_e: [e] standard deviation of a measured score around its expectation.
         chance_e: [e] probability that a measurement would be a hit.
         threshold: Standardised score from which an entity counts as a hit.
         two_sided: Whether hits are far from 0 rather than high.
         posterior: Of the score; None before there is anything to learn from.
         signal: Spearman correlation of left-out predictions with measured sizes, and its p-value.
+        x_ed: [e, d] features of the library.
     """
 
     mean_e: np.ndarray
-    sd_e: np.ndarray
     spread_e: np.ndarray
     chance_e: np.ndarray
     threshold: float
     two_sided: bool
     posterior: Posterior | None
     signal: tuple[float, float]
+    x_ed: np.ndarray
+
+    @cached_property
+    def sd_e(self) -> np.ndarray:
+        """[e] standard deviation of the noise-free score; most of the work of a large library, so made when asked for."""
+        return np.ones(len(self.mean_e)) if self.posterior is None else self.posterior.sd(self.x_ed)
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ def learn(library: Library, measured: Scores, goal: Goal, *, seed: int = 0) -> B
     location = fit_posterior(parts, clipped_n, seed=seed)
     size = fit_posterior(parts, size_n, seed=seed)
     x_ed = library.features_ed
-    mean_e, sd_e = location.mean(x_ed), location.sd(x_ed)
+    mean_e = location.mean(x_ed)
     # E sqrt|z| = 0.822 for a standard normal z: the size's process says how widely measurements scatter.
     spread_e = np.maximum(size.mean(x_ed) / 0.822, 0.3) ** 2
     chance_e = norm.sf((threshold - mean_e) / spread_e)
@@ -99,7 +104,7 @@ def learn(library: Library, measured: Scores, goal: Goal, *, seed: int = 0) -> B
         chance_e += norm.cdf((-threshold - mean_e) / spread_e)
     own, wanted_n = (size, size_n) if both else (location, clipped_n)
     signal = association_p(left_out(own, parts, wanted_n), wanted_n)
-    return Beliefs(mean_e, sd_e, spread_e, chance_e, threshold, both, location, signal)
+    return Beliefs(mean_e, spread_e, chance_e, threshold, both, location, signal, x_ed)
 
 
 def with_list(library: Library, listed: Sequence[str]) -> Library:
@@ -178,11 +183,15 @@ def _threshold(value_n: np.ndarray, hit_n: np.ndarray | None, goal: Goal) -> flo
 def unlearned(library: Library) -> Beliefs:
     """Beliefs before anything was measured: all entities alike."""
     flat_e = np.zeros(len(library.names))
-    return Beliefs(flat_e, flat_e + 1, flat_e + 1, flat_e + 0.05, 2.0, False, None, (0.0, 1.0))
+    return Beliefs(flat_e, flat_e + 1, flat_e + 0.05, 2.0, False, None, (0.0, 1.0), library.features_ed)
 
 
 def _best(value_e: np.ndarray, open_e: np.ndarray, batch: int) -> np.ndarray:
     return np.argsort(-np.where(open_e, value_e, -np.inf), kind="stable")[:batch]
+
+
+def _first(value_e: np.ndarray, open_e: np.ndarray) -> int:
+    return int(np.where(open_e, value_e, -np.inf).argmax())
 
 
 def _far_apart(
@@ -202,7 +211,7 @@ def _far_apart(
     free_e = open_e.copy()
     for _ in range(batch):
         value_e = np.where(np.isinf(gap_e), tie_e, gap_e + 1e-9 * tie_e)
-        row = int(_best(value_e, free_e, 1)[0])
+        row = _first(value_e, free_e)
         chosen.append(row)
         free_e[row] = False
         gap_e = np.minimum(gap_e, distance(np.array([row])))
@@ -223,7 +232,7 @@ def _thompson(
     draws_eb = draws_eb + 1e-9 * rng.random(draws_eb.shape)
     chosen = []
     for draw in range(batch):
-        row = int(_best(draws_eb[:, draw], free_e, 1)[0])
+        row = _first(draws_eb[:, draw], free_e)
         chosen.append(row)
         free_e[row] = False
     return np.array(chosen)
@@ -239,21 +248,22 @@ def _greedy(
     if prior and open_e.sum() >= 4 * batch:
         # Before anything is known the widest features are not all there is: each seed looks at another half.
         open_e = open_e & (tie_e > np.median(tie_e[open_e]))
-    root_ed = x_ed / np.sqrt(max(len(library.blocks), 1)) if posterior is None else posterior.root(x_ed)
-    noise = 1.0 if posterior is None else posterior.noise
-    value_of = partial(_value, beliefs, "disagreement" if prior and strategy == "hits" else strategy)
-    var_e = np.square(root_ed).sum(axis=1)
-    if batch and not prior and strategy in ("hits", "ucb"):
-        # Whatever is chosen is worth at least the batch-th largest value that is left when there is nothing more to
-        # learn; what is worth less than that now need not be looked at again.
-        least = np.sort(value_of(np.zeros(len(x_ed)), np.arange(len(x_ed)))[open_e])[-batch]
-        open_e = open_e & (value_of(np.sqrt(var_e), np.arange(len(x_ed))) >= least)
     kept = np.flatnonzero(open_e)
-    root_md, var_m, tie_m = root_ed[kept], var_e[kept], 1e-9 * tie_e[kept]
+    if batch and not prior and strategy == "hits":
+        # Whatever is chosen is worth at least the batch-th largest value that is left when there is nothing more to
+        # learn, which is half of its chance; what is worth less than that now need not be looked at again.
+        chance_m = beliefs.chance_e[kept]
+        kept = kept[chance_m >= np.sort(0.5 * chance_m)[-batch]]
+    root_md = x_ed[kept] / np.sqrt(max(len(library.blocks), 1)) if posterior is None else posterior.root(x_ed[kept])
+    noise, centre_var = (1.0, 0.0) if posterior is None else (posterior.noise, posterior.centre_var)
+    var_m = np.square(root_md).sum(axis=1)
+    before_m = np.sqrt(var_m + centre_var)
+    value_of = partial(_value, beliefs, "disagreement" if prior and strategy == "hits" else strategy, kept, before_m)
+    tie_m = 1e-9 * tie_e[kept]
     free_m, chosen = np.ones(len(kept), bool), []
     seen_mb = np.zeros((len(kept), batch), dtype=root_md.dtype)
     for at in range(batch):
-        row = int(_best(value_of(np.sqrt(np.maximum(var_m, 0)), kept) + tie_m, free_m, 1)[0])
+        row = _first(value_of(np.sqrt(np.maximum(var_m, 0))) + tie_m, free_m)
         chosen.append(kept[row])
         free_m[row] = False
         cov_m = root_md @ root_md[row] - seen_mb[:, :at] @ seen_mb[row, :at]
@@ -262,11 +272,14 @@ def _greedy(
     return np.array(chosen, dtype=np.int64)
 
 
-def _value(beliefs: Beliefs, strategy: Strategy, sd_m: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _value(
+    beliefs: Beliefs, strategy: Strategy, rows: np.ndarray, before_m: np.ndarray, sd_m: np.ndarray
+) -> np.ndarray:
+    """[m] what testing each of some rows is worth, `before_m` and `sd_m` their uncertainty before the batch and now."""
     if strategy == "disagreement":
         return sd_m
     mean_m = beliefs.mean_e[rows]
     if strategy == "ucb":
         return (np.abs(mean_m) if beliefs.two_sided else mean_m) + _BETA * sd_m
     # What the batch would already tell counts half: the other half of a hit's worth is what it teaches.
-    return beliefs.chance_e[rows] * (0.5 + 0.5 * sd_m / np.maximum(beliefs.sd_e[rows], 1e-12))
+    return beliefs.chance_e[rows] * (0.5 + 0.5 * sd_m / np.maximum(before_m, 1e-12))

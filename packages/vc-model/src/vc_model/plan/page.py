@@ -8,6 +8,8 @@ if TYPE_CHECKING:
 
 ROWS = 50
 """Rows of the table that the page shows."""
+SHORT = 30
+"""Letters of a name that is kept on one line."""
 _TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
@@ -20,7 +22,7 @@ h1 { font-size: 1.35rem; margin-bottom: .3rem } .verb { color: #57606a; font-siz
 figure { margin: 1.5rem 0 } figure svg { max-width: 100%; height: auto } figcaption, .small { color: #57606a; font-size: .88rem }
 .scroll { overflow-x: auto } table { border-collapse: collapse; font-size: .85rem; width: 100% }
 th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #d8dee4; vertical-align: top }
-th { white-space: nowrap } td.number { text-align: right; font-variant-numeric: tabular-nums }
+th, td.name { white-space: nowrap } td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
 .extrapolation { color: #9a6700 } .no { color: #b42318 }
 </style></head><body>
 <p class="verb">vc discover {{ d.verb }}</p><h1>{{ d.question }}</h1>
@@ -84,5 +86,7 @@ def _cell(column: str, value: str | float | bool) -> tuple[str, str]:
         return "number", "" if value != value else f"{value:.3g}"
     if isinstance(value, int) and not isinstance(value, bool):
         return "number", str(value)
+    if column == "name" and len(str(value)) <= SHORT:
+        return "name", str(value)
     kind = "" if column != "support" or value == "supported" else str(value).split()[0]
     return kind, str(value)

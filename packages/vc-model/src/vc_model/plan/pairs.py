@@ -7,6 +7,7 @@ were are both answered, each with what is known.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, cg
@@ -14,6 +15,8 @@ from scipy.sparse.linalg import LinearOperator, cg
 from vc_model.plan.library import Library
 
 STEPS = 40
+ROWS = 20_000
+"""Pairs that are answered together."""
 _TRIALS = (
     # share of features in K_f, share of features in K_g, noise over the interaction's variance
     (0.3, 0.3, 1.0),
@@ -22,6 +25,8 @@ _TRIALS = (
     (0.8, 0.8, 4.0),
     (0.8, 0.95, 1.0),
 )
+TRIAL = _TRIALS[2]
+"""Shares and noise where there is too little to choose by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +48,11 @@ class PairScores:
     def __len__(self) -> int:
         return len(self.score_n)
 
+    @cached_property
+    def measured(self) -> np.ndarray:
+        """[m] rows of the entities that are in any pair, in order."""
+        return np.unique(np.concatenate([self.a_n, self.b_n]))
+
     def subset(self, rows: np.ndarray) -> "PairScores":
         """The given pairs, all entities kept."""
         return PairScores(self.names, self.a_n[rows], self.b_n[rows], self.score_n[rows])
@@ -50,45 +60,57 @@ class PairScores:
 
 @dataclass(frozen=True, eq=False)
 class PairFit:
-    """A fitted process.
+    """A fitted process. Memory grows with entities times measured entities, never with the square of a library.
 
     Attributes:
         mean: Mean score.
         single_e: [e] f of each entity.
-        pair_ee: [e, e] g of each pair.
-        share_f: Share of features in K_f.
-        share_g: Share of features in K_g.
-        noise: Noise over the interaction's variance.
+        left_em: [e, m] what pairs of each entity with the m measured ones are told by, times the weights of those.
+        right_em: [e, m] the same without the weights: g of a pair is the product of a row of each.
     """
 
     mean: float
     single_e: np.ndarray
-    pair_ee: np.ndarray
-    share_f: float
-    share_g: float
-    noise: float
+    left_em: np.ndarray
+    right_em: np.ndarray
 
-    def predict(self, a_m: np.ndarray, b_m: np.ndarray) -> np.ndarray:
-        """[m] expected scores."""
-        return self.mean + self.single_e[a_m] + self.single_e[b_m] + self.pair_ee[a_m, b_m]
+    def predict(self, a_n: np.ndarray, b_n: np.ndarray) -> np.ndarray:
+        """[n] expected scores of pairs."""
+        pair_n = np.concatenate(
+            [
+                np.einsum("nm,nm->n", self.left_em[a_n[at : at + ROWS]], self.right_em[b_n[at : at + ROWS]])
+                for at in range(0, len(a_n), ROWS)
+            ]
+            or [np.zeros(0)]
+        )
+        return self.mean + self.single_e[a_n] + self.single_e[b_n] + pair_n
+
+    def grid(self, a_k: np.ndarray) -> np.ndarray:
+        """[k, e] expected scores of some entities with all."""
+        return self.mean + self.single_e[a_k][:, None] + self.single_e + self.left_em[a_k] @ self.right_em.T
 
 
-def alikeness(library: Library, names: tuple[str, ...]) -> np.ndarray:
-    """[e, e] cosine of features, averaged over blocks; 1 on the diagonal, 0 where nothing is known."""
-    kernel_ee = np.zeros((len(names), len(names)))
+def alikeness(library: Library, names: tuple[str, ...], to: np.ndarray | None = None) -> np.ndarray:
+    """[e, m] cosine of features, averaged over blocks; 0 where nothing is known.
+
+    Args:
+        library: Features.
+        names: The e entities.
+        to: [m] rows of `names`; default: all of them.
+    """
+    to = np.arange(len(names)) if to is None else to
+    kernel_em = np.zeros((len(names), len(to)))
     rows = library.rows(names, "pairs")
     for block in library.blocks.values():
         x_ef = block[rows]
-        x_ef = (
-            x_ef - np.where(x_ef.any(axis=1, keepdims=True), x_ef[x_ef.any(axis=1)].mean(axis=0), 0)
-            if x_ef.any()
-            else x_ef
-        )
+        known_e = x_ef.any(axis=1)
+        if not known_e.any():
+            continue
+        x_ef = np.where(known_e[:, None], x_ef - x_ef[known_e].mean(axis=0), 0)
         length_e = np.linalg.norm(x_ef, axis=1, keepdims=True)
         x_ef = np.divide(x_ef, length_e, out=np.zeros_like(x_ef), where=length_e > 0)
-        kernel_ee += x_ef @ x_ef.T
-    kernel_ee /= max(len(library.blocks), 1)
-    return kernel_ee
+        kernel_em += x_ef @ x_ef[to].T
+    return kernel_em / max(len(library.blocks), 1)
 
 
 def profiles(pairs: PairScores) -> np.ndarray:
@@ -112,35 +134,48 @@ def profiles(pairs: PairScores) -> np.ndarray:
     return (vectors * np.maximum(values, 0)) @ vectors.T
 
 
-def fit_pairs(pairs: PairScores, features_ee: np.ndarray, trial: tuple[float, float, float] = _TRIALS[2]) -> PairFit:
-    """Fit with given shares; `features_ee` [e, e] is what features say about alikeness."""
-    share_f, share_g, noise = trial
-    n_e = len(pairs.names)
-    seen_ee = 0.5 * features_ee + 0.5 * profiles(pairs)
-    k_f = share_f * features_ee + (1 - share_f) * np.eye(n_e)
-    k_g = share_g * seen_ee + (1 - share_g) * np.eye(n_e)
-    mean = float(pairs.score_n.mean())
-    a_n, b_n = pairs.a_n, pairs.b_n
+def fit_pairs(pairs: PairScores, features_em: np.ndarray, trial: tuple[float, float, float] = TRIAL) -> PairFit:
+    """Fit with given shares.
 
-    def spread(weight_n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        both_ee = np.zeros((n_e, n_e))
-        np.add.at(both_ee, (a_n, b_n), weight_n)
-        both_ee = both_ee + both_ee.T
-        return k_f @ both_ee.sum(axis=1), k_g @ both_ee @ k_g
+    Args:
+        pairs: Measured pairs.
+        features_em: [e, m] what features say about how alike the e entities and the m that are in any pair are
+            (`PairScores.measured`).
+        trial: Share of features in K_f and in K_g, and noise over the interaction's variance.
+    """
+    share_f, share_g, noise = trial
+    used_m = pairs.measured
+    n_e, n_m = len(pairs.names), len(used_m)
+    own_em = np.zeros((n_e, n_m))
+    own_em[used_m, np.arange(n_m)] = 1
+    place_e = np.zeros(n_e, np.int64)
+    place_e[used_m] = np.arange(n_m)
+    a_n, b_n = place_e[pairs.a_n], place_e[pairs.b_n]
+    seen_em = 0.5 * features_em
+    seen_em[used_m] += 0.5 * profiles(PairScores(tuple(pairs.names[row] for row in used_m), a_n, b_n, pairs.score_n))
+    f_em = share_f * features_em + (1 - share_f) * own_em
+    g_em = share_g * seen_em + (1 - share_g) * own_em
+    f_mm, g_mm = f_em[used_m], g_em[used_m]
+    mean = float(pairs.score_n.mean())
+
+    def both(weight_n: np.ndarray) -> np.ndarray:
+        flat = np.bincount(a_n * n_m + b_n, weight_n, n_m * n_m).reshape(n_m, n_m)
+        return flat + flat.T
 
     def times(weight_n: np.ndarray) -> np.ndarray:
-        single_e, pair_ee = spread(weight_n)
-        return single_e[a_n] + single_e[b_n] + pair_ee[a_n, b_n] + noise * weight_n
+        both_mm = both(weight_n)
+        single_m, pair_mm = f_mm @ both_mm.sum(axis=1), g_mm @ both_mm @ g_mm
+        return single_m[a_n] + single_m[b_n] + pair_mm[a_n, b_n] + noise * weight_n
 
     # pyrefly: ignore[missing-argument, unexpected-keyword, bad-keyword-argument] __new__ makes a class that takes these
     operator = LinearOperator((len(pairs), len(pairs)), matvec=times, dtype=np.float64)
     weight_n, _ = cg(operator, pairs.score_n - mean, rtol=1e-4, maxiter=STEPS)
-    single_e, pair_ee = spread(weight_n)
-    return PairFit(mean, single_e, pair_ee, share_f, share_g, noise)
+    both_mm = both(weight_n)
+    return PairFit(mean, f_em @ both_mm.sum(axis=1), g_em @ both_mm, g_em)
 
 
 def choose_trial(
-    pairs: PairScores, features_ee: np.ndarray, *, new_entities: bool, seed: int = 0
+    pairs: PairScores, features_em: np.ndarray, *, new_entities: bool, seed: int = 0
 ) -> tuple[float, float, float]:
     """Shares and noise by predicting a tenth of the measured pairs, or the pairs of a tenth of the entities."""
     rng = np.random.default_rng(seed)
@@ -151,10 +186,18 @@ def choose_trial(
     else:
         hidden_n = rng.random(len(pairs)) < 0.1
     if hidden_n.sum() < 5 or (~hidden_n).sum() < 5:
-        return _TRIALS[2]
-    shown, hidden = pairs.subset(np.flatnonzero(~hidden_n)), pairs.subset(np.flatnonzero(hidden_n))
+        return TRIAL
     losses = []
     for trial in _TRIALS:
-        fitted = fit_pairs(shown, features_ee, trial)
-        losses.append(np.square(fitted.predict(hidden.a_n, hidden.b_n) - hidden.score_n).mean())
+        fitted = fit_shown(pairs, features_em, ~hidden_n, trial)
+        said_n = fitted.predict(pairs.a_n[hidden_n], pairs.b_n[hidden_n])
+        losses.append(np.square(said_n - pairs.score_n[hidden_n]).mean())
     return _TRIALS[int(np.argmin(losses))]
+
+
+def fit_shown(
+    pairs: PairScores, features_em: np.ndarray, shown_n: np.ndarray, trial: tuple[float, float, float]
+) -> PairFit:
+    """Fit to some of the pairs; `features_em` belongs to all of them."""
+    shown = pairs.subset(np.flatnonzero(shown_n))
+    return fit_pairs(shown, features_em[:, np.isin(pairs.measured, shown.measured)], trial)

@@ -49,10 +49,14 @@ class Decision:
 
         self.table.to_parquet(dpath / "table.parquet", index=False)
         safe_table(self.table).to_csv(dpath / "table.csv", index=False)
-        record = {name: getattr(self, name) for name in ("verb", "question", "answer", "called", "caption")}
-        record |= {"facts": dict(self.facts), "doubts": list(self.doubts)}
-        (dpath / "answer.json").write_text(json.dumps(record, indent=2, default=str) + "\n")
+        (dpath / "answer.json").write_text(json.dumps(self.record(), indent=2) + "\n")
         (dpath / "page.html").write_text(render_page(self))
+
+    def record(self) -> dict[str, Any]:
+        """The answer without its table, of types that JSON knows."""
+        names = ("verb", "question", "answer", "called", "caption")
+        facts = json.loads(json.dumps(dict(self.facts), default=str))
+        return {name: getattr(self, name) for name in names} | {"facts": facts, "doubts": list(self.doubts)}
 
 
 def rank_table(rows: Mapping[str, Any], order: Any) -> pd.DataFrame:

@@ -1,13 +1,15 @@
 """What else would a compound do, in every context, and which is the best trade?"""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
-from vc_model.plan.ask_model import goal_weights, predict_actions, require_support
+from vc_model.plan.ask_model import goal_weights, measure_actions
 from vc_model.plan.errors import PlanError
+from vc_model.plan.figures import N_NAMED, name_beside
 from vc_model.plan.results import Decision, rank_table
-from vc_model.predictor import Fitted
+from vc_model.predictor import Fitted, Prediction
 from vc_model.table.effects import Action
 
 
@@ -36,23 +38,18 @@ def safety(
     """
     lines = list(contexts or fitted.contexts.cell_lines)
     columns = _panel_columns(fitted.contexts.genes, panels)
-    worst_n, where_n = np.full(len(actions), -np.inf), [""] * len(actions)
+    worst_n, where_n = np.full(len(actions), -np.inf), np.full(len(actions), "", dtype=object)
     useful_ln, supported_n, sd_ln = [], np.ones(len(actions), bool), []
     for line in lines:
-        said = predict_actions(fitted, line, actions)
-        require_support(said, actions, "library")
-        supported_n &= said.supported_p
         weight_g = goal_weights(fitted, line, None)
-        delta_ng = said.delta_pg * weight_g
-        for name, at in columns.items():
-            z_n = np.abs(delta_ng[:, at].mean(axis=1) - delta_ng.mean(axis=1)) / (
-                np.maximum(delta_ng.std(axis=1), 1e-9) / np.sqrt(len(at))
-            )
-            for row in np.flatnonzero(z_n > worst_n):
-                worst_n[row], where_n[row] = z_n[row], f"{name} in {line}"
         aim_g = None if goal_g is None else goal_g * weight_g / np.linalg.norm(goal_g * weight_g)
-        useful_ln.append(np.linalg.norm(delta_ng, axis=1) if aim_g is None else delta_ng @ aim_g)
-        sd_ln.append(np.sqrt((said.var_pg * weight_g**2).mean(axis=1)))
+        found = measure_actions(fitted, line, actions, partial(_measure, columns, weight_g, aim_g))
+        supported_n &= found["supported"]
+        for name in columns:
+            more_n = found[name] > worst_n
+            worst_n[more_n], where_n[more_n] = found[name][more_n], f"{name} in {line}"
+        useful_ln.append(found["_useful"])
+        sd_ln.append(found["_sd"])
     useful_n, sd_n = np.mean(useful_ln, axis=0), np.mean(sd_ln, axis=0)
     front_n = _front(useful_n, -worst_n) & supported_n
     score_n = _unit(useful_n) - _unit(worst_n)
@@ -76,8 +73,7 @@ def safety(
         axes.scatter(useful_n, worst_n, s=14, c=np.where(supported_n, "#8c959f", "#b42318"))
         at = np.flatnonzero(front_n)[np.argsort(useful_n[front_n])]
         axes.plot(useful_n[at], worst_n[at], "o-", color="#1f6f54")
-        for row in at[:12]:
-            axes.annotate(actions[row].label, (useful_n[row], worst_n[row]), fontsize=8)
+        name_beside(axes, [(useful_n[row], worst_n[row], actions[row].label) for row in at[-N_NAMED:]])
         axes.set(xlabel="efficacy", ylabel="worst panel response (standard deviations)")
 
     return Decision(
@@ -91,6 +87,19 @@ def safety(
         ("Predicted expression is not toxicity: a panel stands for what its genes are known for.",),
         called=bool(front_n.any()),
     )
+
+
+def _measure(
+    columns: Mapping[str, list[int]], weight_g: np.ndarray, aim_g: np.ndarray | None, said: Prediction, _: slice
+) -> dict[str, np.ndarray]:
+    """Response of each panel, efficacy and its standard deviation, of a block of actions."""
+    delta_ng = said.delta_pg * weight_g
+    mean_n, sd_n = delta_ng.mean(axis=1), np.maximum(delta_ng.std(axis=1), 1e-9)
+    panels = {
+        name: np.abs(delta_ng[:, at].mean(axis=1) - mean_n) / (sd_n / np.sqrt(len(at))) for name, at in columns.items()
+    }
+    useful_n = np.linalg.norm(delta_ng, axis=1) if aim_g is None else delta_ng @ aim_g
+    return {**panels, "_useful": useful_n, "_sd": np.sqrt((said.var_pg * weight_g**2).mean(axis=1))}
 
 
 def _panel_columns(genes: Sequence[str], panels: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:

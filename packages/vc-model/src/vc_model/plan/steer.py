@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vc_model.plan.ask_model import goal_weights, predict_actions, require_support
+from vc_model.plan.ask_model import CHUNK, goal_weights, measure_actions
 from vc_model.plan.results import Decision, rank_table
 from vc_model.predictor import Fitted
 from vc_model.table.effects import Action, Conditions
@@ -38,7 +38,7 @@ def steer(fitted: Fitted, context: str, goal_g: np.ndarray, library: Sequence[Ac
     Raises:
         PlanError: For an unknown context, or a library of which nothing is supported.
     """
-    require_support(predict_actions(fitted, context, library), library, "library")
+    measure_actions(fitted, context, library, lambda said, _: {})
     weight_g = goal_weights(fitted, context, goal_g)
     zero_g = np.zeros(len(goal_g))
     start = float(np.linalg.norm(goal_g * weight_g))
@@ -105,16 +105,21 @@ def _grow(fitted, context, have, library, goal_g, weight_g, start) -> list[_Path
              for array in (fitted.contexts.input_cg, fitted.contexts.base_cg)]  # fmt: skip
     contexts = replace(fitted.contexts, input_cg=moved[0], base_cg=moved[1])
     at = [row for row in range(len(library)) if row not in have.actions]
-    said = fitted.predict(Conditions(np.repeat(context, len(at)), tuple(library[row] for row in at), contexts))
-    gap_n = np.linalg.norm((goal_g - have.state_g - said.delta_pg) * weight_g, axis=1) / start
-    best = np.argsort(gap_n, kind="stable")[:WIDTH]
-    return [
-        _Path(
-            (*have.actions, at[row]),
-            have.state_g + said.delta_pg[row],
-            have.var_g + said.var_pg[row],
-            (*have.gaps, float(gap_n[row])),
-            have.supported and bool(said.supported_p[row]),
+    found: list[_Path] = []
+    for start_row in range(0, len(at), CHUNK):
+        block = at[start_row : start_row + CHUNK]
+        said = fitted.predict(
+            Conditions(np.repeat(context, len(block)), tuple(library[row] for row in block), contexts)
         )
-        for row in best
-    ]
+        gap_n = np.linalg.norm((goal_g - have.state_g - said.delta_pg) * weight_g, axis=1) / start
+        found += [
+            _Path(
+                (*have.actions, block[row]),
+                have.state_g + said.delta_pg[row],
+                have.var_g + said.var_pg[row],
+                (*have.gaps, float(gap_n[row])),
+                have.supported and bool(said.supported_p[row]),
+            )
+            for row in np.argsort(gap_n, kind="stable")[:WIDTH]
+        ]
+    return sorted(found, key=lambda path: path.gaps[-1])[:WIDTH]

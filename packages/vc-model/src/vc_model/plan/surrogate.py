@@ -40,7 +40,7 @@ class Posterior:
 
     def mean(self, x_ed: np.ndarray) -> np.ndarray:
         """[e] posterior means of the noise-free values."""
-        return self.centre + x_ed @ self.mean_d
+        return self.centre + x_ed @ self.mean_d.astype(x_ed.dtype)
 
     def root(self, x_ed: np.ndarray) -> np.ndarray:
         """[e, d] rows r with covariance r_i . r_j of the noise-free values."""

@@ -52,7 +52,7 @@ def target(
         "low": low_k,
         "high": high_k,
         "evidence": _evidence(found, bank),
-        "doubts": [_doubt(group, q) for group, q in zip(group_k, found.q_k, strict=True)],
+        "doubts": [_doubt(row, order[0], group_k, found.q_k[row]) for row in range(len(group_k))],
         "support": np.where(bank.supported_k, "supported", "extrapolation"),
         "p": found.p_k,
         "q": found.q_k,
@@ -67,8 +67,8 @@ def target(
     n_called, best = int(called.sum()), table.iloc[0]
     tied = int((group_k == 1).sum())
     answer = (
-        f"{best['name']} comes nearest (cosine {best['effect']:.2f}); {n_called} perturbations stand out at a false discovery "
-        f"rate of {FDR:.0%}, {tied} cannot be told apart from the best."
+        f"{best['name']} comes nearest (cosine {best['effect']:.2f}); of {len(bank.names)} perturbations, {n_called} stand out at a "
+        f"false discovery rate of {FDR:.0%}, and {tied - 1} cannot be told apart from the best."
         if n_called
         else f"Nothing stands out from chance at a false discovery rate of {FDR:.0%}; the order below is not evidence."
     )
@@ -87,8 +87,12 @@ def target(
     )
 
 
-def _doubt(group: int, q: float) -> str:
-    parts = ["not told apart from the best"] if group == 1 else []
+def _doubt(row: int, best: int, group_k: np.ndarray, q: float) -> str:
+    parts = []
+    if group_k[row] == 1 and row != best:
+        parts = ["not told apart from the best"]
+    elif row == best and (group_k == 1).sum() > 1:
+        parts = ["others are not told apart from it"]
     return "; ".join([*parts, "may be chance"] if q > FDR else parts)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vc_model.plan.ask_model import all_pairs, join_actions, predict_actions, require_support, verdicts
+from vc_model.plan.ask_model import all_pairs, join_actions, measure_actions, predict_actions, verdicts
 from vc_model.plan.doubt import association_p
 from vc_model.plan.errors import PlanError
 from vc_model.plan.figures import ranked_intervals
@@ -13,7 +13,7 @@ from vc_model.plan.library import check_known
 from vc_model.plan.query import Scores
 from vc_model.plan.results import Decision, rank_table
 from vc_model.plan.surrogate import fit_posterior, left_out
-from vc_model.predictor import Fitted
+from vc_model.predictor import Fitted, Prediction
 from vc_model.table.effects import Action
 
 LEAST_MEASURED = 20
@@ -96,20 +96,28 @@ def lethal_by_model(
     head = fit_head(alone.delta_pg[[row_of[name] for name in shared]], measured_n, seed=seed)
     pairs = all_pairs(actions, fixed)
     joined = [join_actions(*pair) for pair in pairs]
-    together = predict_actions(fitted, context, joined)
-    require_support(together, joined, "library")
     a_n, b_n = (np.array([row_of[pair[side].label] for pair in pairs]) for side in (0, 1))
-    extra_ng = together.delta_pg - alone.delta_pg[a_n] - alone.delta_pg[b_n]
-    if np.abs(extra_ng).max() < 1e-6 * max(float(np.abs(together.delta_pg).max()), 1e-12):
+
+    def measure(said: Prediction, rows: slice) -> dict[str, np.ndarray]:
+        extra_ng = said.delta_pg - alone.delta_pg[a_n[rows]] - alone.delta_pg[b_n[rows]]
+        var_n = said.var_pg @ np.square(head.weight_g) + np.square(extra_ng @ head.factor_gd).sum(axis=1)
+        return {
+            "eps": extra_ng @ head.weight_g,
+            "sd": np.sqrt(var_n),
+            "value": head.value(said.delta_pg),
+            "extra": np.abs(extra_ng).max(axis=1),
+            "size": np.abs(said.delta_pg).max(axis=1),
+        }
+
+    found = measure_actions(fitted, context, joined, measure)
+    if found["extra"].max() < 1e-6 * max(float(found["size"].max()), 1e-12):
         raise PlanError("lethal: this model adds single effects, so it predicts no interaction. Use one that does.")
-    return _decide(context, head, joined, extra_ng, together, alone, (a_n, b_n), floor, measured_n)
+    return _decide(context, head, joined, found, head.value(alone.delta_pg), (a_n, b_n), floor, measured_n)
 
 
-def _decide(context, head: Head, joined, extra_ng, together, alone, rows, floor, measured_n) -> Decision:
-    eps_n = extra_ng @ head.weight_g
-    sd_n = np.sqrt(together.var_pg @ np.square(head.weight_g) + np.square(extra_ng @ head.factor_gd).sum(axis=1))
+def _decide(context, head: Head, joined, found, value_k, rows, floor, measured_n) -> Decision:
+    eps_n, sd_n = found["eps"], found["sd"]
     floor = float(np.quantile(measured_n, 0.25)) if floor is None else floor
-    value_k = head.value(alone.delta_pg)
     tolerated_n = (value_k[rows[0]] >= floor) & (value_k[rows[1]] >= floor)
     trusted = head.signal[0] > 0 and head.signal[1] <= 0.05
     called_n = (eps_n / np.maximum(sd_n, 1e-12) < -Z_CALL) & tolerated_n & trusted
@@ -120,9 +128,9 @@ def _decide(context, head: Head, joined, extra_ng, together, alone, rows, floor,
             "effect": eps_n,
             "low": eps_n - 1.645 * sd_n,
             "high": eps_n + 1.645 * sd_n,
-            "evidence": [f"predicted viability {value:.2f} together" for value in head.value(together.delta_pg)],
+            "evidence": [f"predicted viability {value:.2f} together" for value in found["value"]],
             "doubts": doubt_n,
-            "support": verdicts(together.supported_p),
+            "support": verdicts(found["supported"]),
             "called": called_n,
         },
         np.lexsort((eps_n, ~tolerated_n)),
