@@ -9,7 +9,7 @@ import pandas as pd
 Row = tuple[str, str, str, str]
 """Verb, goal, `met` or `missed`, what was measured."""
 SIMPLE = ("two-way means", "low-rank completion", "nearest")
-LEARNED = ("ridge on gene sets", "random forest", "GeneDisco", "k-center")
+LEARNED = ("ridge on gene sets", "random forest", "GeneDisco")
 WORDS = Path(__file__).with_name("diagnosis.md")
 
 
@@ -61,13 +61,10 @@ def _next(table: pd.DataFrame) -> Iterator[Row]:
     learned = [name for name in means if name.startswith(LEARNED)]
     best = means[learned].max(axis=1)
     ratio = {s: ours.loc[s].max() / best[s] for s in means.index if np.isfinite(best[s])}
-    words = "; ".join(f"{s} {value:.2f}" for s, value in ratio.items())
-    yield (
-        "next",
-        "want: 1.5 times the best learned baseline on three of four",
-        _said(sum(v >= 1.5 for v in ratio.values()) >= 3),
-        words,
-    )
+    goal, words = "want: 1.5 times the best learned baseline on three of four", "the baselines were not run"
+    if ratio:
+        words = "; ".join(f"{s} {value:.2f}" for s, value in ratio.items())
+    yield "next", goal, _said(sum(v >= 1.5 for v in ratio.values()) >= 3) if ratio else "open", words
 
 
 def _pairs(table: pd.DataFrame) -> Iterator[Row]:
