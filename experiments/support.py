@@ -35,6 +35,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "single_cell"
 N_FOLDS = 3
 MIN_CELLS = 10  # of each half
 FEWEST = 3  # perturbations of a row of the page
+LEAST_REPEAT = 0.05  # correlation of a repeat below which a share of it says nothing
 
 
 def folds_of(table: EffectTable, seed: int) -> list[np.ndarray]:
@@ -123,10 +124,12 @@ def rows_of_table(name: str, rows: list[dict]) -> list[str]:
             continue
         share, lower, upper, by_mean = share_of_repeat(sample.said_m, sample.mean_m, sample.repeat_m, sample.unit_m)
         stated = [row["stated"] for row in own if row["stated"] is not None]
+        told = sample.repeat >= LEAST_REPEAT
+        found = f"{share:.2f} [{lower:.2f}, {upper:.2f}] | {by_mean:.2f}" if told else "not measurable | not measurable"
         lines.append(
             f"| {name} | {' / '.join(VERDICTS[kind] for kind in level)} | {len({row['fold'] for row in own})} of {len(fits)} | "
             f"{sample.n} | {len(own)} | {sample.said_m.mean():.2f} | {sample.repeat:.2f} | "
-            f"{f'{np.mean(stated):.2f}' if stated else 'unknown'} | {share:.2f} [{lower:.2f}, {upper:.2f}] | {by_mean:.2f} |"
+            f"{f'{np.mean(stated):.2f}' if stated else 'unknown'} | {found} |"
         )
     return lines
 
@@ -219,7 +222,8 @@ fit has seen.
 Share: correlation of answer and held-out cells over that of a repeat of the experiment with as many cells; above 1 the
 answer is nearer than one noisy repeat. Stated: what the fit said of such conditions beforehand (`accuracy` in answers.tsv).
 Intervals: 90 %, bootstrap over perturbations. Mean: share of the mean effect of all training perturbations, which any name
-would get. Rows with fewer than three perturbations are left out.
+would get. Rows with fewer than three perturbations are left out; where a repeat correlates less than 0.05 nothing can be
+measured as a share of it.
 
 | screen | classes | fits | perturbations | questions | correlation | repeat | share stated | share found | mean |
 |---|---|---|---|---|---|---|---|---|---|
