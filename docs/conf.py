@@ -34,8 +34,6 @@ apidoc_modules = [
 ]
 autodoc_default_options = {"members": True, "ignore-module-all": True}
 autodoc_member_order = "bysource"
-# Contents list modules; functions and classes are in the index. With thousands of them, every page's sidebar took over a second.
-toc_object_entries = False
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
