@@ -54,7 +54,7 @@ def test_columns_that_a_user_adds_do_no_harm_and_the_switch_works(tmp_path, monk
 
 def test_a_lost_chunk_is_noticed(tmp_path):
     path = vc_contracts.write(tmp_path / "p.zarr", predictions(), "predictions")
-    (chunk,) = [part for part in (path / "X").rglob("*") if part.is_file() and part.name != "zarr.json"]
+    chunk = min(part for part in (path / "X").rglob("*") if part.is_file() and part.name != "zarr.json")
     chunk.unlink()
     with pytest.raises(ContractError, match="X"):
         vc_contracts.read(path, "predictions")
