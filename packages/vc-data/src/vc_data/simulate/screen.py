@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,12 +103,10 @@ def write_simulation(config: SimulatorConfig, seed: int, out_dir: str | Path, *,
         ready = _prepare(config, seed)
         temporary.mkdir()
         _check_space(temporary, ready)
-        with ThreadPoolExecutor(1) as pool:  # the truth is arithmetic, cells are draws and compression: side by side
-            truth = pool.submit(make_truth, ready.world, ready.perturbations, ready.effects, ready.plan)
-            _stream_screen(temporary / "screen.h5ad", ready)
-            truth.result().write_h5ad(temporary / "truth.h5ad")
+        make_truth(ready.world, ready.perturbations, ready.effects, ready.plan).write_h5ad(temporary / "truth.h5ad")
         lines = [f"{name}\tsimulated gene set\t" + "\t".join(genes) for name, genes in ready.gene_sets.items()]
         (temporary / "pathways.gmt").write_text("\n".join(lines) + "\n")
+        _stream_screen(temporary / "screen.h5ad", ready)
     return Path(out_dir)
 
 
