@@ -26,8 +26,8 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent / "
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 # Tests run in as many processes as there are cores, so more threads in linear algebra only wait for each other.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ.setdefault("VC_THREADS", "1")
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VC_THREADS"):
+    os.environ.setdefault(_name, "1")
 
 # Tests write and delete thousands of small files. Where there is room for them in memory, no disk has to follow.
 _IN_MEMORY = Path("/dev/shm")
