@@ -64,10 +64,14 @@ def looks_joined(label: str, separator: str) -> bool:
 
 def glued(label: str, known: Callable[[str], bool]) -> bool:
     """Whether a label is a known name with letters that no symbol holds glued to it: `TP53xMDM2`, `TP53a`, `koTP53`."""
-    for cut in range(3, len(label)):
-        name, rest = label[:cut], label[cut:]
-        if known(name) and (_TAIL.fullmatch(rest) or (rest[0] in "xX" and len(rest) > 3 and known(rest[1:]))):
+    for cut in range(2, len(label)):
+        head, tail = label[:cut], label[cut:]
+        if (
+            cut >= 3
+            and known(head)
+            and (_TAIL.fullmatch(tail) or (tail[0] in "xX" and known(tail[1:]) and len(tail) > 3))
+        ):
             return True
-        if len(label) - cut >= 3 and cut <= 4 and label[:cut].islower() and known(label[cut:]):
+        if cut <= 4 and head.islower() and len(tail) >= 3 and known(tail):
             return True
-    return len(label) > 5 and label[:2].islower() and known(label[2:])
+    return False
