@@ -7,6 +7,7 @@ import pytest
 from vc_model.ask.levels import clearness, tell_apart
 from vc_model.ask.precedent import find, make_precedents
 from vc_model.ask.relatives import fit_relatives
+from vc_model.ask.rules import AnswerRules, _refusal
 from vc_model.ask.sample import Sample, correlation, other_means, repeatability, share_of_repeat
 from vc_model.ask.verdict import ELSEWHERE, HERE, NOWHERE, PARTS, RELATIVE, judge
 from vc_model.table.effects import Action, Conditions
@@ -75,6 +76,31 @@ def test_too_few_relatives_to_judge_are_worth_what_nowhere_is(model, world):
     relative, nowhere = (find(made, kind, False) for kind in (RELATIVE, NOWHERE))
     assert nowhere.n >= 5 and (relative.share, relative.n) == (nowhere.share, nowhere.n)
     assert {RELATIVE, NOWHERE} <= set(nowhere.pooled) and "a relative seen" in relative.level
+
+
+def test_where_a_repeat_repeats_nothing_no_accuracy_is_stated(model, world):
+    rng = np.random.default_rng(0)
+    table = replace(world.train, check_pg=rng.normal(0, 1, world.train.check_pg.shape).astype(np.float32))
+    sigma2_cg = np.ones_like(table.contexts.sigma2_cg)
+    sigma2_cg /= np.mean(1 / table.n_cells_p + 1 / table.n_check_p)  # as much noise as there is variance
+    table = replace(table, contexts=replace(table.contexts, sigma2_cg=sigma2_cg))
+    oof = recall(world.train, model.fitted.name)
+    said_mg = oof.delta_mg[model.fitted.name]
+    made = make_precedents(table, model.memory.relatives, oof, said_mg, np.zeros(len(said_mg)))
+    assert any(one.pooled for one in made) and all(one.n == 0 for one in made)
+    told = next(one for one in made if one.pooled)
+    assert "a repeat of this screen correlates" in _refusal(RELATIVE, True, told, AnswerRules())
+    assert _refusal(HERE, True, told, AnswerRules()) is None, "what was measured is answered all the same"
+
+
+def test_a_share_needs_a_repeat_that_is_clear_of_chance():
+    assert answers(0.5).measurable
+    rng = np.random.default_rng(1)
+    noise = replace(answers(0.5), repeat_m=rng.normal(0, 0.3, 40))
+    assert not noise.measurable
+    assert not replace(answers(0.5), unit_m=np.array(["G1"] * 40, dtype=object)).measurable, (
+        "one perturbation has no spread"
+    )
 
 
 def test_repeatability_is_what_repeats_show():

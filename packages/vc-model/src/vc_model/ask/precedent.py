@@ -40,7 +40,8 @@ class Precedent:
     Attributes:
         verdict: Position in `VERDICTS`.
         new_line: Whether the whole cell line was held out, too.
-        n: Perturbations behind the numbers; 0 where the accuracy could not be measured.
+        n: Perturbations behind the numbers; 0 where the accuracy could not be measured: none was held out, or a repeat hardly
+            correlates with the experiment itself (`repeat`).
         share: Accuracy as a share of what repeating the experiment would give.
         lower: End of its 90 % interval (bootstrap over perturbations).
         upper: The other end.
@@ -121,11 +122,11 @@ def make_precedents(
             else:
                 found.append(Precedent(HERE, False, 0, 0, 0, 0, 0, 0, *sizes[HERE]))
         for kinds, sample in tell_apart(samples):
-            numbers = _accuracy(sample)
+            numbers, n = _accuracy(sample), sample.n if sample.measurable else 0
             if NOWHERE in kinds and RELATIVE not in samples:
                 # Too few relatives to judge are answered no worse than what nothing is known of.
                 kinds, sizes[RELATIVE] = tuple(sorted({*kinds, RELATIVE})), sizes[NOWHERE]
-            found += [Precedent(kind, new, sample.n, *numbers, *sizes[kind], kinds) for kind in kinds]
+            found += [Precedent(kind, new, n, *numbers, *sizes[kind], kinds) for kind in kinds]
     return tuple(found)
 
 

@@ -109,7 +109,11 @@ def _refusal(kind: int, known: bool, precedent: Precedent | None, rules: AnswerR
     if kind == NOWHERE and not known:
         return "nothing is known of it, so any name would get this answer"
     if precedent is None or precedent.n == 0:
-        return None if kind <= ELSEWHERE else "no condition like it could be held out, so its accuracy is not known"
+        if kind <= ELSEWHERE:
+            return None
+        if precedent is not None and precedent.pooled:
+            return f"a repeat of this screen correlates {precedent.repeat:.2f} with it, too little to tell how good answers are"
+        return "no condition like it could be held out, so its accuracy is not known"
     if precedent.share < rules.limit:
         return f"conditions like it reached {precedent.share:.2f} of what repeating would give, below {rules.limit:g}"
     return None

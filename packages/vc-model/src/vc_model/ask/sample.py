@@ -12,13 +12,16 @@ different numbers of cells can be compared.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import t as student
 
 from vc_model.table.effects import Conditions, EffectTable
 from vc_model.table.folds import FEW_TARGETS
 
 N_DRAWS = 400  # of the bootstrap over perturbations
+LEVEL_ONE_SIDED = 0.95  # of the test whether a repeat repeats anything
 LEVEL = 0.9  # of its interval, and of the interval of effect sizes
 LEAST = 0.02  # repeatability below which nothing is divided by it
+LEAST_REPEAT = 0.05  # repeatability from which on a share of it says something
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,20 @@ class Sample:
     def repeat(self) -> float:
         """Mean correlation that a repeat would have."""
         return float(self.repeat_m.mean())
+
+    @property
+    def measurable(self) -> bool:
+        """Whether a share of a repeat says anything: the repeat is above `LEAST_REPEAT` beyond chance, one-sided at 95 %.
+
+        A ratio has an interval only where what it is divided by is clear of 0 (Fieller 1954).
+        """
+        unit_m = np.unique(self.unit_m, return_inverse=True)[1]
+        n = int(unit_m.max()) + 1
+        off_u = np.bincount(unit_m, self.repeat_m - self.repeat) / len(self.repeat_m)
+        if n < 2:
+            return False
+        error = float(np.sqrt((off_u**2).sum() * n / (n - 1)))
+        return self.repeat - float(student.ppf(LEVEL_ONE_SIDED, n - 1)) * error > LEAST_REPEAT
 
     def subset(self, at: np.ndarray) -> "Sample":
         """Some of the answers."""
