@@ -31,10 +31,13 @@ def breadth(condition: str) -> list[dict]:
         best = int(np.nan_to_num(sizes).argmax())
         sign = np.sign(spearmanr(library.features_ed[train, best], y_n[train]).statistic)
         for method, said in (
-            ("ours", fit_posterior(library.parts(train), y_n[train]).mean(x_ed)),
+            ("ours", fit_posterior(library.parts(train), y_n[train], prior_b=library.prior_b).mean(x_ed)),
             ("best single feature by correlation", sign * x_ed[:, best]),
             ("mean dependency in DepMap", -library.blocks["dependency"][test, 0]),
-            ("ours, shuffled labels", fit_posterior(library.parts(train), shuffled).mean(x_ed)),
+            (
+                "ours, shuffled labels",
+                fit_posterior(library.parts(train), shuffled, prior_b=library.prior_b).mean(x_ed),
+            ),
         ):
             rho = spearmanr(said, y_n[test]).statistic
             rows.append(

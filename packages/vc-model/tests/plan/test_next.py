@@ -8,6 +8,7 @@ from vc_model.plan.next import STRATEGIES, Goal, choose, learn
 from vc_model.plan.propose import propose
 from vc_model.plan.query import Scores
 from vc_model.plan.rounds import Plan, next_batch, replay
+from vc_model.plan.surrogate import fit_posterior
 
 
 def _found(known, strategy, shuffled=False, seeds=range(3)) -> float:
@@ -54,6 +55,28 @@ def test_a_batch_does_not_repeat_itself():
     beliefs = learn(library, Scores((), np.zeros(0)), Goal())
     rows = choose(library, beliefs, np.ones(100, bool), 10, "disagreement")
     assert len(set(rows // 10)) >= 6
+
+
+def test_sources_that_agree_are_trusted_first_and_a_lone_one_when_measurements_bear_it_out():
+    rng = np.random.default_rng(0)
+    names = [f"G{row}" for row in range(300)]
+    truth_ed = rng.standard_normal((300, 5))
+    blocks = {name: truth_ed @ rng.standard_normal((5, 12)) + 0.5 * rng.standard_normal((300, 12)) for name in "ab"}
+    blocks["alone"] = rng.standard_normal((300, 12))
+    library = make_library(names, {name: (names, block) for name, block in blocks.items()})
+    prior = dict(zip(library.blocks, library.prior_b, strict=True))
+    assert library.prior_b.sum() == pytest.approx(1)
+    assert prior["a"] > 3 * prior["alone"] and prior["alone"] >= 0.08
+    alone_n = blocks["alone"] @ rng.standard_normal(12)
+    fitted = fit_posterior(library.parts(np.arange(200)), alone_n[:200], prior_b=library.prior_b)
+    assert fitted.share_b.argmax() == 2
+    assert np.corrcoef(fitted.mean(library.features_ed[200:]), alone_n[200:])[0, 1] > 0.9
+
+
+def test_a_library_of_one_source_or_none_has_a_prior():
+    names = ["G1", "G2", "G3"]
+    assert make_library(names, {}).prior_b.size == 0
+    assert make_library(names, {"one": (names, np.eye(3))}).prior_b.tolist() == [1.0]
 
 
 def test_shuffled_scores_are_said_to_tell_nothing(known):

@@ -44,7 +44,9 @@ def extend(bank: EffectBank, library: Library, *, rank: int = 30, seed: int = 0)
     parts, x_md = library.parts(from_rows), library.features_ed[to_rows]
     code_mr, out_nr = np.zeros((len(new), rank)), np.zeros((len(known), rank))
     for component in range(rank):
-        posterior = fit_posterior(parts, u_nr[:, component], seed=seed, most=MOST_FOR_VARIANCES)
+        posterior = fit_posterior(
+            parts, u_nr[:, component], prior_b=library.prior_b, seed=seed, most=MOST_FOR_VARIANCES
+        )
         code_mr[:, component] = posterior.mean(x_md) * s_r[component]
         out_nr[:, component] = left_out(posterior, parts, u_nr[:, component]) * s_r[component]
     code_kd = np.zeros((len(bank.names) + len(new), library.features_ed.shape[1]))

@@ -51,6 +51,22 @@ class Library:
         """[e, d] float32, all blocks side by side."""
         return np.concatenate([np.zeros((len(self.names), 0)), *self.blocks.values()], axis=1).astype(np.float32)
 
+    @cached_property
+    def prior_b(self) -> np.ndarray:
+        """[b] share that each block is expected to have of what all explain, before anything is measured; sums to 1.
+
+        A quarter is shared equally. The rest goes by the squared entries of the first eigenvector of the blocks' RV
+        coefficients, as STATIS weighs tables (Abdi et al., WIREs Comput. Stat. 4 (2012) 124-167): where independent sources
+        agree on who is alike, the likeness is probably real.
+        """
+        if len(self.blocks) < 2:
+            return np.ones(len(self.blocks))
+        centred = [block - block.mean(axis=0) for block in self.blocks.values()]
+        agree_bb = np.array([[np.square(one.T @ other).sum() for other in centred] for one in centred])
+        size_b = np.maximum(np.sqrt(np.diag(agree_bb)), 1e-12)
+        first_b = np.linalg.eigh(agree_bb / np.outer(size_b, size_b))[1][:, -1]
+        return 0.75 * first_b**2 + 0.25 / len(self.blocks)
+
     def parts(self, rows: np.ndarray) -> list[np.ndarray]:
         """The blocks at the given rows."""
         return [block[rows] for block in self.blocks.values()]

@@ -93,8 +93,8 @@ def learn(library: Library, measured: Scores, goal: Goal, *, seed: int = 0) -> B
     clipped_n = np.clip(value_n, -_CLIP, _CLIP)
     size_n = np.sqrt(np.abs(clipped_n))
     parts = library.parts(rows)
-    location = fit_posterior(parts, clipped_n, seed=seed)
-    size = fit_posterior(parts, size_n, seed=seed)
+    location = fit_posterior(parts, clipped_n, prior_b=library.prior_b, seed=seed)
+    size = fit_posterior(parts, size_n, prior_b=library.prior_b, seed=seed)
     x_ed = library.features_ed
     mean_e = location.mean(x_ed)
     # E sqrt|z| = 0.822 for a standard normal z: the size's process says how widely measurements scatter.

@@ -1,8 +1,9 @@
 """A linear Gaussian process over several blocks of features: what was measured on some entities, said of all.
 
 y = mean + sum over blocks b of X_b w_b + noise, with w_b ~ N(0, s_b I). The variances s_b and the noise are those of
-largest marginal likelihood under a weak prior, so that a block without information gets no weight (best linear unbiased
+largest marginal likelihood under a prior, so that a block without information gets no weight (best linear unbiased
 prediction with variance components; Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, chapter 5).
+While little is measured the prior decides: it shares the variance out as `Library.prior_b` says.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from scipy.optimize import minimize
 
 MOST_FOR_VARIANCES = 800
 """Entities that the variances are estimated on; more would cost time and change them little."""
-_PRIOR_SD = 2.0
+_PRIOR_SD = 1.5  # of the logarithm of a variance
 _STEPS = 12
 
 
@@ -52,13 +53,20 @@ class Posterior:
 
 
 def fit_posterior(
-    blocks: Sequence[np.ndarray], y_n: np.ndarray, *, seed: int = 0, most: int = MOST_FOR_VARIANCES
+    blocks: Sequence[np.ndarray],
+    y_n: np.ndarray,
+    *,
+    prior_b: np.ndarray | None = None,
+    seed: int = 0,
+    most: int = MOST_FOR_VARIANCES,
 ) -> Posterior:
     """Fit to n measured entities.
 
     Args:
         blocks: [n, d_b] features of each block, scaled so that a typical row has a length near 1; zeros where unknown.
         y_n: [n] finite values.
+        prior_b: [b] what share of what the blocks explain each is expected to have, before anything is measured; equal shares
+            by default.
         seed: Of the draw of entities for the variances, where there are many.
         most: Entities that the variances are estimated on.
     """
@@ -69,7 +77,8 @@ def fit_posterior(
     if len(used) > most:
         used = np.sort(np.random.default_rng(seed).choice(len(used), most, replace=False))
     blocks = [np.asarray(block, dtype=np.float64) for block in blocks]
-    variance_b, noise = _variances([block[used] for block in blocks], z_n[used])
+    prior_b = np.full(len(blocks), 1 / max(len(blocks), 1)) if prior_b is None else prior_b
+    variance_b, noise = _variances([block[used] for block in blocks], prior_b, z_n[used])
     width_b = [block.shape[1] for block in blocks]
     prior_d = np.repeat(variance_b, width_b)
     x_nd = np.concatenate(blocks, axis=1) if blocks else np.zeros((len(z_n), 0))
@@ -99,14 +108,14 @@ def left_out(posterior: Posterior, parts: Sequence[np.ndarray], y_n: np.ndarray)
     return y_n - (y_n - fitted_n) / np.maximum(1 - lever_n, 1e-3)
 
 
-def _variances(blocks: list[np.ndarray], z_n: np.ndarray) -> tuple[np.ndarray, float]:
+def _variances(blocks: list[np.ndarray], prior_b: np.ndarray, z_n: np.ndarray) -> tuple[np.ndarray, float]:
     """Variance of each block's weights, and of the noise, for standardised values."""
     if not blocks:
         return np.zeros(0), 1.0
     kernels = [block @ block.T for block in blocks]
     power_b = np.array([max(np.trace(kernel) / len(z_n), 1e-12) for kernel in kernels])
     # In units in which every block has the same power, a tenth of the variance for all blocks together to begin with.
-    start_b = np.log(np.append(np.full(len(blocks), 0.1 / len(blocks)), 0.9))
+    start_b = np.log(np.append(0.1 * prior_b, 0.9))
     scaled = [kernel / power for kernel, power in zip(kernels, power_b, strict=True)]
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
