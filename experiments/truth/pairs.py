@@ -10,7 +10,7 @@ from truth import features
 from truth.scores import pair_row
 from vc_model.plan.lethal import make_pairs
 from vc_model.plan.library import Library, make_library
-from vc_model.plan.pairs import TRIAL, PairScores, alikeness, choose_trial, fit_pairs, fit_shown
+from vc_model.plan.pairs import PairScores, choose_recipe, fit_pairs, known
 
 SCREENS = features.SHARED / "screens"
 KINDS = ("unseen pair", "one unseen", "two unseen")
@@ -46,8 +46,8 @@ def crispra(seed: int) -> list[dict]:
     slope = np.polyfit(sum_n[at], fitness.score_n[at], 2)
     additive_n = np.polyval(slope, sum_n)
     rest = PairScores(fitness.names, fitness.a_n, fitness.b_n, fitness.score_n - additive_n).subset(at)
-    alike = alikeness(library, fitness.names, rest.measured)
-    fitted = fit_pairs(rest, alike, choose_trial(rest, alike, new_entities=False, seed=seed))
+    features_of = known(library, fitness.names)
+    fitted = fit_pairs(rest, features_of, choose_recipe(rest, features_of, 0, seed=seed))
     ours = additive_n[left] + fitted.predict(fitness.a_n[left], fitness.b_n[left])
     truth = fitness.score_n[left]
     low = truth < np.quantile(truth, 0.05)
@@ -133,7 +133,7 @@ def melanoma(seed: int) -> list[dict]:
     rest = PairScores(drugs, a, b, truth - additive)
     for k in range(10):
         left = fold == k
-        fitted = fit_shown(rest, np.eye(len(drugs))[:, rest.measured], ~left, TRIAL)
+        fitted = fit_pairs(rest.subset(np.flatnonzero(~left)), known(None, drugs))
         said[left] = additive[left] + fitted.predict(a[left], b[left])
     hit = truth <= np.quantile(truth, 0.2)
     test = "SK-MEL-133, viability of an unseen pair"
@@ -179,19 +179,19 @@ def markers() -> list[dict]:
 
 def held_out(what: str, pairs: PairScores, library: Library, below: float, seed: int) -> list[dict]:
     """A fifth of the entities and a fifth of the other pairs are hidden; each kind of hidden pair is scored."""
-    alike = alikeness(library, pairs.names)
+    features_of = known(library, pairs.names)
+    alike = features_of.to(np.arange(len(pairs.names)), len(pairs.names))
     rng = np.random.default_rng(seed)
     out_e = rng.random(len(pairs.names)) < 0.2
     n_out = out_e[pairs.a_n].astype(int) + out_e[pairs.b_n]
     hidden_n = (n_out > 0) | (rng.random(len(pairs)) < 0.2)
     shown = pairs.subset(np.flatnonzero(~hidden_n))
-    known = alike[:, shown.measured]
-    fits = [fit_pairs(shown, known, choose_trial(shown, known, new_entities=new, seed=seed)) for new in (False, True)]
+    fits = [fit_pairs(shown, features_of, choose_recipe(shown, features_of, kind, seed=seed)) for kind in range(3)]
     rows = []
     for kind, name in enumerate(KINDS):
         test = pairs.subset(np.flatnonzero(hidden_n & (n_out == kind)))
         for method, said in {
-            "ours": fits[min(kind, 1)].predict(test.a_n, test.b_n),
+            "ours": fits[kind].predict(test.a_n, test.b_n),
             **_simple(shown, test, alike),
         }.items():
             rows.append(pair_row(f"{what}, {name}", method, seed, said, test.score_n, test.score_n < below))
@@ -232,7 +232,7 @@ def _by_words(names: tuple[str, ...], described: dict[str, str]) -> Library:
 def jobs(which: str) -> Iterator:
     """Jobs of one part."""
     if which == "lethal":
-        for seed in range(3):
+        for seed in range(6):
             yield f"crispri {seed}", partial(crispri, seed)
     if which == "lethal-markers":
         yield "markers", markers

@@ -11,7 +11,7 @@ from vc_model.plan.doubt import FDR, calibrate, expected_false_share
 from vc_model.plan.errors import PlanError
 from vc_model.plan.figures import cloud
 from vc_model.plan.library import Library, check_known, read_frame
-from vc_model.plan.pairs import PairFit, PairScores, alikeness, choose_trial, fit_pairs, fit_shown
+from vc_model.plan.pairs import Known, PairFit, PairScores, Recipe, choose_recipe, fit_pairs, known
 from vc_model.plan.query import check_numbers
 from vc_model.plan.results import Decision, rank_table
 
@@ -119,7 +119,7 @@ def lethal(
     pairs = make_pairs(table, library.names if library else ())
     if query is not None:
         check_known([query], set(pairs.names), "query", "the measured genes or the library")
-    features_em = alikeness(library, pairs.names, pairs.measured) if library else np.eye(len(pairs.names))
+    features = known(library, pairs.names)
     seen_e = np.isin(np.arange(len(pairs.names)), pairs.measured)
     kinds = _kinds(seen_e, query, pairs)
     facts, doubts = {}, []
@@ -127,12 +127,12 @@ def lethal(
     told: dict[int, Kind] = {}
     for n_new in kinds:
         # How much features are worth differs between genes that other pairs tell of and genes that nothing else does.
-        trial = choose_trial(pairs, features_em, new_entities=n_new > 0, seed=seed)
-        left_n = _left_out(pairs, features_em, trial, n_new, seed)
+        recipe = choose_recipe(pairs, features, n_new, seed=seed)
+        left_n = _left_out(pairs, features, recipe, n_new, seed)
         hidden_n = np.isfinite(left_n)
         fact, trusted = _trust(left_n[hidden_n], pairs.score_n[hidden_n])
         facts[f"left-out Spearman, {KINDS[n_new]}"] = fact
-        fitted = fit_pairs(pairs, features_em, trial)
+        fitted = fit_pairs(pairs, features, recipe)
         if trusted:
             error = float((pairs.score_n[hidden_n] - left_n[hidden_n]).std())
             told[n_new] = Kind(fitted, -left_n[hidden_n], pairs.score_n[hidden_n] < below, error)
@@ -249,7 +249,7 @@ def _trust(left_n: np.ndarray, score_n: np.ndarray) -> tuple[str, bool]:
     return f"{rho.statistic:.3f} (n = {len(left_n)}, p = {rho.pvalue:.1g})", trusted
 
 
-def _left_out(pairs: PairScores, features_em: np.ndarray, trial, n_new: int, seed: int) -> np.ndarray:
+def _left_out(pairs: PairScores, features: Known, recipe: Recipe, n_new: int, seed: int) -> np.ndarray:
     """[n] predictions of pairs of which `n_new` genes were left out of the fit; NaN for pairs that never were such."""
     rng = np.random.default_rng(seed)
     left_n = np.full(len(pairs), np.nan)
@@ -260,7 +260,7 @@ def _left_out(pairs: PairScores, features_em: np.ndarray, trial, n_new: int, see
         hidden_n = n_out_n > 0 if n_new else fold_n == fold
         if not hidden_n.any() or (~hidden_n).sum() < 10:
             continue
-        fitted = fit_shown(pairs, features_em, ~hidden_n, trial)
+        fitted = fit_pairs(pairs.subset(np.flatnonzero(~hidden_n)), features, recipe)
         at = np.flatnonzero((n_out_n == n_new) if n_new else hidden_n)
         left_n[at] = fitted.predict(pairs.a_n[at], pairs.b_n[at])
     return left_n

@@ -15,17 +15,19 @@ from scipy.sparse.linalg import LinearOperator, cg
 from vc_model.plan.library import Library
 
 STEPS = 40
+RANK = 10
 ROWS = 20_000
 """Pairs that are answered together."""
-_TRIALS = (
+TRIALS = (
     # share of features in K_f, share of features in K_g, noise over the interaction's variance
     (0.3, 0.3, 1.0),
     (0.3, 0.3, 4.0),
     (0.3, 0.8, 1.0),
     (0.8, 0.8, 4.0),
     (0.8, 0.95, 1.0),
+    (0.95, 0.95, 4.0),
 )
-TRIAL = _TRIALS[2]
+TRIAL = TRIALS[2]
 """Shares and noise where there is too little to choose by."""
 
 
@@ -65,8 +67,8 @@ class PairFit:
     Attributes:
         mean: Mean score.
         single_e: [e] f of each entity.
-        left_em: [e, m] what pairs of each entity with the m measured ones are told by, times the weights of those.
-        right_em: [e, m] the same without the weights: g of a pair is the product of a row of each.
+        left_em: [e, r] what pairs of each entity with the measured ones are told by, times the weights of those.
+        right_em: [e, r] the same without the weights: g of a pair is the product of a row of each.
     """
 
     mean: float
@@ -90,17 +92,32 @@ class PairFit:
         return self.mean + self.single_e[a_k][:, None] + self.single_e + self.left_em[a_k] @ self.right_em.T
 
 
-def alikeness(library: Library, names: tuple[str, ...], to: np.ndarray | None = None) -> np.ndarray:
-    """[e, m] cosine of features, averaged over blocks; 0 where nothing is known.
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What features say of e entities.
 
-    Args:
-        library: Features.
-        names: The e entities.
-        to: [m] rows of `names`; default: all of them.
+    Attributes:
+        units: [e, d] rows of length 1 for each block of features, zeros for entities that it does not know.
     """
-    to = np.arange(len(names)) if to is None else to
-    kernel_em = np.zeros((len(names), len(to)))
-    rows = library.rows(names, "pairs")
+
+    units: tuple[np.ndarray, ...]
+
+    def to(self, rows: np.ndarray, n: int) -> np.ndarray:
+        """[n, m] cosine of all entities with those of some rows, averaged over blocks; without features, who is who."""
+        if not self.units:
+            return np.eye(n)[:, rows]
+        return sum(unit @ unit[rows].T for unit in self.units) / len(self.units)
+
+    def between(self, a_n: np.ndarray, b_n: np.ndarray) -> np.ndarray:
+        """[n, blocks] cosine of both entities of each pair."""
+        return np.stack([np.einsum("nd,nd->n", unit[a_n], unit[b_n]) for unit in self.units], axis=1)
+
+
+def known(library: Library | None, names: tuple[str, ...]) -> Known:
+    """Centred features of entities, block by block, at length 1."""
+    if library is None:
+        return Known(())
+    rows, units = library.rows(names, "pairs"), []
     for block in library.blocks.values():
         x_ef = block[rows]
         known_e = x_ef.any(axis=1)
@@ -108,9 +125,8 @@ def alikeness(library: Library, names: tuple[str, ...], to: np.ndarray | None = 
             continue
         x_ef = np.where(known_e[:, None], x_ef - x_ef[known_e].mean(axis=0), 0)
         length_e = np.linalg.norm(x_ef, axis=1, keepdims=True)
-        x_ef = np.divide(x_ef, length_e, out=np.zeros_like(x_ef), where=length_e > 0)
-        kernel_em += x_ef @ x_ef[to].T
-    return kernel_em / max(len(library.blocks), 1)
+        units.append(np.divide(x_ef, length_e, out=np.zeros_like(x_ef), where=length_e > 0))
+    return Known(tuple(units))
 
 
 def profiles(pairs: PairScores) -> np.ndarray:
@@ -134,18 +150,80 @@ def profiles(pairs: PairScores) -> np.ndarray:
     return (vectors * np.maximum(values, 0)) @ vectors.T
 
 
-def fit_pairs(pairs: PairScores, features_em: np.ndarray, trial: tuple[float, float, float] = TRIAL) -> PairFit:
-    """Fit with given shares.
+def fit_pairs(pairs: PairScores, features: Known, recipe: "Recipe | None" = None) -> PairFit:
+    """Fit to measured pairs.
+
+    Added up are what it means for a pair to be alike by features (ridge on the cosines of each block), the process on what
+    that leaves, and, as far as the recipe says, a completion of low rank in place of the process.
 
     Args:
         pairs: Measured pairs.
-        features_em: [e, m] what features say about how alike the e entities and the m that are in any pair are
-            (`PairScores.measured`).
-        trial: Share of features in K_f and in K_g, and noise over the interaction's variance.
+        features: Of all entities.
+        recipe: Shares; by default those for few data.
     """
+    recipe = Recipe() if recipe is None else recipe
+    alike_b = _alike_weights(pairs, features)
+    rest_n = pairs.score_n - (features.between(pairs.a_n, pairs.b_n) @ alike_b if len(alike_b) else 0)
+    rest = PairScores(pairs.names, pairs.a_n, pairs.b_n, rest_n)
+    parts = [(1 - recipe.low, _fit_process(rest, features, recipe.trial))]
+    if recipe.low > 0:
+        parts.append((recipe.low, _fit_low_rank(rest)))
+    lefts = [weight * fitted.left_em for weight, fitted in parts] + [
+        weight * unit for weight, unit in zip(alike_b, features.units, strict=False)
+    ]
+    rights = [fitted.right_em for _, fitted in parts] + list(features.units[: len(alike_b)])
+    return PairFit(
+        sum(weight * fitted.mean for weight, fitted in parts),
+        np.sum([weight * fitted.single_e for weight, fitted in parts], axis=0),
+        np.concatenate(lefts, axis=1),
+        np.concatenate(rights, axis=1),
+    )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How pairs are fitted: shares and noise of the process, and the weight of a completion of low rank beside it."""
+
+    trial: tuple[float, float, float] = TRIAL
+    low: float = 0.0
+
+
+def _alike_weights(pairs: PairScores, features: Known) -> np.ndarray:
+    """[b] score per unit of each block's cosine between both entities, by ridge."""
+    if not features.units:
+        return np.zeros(0)
+    x_nb = features.between(pairs.a_n, pairs.b_n)
+    x_nb, y_n = x_nb - x_nb.mean(axis=0), pairs.score_n - pairs.score_n.mean()
+    # A hundred pairs' worth of shrinkage for each block.
+    ridge_b = 100 * np.maximum(x_nb.var(axis=0), 1e-12)
+    return np.linalg.solve(x_nb.T @ x_nb + np.diag(ridge_b), x_nb.T @ y_n)
+
+
+def _fit_low_rank(pairs: PairScores) -> PairFit:
+    """Two-way means and the main components of what they leave, pairs without a score taken as average."""
+    used_m, n_e = pairs.measured, len(pairs.names)
+    place_e = np.zeros(n_e, np.int64)
+    place_e[used_m] = np.arange(len(used_m))
+    a_n, b_n, mean = place_e[pairs.a_n], place_e[pairs.b_n], float(pairs.score_n.mean())
+    n_m = len(used_m)
+    sum_m = np.bincount(a_n, pairs.score_n - mean, n_m) + np.bincount(b_n, pairs.score_n - mean, n_m)
+    own_m = sum_m / np.maximum(np.bincount(a_n, minlength=n_m) + np.bincount(b_n, minlength=n_m), 1)
+    grid_mm = np.zeros((n_m, n_m))
+    for one, other in ((a_n, b_n), (b_n, a_n)):
+        grid_mm[one, other] = pairs.score_n - mean - own_m[one] - own_m[other]
+    values, vectors = np.linalg.eigh(grid_mm)
+    keep = np.argsort(-np.abs(values))[:RANK]
+    single_e, axes_er = np.zeros(n_e), np.zeros((n_e, len(keep)))
+    single_e[used_m], axes_er[used_m] = own_m, vectors[:, keep]
+    return PairFit(mean, single_e, axes_er * values[keep], axes_er)
+
+
+def _fit_process(pairs: PairScores, features: Known, trial: tuple[float, float, float]) -> PairFit:
+    """The Gaussian process: `trial` is the share of features in K_f, in K_g, and noise over the interaction's variance."""
     share_f, share_g, noise = trial
     used_m = pairs.measured
     n_e, n_m = len(pairs.names), len(used_m)
+    features_em = features.to(used_m, n_e)
     own_em = np.zeros((n_e, n_m))
     own_em[used_m, np.arange(n_m)] = 1
     place_e = np.zeros(n_e, np.int64)
@@ -174,30 +252,48 @@ def fit_pairs(pairs: PairScores, features_em: np.ndarray, trial: tuple[float, fl
     return PairFit(mean, f_em @ both_mm.sum(axis=1), g_em @ both_mm, g_em)
 
 
-def choose_trial(
-    pairs: PairScores, features_em: np.ndarray, *, new_entities: bool, seed: int = 0
-) -> tuple[float, float, float]:
-    """Shares and noise by predicting a tenth of the measured pairs, or the pairs of a tenth of the entities."""
-    rng = np.random.default_rng(seed)
-    if new_entities:
-        used = np.unique(np.concatenate([pairs.a_n, pairs.b_n]))
-        out = rng.choice(used, max(1, len(used) // 10), replace=False)
-        hidden_n = np.isin(pairs.a_n, out) | np.isin(pairs.b_n, out)
-    else:
-        hidden_n = rng.random(len(pairs)) < 0.1
-    if hidden_n.sum() < 5 or (~hidden_n).sum() < 5:
-        return TRIAL
-    losses = []
-    for trial in _TRIALS:
-        fitted = fit_shown(pairs, features_em, ~hidden_n, trial)
-        said_n = fitted.predict(pairs.a_n[hidden_n], pairs.b_n[hidden_n])
-        losses.append(np.square(said_n - pairs.score_n[hidden_n]).mean())
-    return _TRIALS[int(np.argmin(losses))]
+def choose_recipe(pairs: PairScores, features: Known, n_new: int, *, seed: int = 0) -> Recipe:
+    """What predicts left-out pairs best: a tenth of the pairs, or pairs of which one or both entities were left out.
+
+    Shares are those of the highest correlation, because ranks are what is asked; the weight of low rank is least squares.
+    """
+    hidden_n, shown_n = left_out_pairs(pairs, n_new, np.random.default_rng(seed), 0.1)
+    if hidden_n.sum() < 5 or shown_n.sum() < 5 or np.ptp(pairs.score_n[hidden_n]) == 0:
+        return Recipe()
+    shown, truth_n = pairs.subset(np.flatnonzero(shown_n)), pairs.score_n[hidden_n]
+
+    def told(recipe: Recipe) -> np.ndarray:
+        return fit_pairs(shown, features, recipe).predict(pairs.a_n[hidden_n], pairs.b_n[hidden_n])
+
+    said = {trial: told(Recipe(trial)) for trial in TRIALS}
+    best = max(said, key=lambda trial: _correlation(said[trial], truth_n))
+    if n_new:
+        return Recipe(best)
+    more_n = told(Recipe(best, 1.0)) - said[best]
+    low = float(more_n @ (truth_n - said[best]) / max(more_n @ more_n, 1e-12))
+    return Recipe(best, float(np.clip(low, 0, 1)))
 
 
-def fit_shown(
-    pairs: PairScores, features_em: np.ndarray, shown_n: np.ndarray, trial: tuple[float, float, float]
-) -> PairFit:
-    """Fit to some of the pairs; `features_em` belongs to all of them."""
-    shown = pairs.subset(np.flatnonzero(shown_n))
-    return fit_pairs(shown, features_em[:, np.isin(pairs.measured, shown.measured)], trial)
+def left_out_pairs(
+    pairs: PairScores, n_new: int, rng: np.random.Generator, share: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """[n], [n] bool: pairs to predict, of which `n_new` entities are left out, and pairs to fit to.
+
+    Args:
+        pairs: Measured pairs.
+        n_new: 0, 1 or 2.
+        rng: Draws.
+        share: Of the pairs, or of the entities, that is left out; three times as much where both are.
+    """
+    if n_new == 0:
+        hidden_n = rng.random(len(pairs)) < share
+        return hidden_n, ~hidden_n
+    out_e = np.zeros(len(pairs.names), bool)
+    n_out = max(n_new, round((3 if n_new == 2 else 1) * share * len(pairs.measured)))
+    out_e[rng.choice(pairs.measured, n_out, replace=False)] = True
+    n_out_n = out_e[pairs.a_n].astype(int) + out_e[pairs.b_n]
+    return n_out_n == n_new, n_out_n == 0
+
+
+def _correlation(x_n: np.ndarray, y_n: np.ndarray) -> float:
+    return float(np.corrcoef(x_n, y_n)[0, 1]) if np.ptp(x_n) > 0 else -1.0
