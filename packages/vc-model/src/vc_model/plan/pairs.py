@@ -106,7 +106,10 @@ class Known:
         """[n, m] cosine of all entities with those of some rows, averaged over blocks; without features, who is who."""
         if not self.units:
             return np.eye(n)[:, rows]
-        return sum(unit @ unit[rows].T for unit in self.units) / len(self.units)
+        alike_em = np.zeros((n, len(rows)))
+        for unit in self.units:
+            alike_em += unit @ unit[rows].T
+        return alike_em / len(self.units)
 
     def between(self, a_n: np.ndarray, b_n: np.ndarray) -> np.ndarray:
         """[n, blocks] cosine of both entities of each pair."""
