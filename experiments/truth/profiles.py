@@ -23,16 +23,16 @@ def _column(file: anndata.AnnData, name: str) -> np.ndarray:
     return file.obs[name].astype(str).to_numpy()
 
 
-def _ours(library_kg: np.ndarray, query_qg: np.ndarray) -> np.ndarray:
-    """[q, k] agreement by `vc discover target` with the mean of all queries as background."""
+def _ours(library_kg: np.ndarray, query_qg: np.ndarray, *, other: bool = True) -> np.ndarray:
+    """[q, k] agreement by `vc discover target`, queries of another line or half with their mean as background."""
     bank = make_bank(
         [f"{row}" for row in range(len(library_kg))], [f"{at}" for at in range(library_kg.shape[1])], library_kg
     )
     made = frame(bank, np.arange(library_kg.shape[1]))
-    return cosines(made.left_km, made.goal(query_qg, query_qg.mean(axis=0))).T
+    return cosines(made.left_km, made.goal(query_qg, query_qg.mean(axis=0) if other else None)).T
 
 
-def _plain(library_kg: np.ndarray, query_qg: np.ndarray) -> np.ndarray:
+def _plain(library_kg: np.ndarray, query_qg: np.ndarray, *, other: bool = True) -> np.ndarray:
     """[q, k] cosine, nothing removed."""
     return cosines(library_kg, query_qg).T
 
@@ -40,7 +40,8 @@ def _plain(library_kg: np.ndarray, query_qg: np.ndarray) -> np.ndarray:
 def _find(test: str, library_kg: np.ndarray, query_qg: np.ndarray, right_qk: np.ndarray, out_qk=None) -> list[dict]:
     rows = []
     for method, how in (("ours", _ours), ("cosine", _plain)):
-        score_qk = how(library_kg, query_qg)
+        # Queries that are rows of the library themselves are of the same assay: nothing but its own mean is taken off.
+        score_qk = how(library_kg, query_qg, other=out_qk is None)
         rows += rank_rows(test, method, score_qk if out_qk is None else np.where(out_qk, -np.inf, score_qk), right_qk)
     return rows
 

@@ -48,7 +48,8 @@ class Frame:
     Attributes:
         column_m: [m] the shared genes' columns in the bank.
         mean_m: [m] mean effect of the bank.
-        weight_m: [m] inverse of each gene's spread over the bank: what every perturbation moves says little.
+        weight_m: [m] inverse square root of each gene's spread over the bank (Pareto scaling, van den Berg et al., BMC Genomics
+            7:142 (2006)): what every perturbation moves says little, and the smallest changes are mostly noise.
         left_km: [k, m] effects, centred and weighed.
     """
 
@@ -77,7 +78,7 @@ def frame(bank: EffectBank, column_m: np.ndarray) -> Frame:
     told = slice(None) if bank.foretold is None else ~bank.foretold.new_k
     mean_m, sd_m = x_km[told].mean(axis=0), x_km[told].std(axis=0)
     floor = np.median(sd_m[sd_m > 0]) if (sd_m > 0).any() else 1.0
-    weight_m = 1 / (sd_m + floor)
+    weight_m = 1 / np.sqrt(sd_m + floor)
     return Frame(column_m, mean_m, weight_m, (x_km - mean_m) * weight_m)
 
 
