@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import tyro
+from vc_contracts.bucket.stage import run_staged
 from vc_contracts.command import ready_home, switches
 
 from vc_apps.commands import COMMANDS, run_of, settings_of
@@ -26,7 +27,8 @@ def main(args: list[str] | None = None) -> int:
     """
     name, settings = parse(switches(args, PARTS))
     ready_home()
-    return guarded(lambda: run_of(name)(settings))
+    in_place = ("screen",) if name in ("fit", "train", "predict") else ()
+    return guarded(lambda: run_staged(run_of(name), settings, in_place=in_place))
 
 
 def parse(args: list[str]) -> tuple[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vc_contracts.bucket.address import shown
 from vc_contracts.errors import Refusal
 from vc_contracts.progress import say
 
@@ -82,9 +83,9 @@ def check_space(dpath: Path, n_bytes: int) -> None:
 
 def plain(settings: Any) -> dict[str, Any]:
     """The settings of a command as JSON and TOML hold them; `vc rerun` reads them again."""
-    return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+    return json.loads(json.dumps(dataclasses.asdict(settings), default=shown))
 
 
 def write_json(fpath: Path, value: dict) -> None:
     """Write `value` as readable JSON with sorted keys."""
-    fpath.write_text(json.dumps(value, indent=2, sort_keys=True, default=str) + "\n")
+    fpath.write_text(json.dumps(value, indent=2, sort_keys=True, default=shown) + "\n")

@@ -40,6 +40,8 @@ def rerun(settings: Rerun) -> None:
     Raises:
         AppError: If the file describes no command.
     """
+    from vc_contracts.bucket.stage import run_staged
+
     from vc_apps.commands import run_of
 
     name, chosen = read_run(settings.file)
@@ -50,7 +52,7 @@ def rerun(settings: Rerun) -> None:
     changes: dict[str, Any] = {"overwrite": settings.overwrite}
     if settings.out is not None:
         changes["out"] = settings.out
-    run_of(name)(dataclasses.replace(chosen, **changes))
+    run_staged(run_of(name), dataclasses.replace(chosen, **changes))
 
 
 def write_toml(path: Path, name: str, chosen: Any, *, overwrite: bool = False) -> None:

@@ -20,12 +20,14 @@ def fit(settings: Fit) -> None:
         AppError: If the request cannot be carried out.
         VcModelError: If an input is refused.
     """
+    from vc_contracts.kinds import exists
+
     check_out(settings, "checkpoint")
     inputs = [path for path in (settings.screen, settings.split, *settings.bank, settings.plugin) if path is not None]
     if settings.member and settings.plugin is None:
         raise AppError("--member: expected a --plugin to stack with --model, found none. Name its file.")
     for path in inputs:
-        if not path.exists():
+        if not exists(path):
             raise AppError(f"{path}: expected a file to read, found none. Check the path.")
     chosen_model(settings.model, settings.plugin, settings.seed)  # refused before anything is read
     data = load(settings.screen, settings.split, settings.bank, min_cells=settings.min_cells, seed=settings.seed)

@@ -111,7 +111,7 @@ def predict_part(settings: Predict) -> None:
         raise AppError(f"--out {settings.out}: expected a name that ends in .zarr or .h5ad.")
     from vc_model.contracts.effects import is_effects
 
-    check_out(settings, "effects" if settings.screen.exists() and is_effects(settings.screen) else "predictions")
+    check_out(settings, "effects" if is_effects(settings.screen) else "predictions")
     from vc_model.ask.plugin import using
     from vc_model.emit.output import predict_checkpoint
 

@@ -77,6 +77,7 @@ def train_biojepa(settings: BioJepa) -> str:
 
 
 def _save(settings: BioJepa, fitted, metrics: dict[str, float]) -> None:
+    from vc_contracts.bucket.address import shown
     from vc_model.checkpoint import save_checkpoint
     from vc_model.contracts import hash_path
 
@@ -86,17 +87,28 @@ def _save(settings: BioJepa, fitted, metrics: dict[str, float]) -> None:
         fitted,
         metrics=metrics,
         parents={path.name: hash_path(path) for path in banks if path is not None},
-        config={name: str(value) for name, value in dataclasses.asdict(settings).items()},
+        config={
+            name: shown(value) if isinstance(value, Path) else str(value)
+            for name, value in dataclasses.asdict(settings).items()
+        },
         overwrite=settings.overwrite,
     )
 
 
 def _check(settings: BioJepa) -> None:
     """Refuse what cannot work before anything heavy is read."""
+    from vc_contracts.bucket.names import address_of
+    from vc_contracts.kinds import exists
+
     for name in ("screen", "splits", "features", "sequences", "targets", "start"):
         path = getattr(settings, name, None)
-        if path is not None and not path.exists():
+        if path is not None and not exists(path):
             raise AppError(f"--{name} {path}: no such file. Check the path.")
+    if settings.processes > 1 and address_of(str(settings.out)) is not None:
+        raise AppError(
+            "--out: expected a folder that all processes share, found an address in a bucket. Several processes save "
+            "together: write to a shared folder, then `vc-contracts copy` it."
+        )
     if not 0 <= settings.process < settings.processes or (settings.processes > 1) != (settings.coordinator is not None):
         raise AppError(
             f"--processes {settings.processes} --process {settings.process} --coordinator {settings.coordinator}: expected "

@@ -26,10 +26,11 @@ def train(command: Train) -> None:
 
 def _plan_in_words(settings: Source) -> str:
     """What would be trained on what; the files are read and checked."""
+    from vc_contracts.kinds import exists
     from vc_model.contracts import read_screen, read_splits
 
     for path in inputs_of(settings):
-        if not path.exists():
+        if not exists(path):
             raise AppError(f"{path}: expected a file to read, found none. Check the path.")
     screen = read_screen(settings.screen)
     parts = list(read_splits(settings.splits, screen).parts.values())

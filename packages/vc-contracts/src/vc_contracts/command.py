@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from vc_contracts.bucket.address import refuse_foreign, shown
 from vc_contracts.errors import Refusal
 from vc_contracts.trouble import disk_is_full, is_of_hdf5, memory_is_short
 
@@ -44,6 +45,10 @@ def switches(args: Sequence[str] | None, packages: Sequence[str]) -> list[str]:
     if list(args[:1]) == ["--version"]:
         print(version_line(packages))
         raise SystemExit(0)
+    try:
+        refuse_foreign(list(args))
+    except Refusal as refusal:
+        raise SystemExit(_fail("error", str(refusal), REFUSED)) from None
     given = {SWITCHES[arg] for arg in args if arg in SWITCHES}
     chosen = "quiet" if "quiet" in given else "verbose" if "verbose" in given else "normal"
     os.environ["VC_VOLUME"] = chosen  # read by vc_contracts.progress; child processes inherit it
@@ -231,5 +236,5 @@ def _processor() -> str:
 
 
 def _fail(prog: str, text: str, code: int) -> int:
-    print(f"{prog}: {text}", file=sys.stderr, flush=True)
+    print(f"{prog}: {shown(text)}", file=sys.stderr, flush=True)
     return code

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from vc_contracts.bucket.address import shown
+
 
 class Refusal(ValueError):
     """Anything a package of this project refuses to do; its text says what to do. Command lines exit with 2."""
@@ -26,7 +28,7 @@ class FieldRefusal(Refusal):
     """
 
     def __init__(self, where: str | Path, field: str, expected: str, found: Any, do: str) -> None:
-        super().__init__(f"{where}: {field}: expected {expected}, found {found}. {do}")
+        super().__init__(shown(f"{where}: {field}: expected {expected}, found {found}. {do}"))
         self.parts = (where, field, expected, found, do)
 
 

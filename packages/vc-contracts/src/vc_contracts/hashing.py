@@ -5,6 +5,8 @@ import hashlib
 import threading
 from pathlib import Path
 
+from vc_contracts.bucket.address import is_address
+
 _LOCK = threading.Lock()  # who asks for a file that is being hashed waits for it
 
 
@@ -14,6 +16,10 @@ def sha256_tree(path: str | Path) -> str:
     Of a folder: sha256 over the lines `<relative path>\0<sha256 of the file>\n`, sorted by path. A file whose time and
     size stay is hashed once in a process.
     """
+    if is_address(path):
+        from vc_contracts.bucket.remote import sha256_at
+
+        return sha256_at(path)
     path = Path(path)
     if not path.is_dir():
         state = path.stat()

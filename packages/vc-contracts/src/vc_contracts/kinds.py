@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from vc_contracts.bucket.address import is_address
+from vc_contracts.bucket.errors import BucketError
 from vc_contracts.formats import SCHEMAS
 
 MARKER = ".vc-output.json"
@@ -24,8 +26,19 @@ _HEADS = {
 _BINARY = (*(head for heads in _HEADS.values() for head in heads), b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"\x7fELF")
 ARCHIVED = frozenset(["pred.h5ad.zst", "meta.json", "watermark.txt"])
 """Members of the archives that this project writes."""
+HEADS = ("meta.json", "scores.json", "zarr.json", ".zgroup", MARKER)
+"""Files of which every output that is a folder has one: in a bucket it is written last."""
 OUTPUT_MARK = "vc_output"
 """In `uns` of an .h5ad without contract: that it is an output of this project."""
+
+
+def exists(path: str | Path) -> bool:
+    """Whether anything is there, on a disk or in a bucket."""
+    if is_address(path):
+        from vc_contracts.bucket.remote import exists as is_in_bucket
+
+        return is_in_bucket(path)
+    return Path(path).exists()
 
 
 def kind_of(path: Path, wanted: str) -> str | None:
@@ -77,6 +90,12 @@ def _is_archive(path: Path) -> bool:
 
 def header_of(path: Path) -> dict:
     """The header of any contract file, unchecked; empty where there is none."""
+    if is_address(path):
+        if path.suffix == ".zarr":
+            return _anndata_header(path)
+        from vc_contracts.bucket.local import fetch
+
+        path = fetch(path)
     if path.is_dir():
         for name in ("meta.json", "scores.json"):
             if (path / name).is_file():
@@ -137,5 +156,7 @@ def _anndata_text(path: Path, place: str) -> str:
     try:
         with open_store(path) as store:
             return text_at(store, place)
+    except BucketError:
+        raise
     except Exception:  # whatever cannot be read is not ours
         return ""

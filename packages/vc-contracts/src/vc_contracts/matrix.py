@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from vc_contracts.content import Digest
+from vc_contracts.errors import Refusal
 from vc_contracts.schema import Field, Refuse
 from vc_contracts.tables import StoredCsr, blocks, layout_of
 
@@ -71,6 +72,8 @@ def _part(array: Any, start: int, stop: int, field: Field, refuse: Refuse) -> np
     """A slice of an array in memory or on disk; what cannot be read is damage."""
     try:
         return np.asarray(array[start:stop])
+    except Refusal:  # a bucket that cannot be reached says so itself
+        raise
     except (OSError, ValueError, RuntimeError, KeyError) as error:  # what zarr, its codecs and h5py raise
         refuse(field.label, "values that can be read", f"{type(error).__name__}: {str(error)[:200]}")
         raise

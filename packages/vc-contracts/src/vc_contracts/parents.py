@@ -7,6 +7,7 @@ from typing import Any
 from vc_contracts.content import SWITCH, trusting
 from vc_contracts.errors import ContractError
 from vc_contracts.hashing import sha256_tree
+from vc_contracts.kinds import exists
 
 
 def check_parent(
@@ -29,7 +30,7 @@ def check_parent(
     """
     listed = header.get("parents") or {}
     parent = Path(parent)
-    if not listed or trusting() or not parent.exists():
+    if not listed or trusting() or not exists(parent):
         return
     if not only and parent.name not in listed:
         return
@@ -48,4 +49,4 @@ def check_parent(
 def lists(header: Mapping[str, Any], parent: str | Path) -> bool:
     """Whether a header lists the content of a file, under whatever name."""
     listed = header.get("parents") or {}
-    return bool(listed) and Path(parent).exists() and sha256_tree(parent) in listed.values()
+    return bool(listed) and exists(Path(parent)) and sha256_tree(parent) in listed.values()

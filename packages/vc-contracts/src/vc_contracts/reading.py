@@ -40,9 +40,10 @@ def read(path: str | Path, name: str, *, screen: Any = None) -> Any:
     elif form == "json":
         content = read_json(path)
     elif form == "folder":
-        content = _read_folder(Path(path))
+        content = _read_folder(check_files(path))
     else:
-        content = _read_scores(Path(path))
+        path = check_files(path)
+        content = _read_scores(path)
     header = check(content, name, path, screen=screen)
     if form == "anndata":
         verify(content, header, path)

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from vc_contracts.bucket.address import is_address
 from vc_contracts.errors import ContractError, Refusal, short
 from vc_contracts.tables import StoredCsr, Tables
 from vc_contracts.trouble import memory_is_short
@@ -25,9 +26,16 @@ _UNSAFE = "Copy what it points to into the file itself."
 def check_files(path: str | Path) -> Path:
     """Refuse what is no regular file or folder of regular files: links that leave a folder, pipes, devices, sockets.
 
+    Returns:
+        The path; of an address in a bucket, that of a local copy.
+
     Raises:
         ContractError: Absent, or holds anything else.
     """
+    if is_address(path):
+        from vc_contracts.bucket.local import fetch
+
+        return fetch(path)
     path = Path(path)
     if "\0" in str(path):
         raise ContractError(short(str(path)), "file", "a name of a file", "a NUL character", "Check the path.")
@@ -68,7 +76,13 @@ def open_store(path: str | Path, *, checked: bool = False) -> Iterator[Any]:
 
 def open_unclosed(path: str | Path, *, checked: bool = False) -> Any:
     """As `open_store`, for whoever keeps the file open as long as what was read from it lives."""
-    path = Path(path) if checked else check_files(path)
+    if is_address(path):
+        from vc_contracts.bucket.place import open_in_place
+
+        group = open_in_place(path)
+        if group is not None:
+            return group
+    path = check_files(path) if is_address(path) or not checked else Path(path)
     if path.is_dir():
         import zarr
 
@@ -228,10 +242,12 @@ def read_anndata(path: str | Path) -> Any:
     path = Path(path)
     with open_store(path) as store:
         declared = check_size(store, path)
+        is_zarr = hasattr(store, "members")
+        source: Any = store if is_zarr else store.filename
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # repeated names are refused later, with the names in the text
-            adata = anndata.read_zarr(path) if path.is_dir() else anndata.read_h5ad(path)
+            adata = anndata.read_zarr(source) if is_zarr else anndata.read_h5ad(source)
         check_sparse(adata, path)
         return adata
     except Refusal:

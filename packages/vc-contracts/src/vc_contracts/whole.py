@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from vc_contracts.bucket.address import is_address
 from vc_contracts.errors import OutputError
 from vc_contracts.kinds import MARKER, kind_of, strangers_in, write_marker
 
@@ -40,6 +41,12 @@ def check_target(
     Raises:
         OutputError: The target exists and may not be replaced, is an input, or its folder does not exist.
     """
+    if is_address(path):
+        from vc_contracts.bucket.address import parse
+        from vc_contracts.bucket.local import check_free
+
+        check_free(parse(path), overwrite=overwrite, kind=None)
+        return Path(path)
     path = Path(os.path.abspath(path))  # noqa: PTH100 - a link at the target itself must stay a link
     if "\0" in str(path):
         raise OutputError(repr(str(path)), "output", "a name of a file", "a NUL character", "Choose another name.")
@@ -70,7 +77,7 @@ def write_whole(
     """Give a temporary path beside `path`; rename it to `path` on success, remove it on any failure or signal.
 
     Args:
-        path: Target file or folder.
+        path: Target file or folder; at an address in a bucket, it is made here and uploaded whole.
         kind: A contract; `file`, `cells` or `archive` for a file without header; or any other word for a folder that is
             marked.
         overwrite: Replace an existing output of the same kind; it stays in place until the replacement is whole.
@@ -80,6 +87,12 @@ def write_whole(
     Raises:
         OutputError: As `check_target`, or another process is at work on the same output.
     """
+    if is_address(path):
+        from vc_contracts.bucket.local import delivered
+
+        with delivered(path, overwrite=overwrite) as local, write_whole(local, kind=kind, overwrite=True) as temporary:
+            yield temporary
+        return
     path = check_target(path, kind=kind, overwrite=overwrite, inputs=inputs, make_parent=make_parent)
     path.parent.mkdir(parents=make_parent, exist_ok=True)
     with terminate_like_interrupt(), lock_output(path):
@@ -224,6 +237,8 @@ def terminate_like_interrupt() -> Iterator[None]:
 def _check_inputs(path: Path, inputs: Iterable[str | Path]) -> None:
     real = Path(os.path.realpath(path))
     for given in inputs:
+        if is_address(given):
+            continue
         source = Path(os.path.realpath(given))
         if source == real or real in source.parents or (source.is_dir() and source in real.parents):
             found = f"the input {given}" if source == real else f"the input {given}, one inside the other"

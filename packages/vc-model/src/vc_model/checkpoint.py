@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from vc_contracts.content import hash_json, verify_hashes
 from vc_contracts.errors import raised_as
+from vc_contracts.kinds import exists
 from vc_contracts.store import check_files
 
 from vc_model.contracts.header import check_header, make_header, whole
@@ -108,9 +109,9 @@ def load_with_memory(path: Path | str) -> tuple[Fitted, Any]:
         ContractError: If the header is wrong.
     """
     path = Path(path)
-    if path.exists():
+    if exists(path):
         with raised_as(ContractError):
-            check_files(path)
+            path = check_files(path)
     for item in _ITEMS:
         if not (path / item).exists():
             raise CheckpointError(

@@ -215,6 +215,7 @@ def main(args: list[str] | None = None) -> int:
     """Run the command line; 0 only when the work is whole, 2 on a refusal, 130 on Ctrl-C or a kill."""
     import warnings
 
+    from vc_contracts.bucket.stage import staged
     from vc_contracts.command import run_command, switches
 
     from vc_data.cli.corpus import merge, variable
@@ -233,6 +234,13 @@ def main(args: list[str] | None = None) -> int:
         "simulate": simulate,
     }
     args = switches(args, ("vc-data", "vc-contracts"))
+    in_place = {"inspect": ("path",), "split": ("screen", "others"), "check": ("files",)}
+    last = dict.fromkeys(("convert", "merge", "variable"), "files")
+    commands = {
+        name: staged(function, in_place=in_place.get(name, ()), refused=("out_dir",), last=last.get(name, ""))
+        for name, function in commands.items()
+    }
+    commands["download"] = staged(download_dataset, refused=("out",))
 
     def command() -> None:
         with _no_interrupt_is_lost(), warnings.catch_warnings():

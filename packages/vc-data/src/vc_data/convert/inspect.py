@@ -5,6 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from vc_contracts.bucket.address import is_address
+from vc_contracts.kinds import header_of
+from vc_contracts.store import check_files
 
 from vc_data.convert.columns import guess_columns
 from vc_data.convert.counts import describe_values, find_problem
@@ -34,7 +37,10 @@ def inspect_file(path: str | Path, *, as_json: bool = False, options: ConvertOpt
         OptionError: Open questions, with `strict`.
     """
     path, options = Path(path), options or ConvertOptions()
-    if _is_screen(path):
+    in_bucket = is_address(path)
+    if in_bucket and not header_of(path):
+        path, in_bucket = check_files(path), False
+    if in_bucket or _is_screen(path):
         description = describe_screen(read_screen(path), path)
     else:
         with open_source(path, options.obs_table) as source:

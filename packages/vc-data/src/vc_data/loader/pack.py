@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from vc_contracts.bucket.address import cache_folder, is_address, parse
+from vc_contracts.bucket.errors import BucketError
+from vc_contracts.bucket.local import upload
+from vc_contracts.kinds import exists
 from vc_contracts.progress import progress
 from vc_contracts.store import open_store
-from vc_contracts.whole import clear, lock_output
+from vc_contracts.whole import clear, lock_output, remove
 
 from vc_data.contract import sha256_tree
 from vc_data.errors import ContractError, OutputError
@@ -44,11 +48,13 @@ def pack_screen(screen_path: str | Path, packed_dir: str | Path | None = None) -
         OutputError: The copy cannot be written there.
     """
     screen_path, path = Path(screen_path), packed_path(screen_path, packed_dir)
-    if not screen_path.exists():
+    if not exists(screen_path):
         raise ContractError(screen_path, "file", "a screen (.zarr folder or .h5ad)", "nothing", "Check the path.")
     fault = find_fault(screen_path, path)
     if fault is None:
         return path
+    if is_address(path):
+        return _pack_into_bucket(screen_path, path)
     if path.exists():
         _log.warning("%s: %s; it is made again from %s.", path, fault, screen_path)
     temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex[:12]}")
@@ -65,6 +71,20 @@ def pack_screen(screen_path: str | Path, packed_dir: str | Path | None = None) -
         raise OutputError(path, "packed copy", "a place to write", f"{type(error).__name__}: {error}", do) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    return path
+
+
+def _pack_into_bucket(screen_path: Path, path: Path) -> Path:
+    """Make the copy here and send it; where that is not allowed, it stays in the folder for local copies."""
+    address = parse(path)
+    folder = cache_folder() / "packed" / address.scheme / address.bucket
+    local = pack_screen(screen_path, folder / Path(address.key).parent)
+    try:
+        upload(local, path, overwrite=True)
+    except BucketError as error:
+        _log.warning("%s The packed copy is kept in %s instead.", error, local)
+        return local
+    remove(local)
     return path
 
 
@@ -85,6 +105,8 @@ def open_tables(screen_path: Path) -> Iterator[tuple]:
             group = stack.enter_context(open_store(screen_path))
             read: Callable[[Any], Any] = anndata.io.read_elem
             obs, var, uns = (read(group[name]) for name in ("obs", "var", "uns"))
+        except BucketError:
+            raise
         except (OSError, KeyError, ValueError) as error:
             found = f"{type(error).__name__}: {error}"
             raise ContractError(screen_path, "file", "readable AnnData", found, remake) from error

@@ -21,6 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from vc_contracts.bucket.address import is_address, parse, shown
+from vc_contracts.bucket.client import tensorstore_limits, tensorstore_place
+from vc_contracts.bucket.errors import BucketError, told_of
+from vc_contracts.bucket.remote import items_in, put, read_bytes
+from vc_contracts.kinds import exists
 
 from vc_data.contract import sha256_tree
 from vc_data.errors import ContractError
@@ -78,6 +83,8 @@ class PackedScreen:
         try:
             return read.result()
         except ValueError as error:
+            if is_address(self.path) and (told := told_of(error, shown(self.path))) is not None:
+                raise told from None
             found = f"{str(error).splitlines()[0][:200]}"
             do = "Delete that folder; it is made again from the screen at the next opening."
             raise ContractError(self.path, "codes", "undamaged data", found, do) from None
@@ -95,11 +102,11 @@ def find_fault(screen_path: Path, path: Path) -> str | None:
     Checked against the screen by hash: at once where names, sizes and times of the screen's files are those of the last
     check, by reading the screen wholly otherwise. The copy's own bytes carry checksums that reading checks.
     """
-    if not path.exists():
+    if not exists(path):
         return "no packed copy"
     try:
-        attributes = json.loads((path / "zarr.json").read_text())["attributes"]
-        stamp = json.loads((path / _STAMP).read_text())
+        attributes = json.loads(_read(path, "zarr.json"))["attributes"]
+        stamp = json.loads(_read(path, _STAMP))
         if attributes["format"] != FORMAT or attributes["version"] != VERSION:
             return f"packed copy of another version ({attributes['version']!r})"
         if _sizes(path) != stamp["packed"]:
@@ -112,7 +119,7 @@ def find_fault(screen_path: Path, path: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"unreadable packed copy ({type(error).__name__}: {error})"
     # A copied screen has other times; without the right to write, the hash is taken at every opening.
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, BucketError):
         write_stamp(path, screen)
     return None
 
@@ -125,29 +132,31 @@ def load_packed(path: Path, screen_path: Path) -> PackedScreen:
     """
     import tensorstore as ts
 
-    context = ts.Context(
-        {
-            "cache_pool": {"total_bytes_limit": 0},
-            "data_copy_concurrency": {"limit": 2},
-            "file_io_concurrency": {"limit": 8},
-        }
-    )
+    limits: dict[str, Any] = {
+        "cache_pool": {"total_bytes_limit": 0},
+        "data_copy_concurrency": {"limit": 2},
+        "file_io_concurrency": {"limit": 8},
+    }
+    context = ts.Context(limits | (tensorstore_limits() if is_address(path) else {}))
 
     def begin(name: str):
+        local = {"driver": "file", "path": str(path / name)}
         spec = {
             "driver": "zarr3",
-            "kvstore": {"driver": "file", "path": str(path / name)},
+            "kvstore": tensorstore_place(parse(path / name)) if is_address(path) else local,
             "recheck_cached_data": False,
             "recheck_cached_metadata": False,
         }
         return ts.open(spec, context=context, read=True, open=True)
 
-    attributes = json.loads((path / "zarr.json").read_text())["attributes"]
+    attributes = json.loads(_read(path, "zarr.json"))["attributes"]
     opening = {name: begin(name) for name in ("codes", "offsets", *ROW_ARRAYS)}
-    reading = {name: future.result().read() for name, future in opening.items() if name != "codes"}
     try:
+        reading = {name: future.result().read() for name, future in opening.items() if name != "codes"}
         arrays = {name: read.result() for name, read in reading.items()}
     except ValueError as error:
+        if is_address(path) and (told := told_of(error, shown(path))) is not None:
+            raise told from None
         do = "Delete that folder; it is made again from the screen at the next opening."
         raise ContractError(path, "arrays", "undamaged data", str(error).splitlines()[0][:200], do) from None
     return PackedScreen(
@@ -155,12 +164,23 @@ def load_packed(path: Path, screen_path: Path) -> PackedScreen:
     )
 
 
+def _read(path: Path, name: str) -> str:
+    """A small file of a packed copy."""
+    if is_address(path):
+        return read_bytes(parse(path / name)).decode()
+    return (path / name).read_text()
+
+
 def _sizes(path: Path) -> dict[str, int]:
+    if is_address(path):
+        return {name: item.size for name, item in items_in(parse(path)).items() if name != _STAMP}
     return {name: stat.st_size for name, stat in _iter_files(path) if name != _STAMP}
 
 
-def read_times(screen_path: Path) -> dict[str, list[int]]:
-    """Size in bytes and time of change in ns of every file of a screen."""
+def read_times(screen_path: Path) -> dict[str, list]:
+    """Size in bytes and time of change in ns of every file of a screen; in a bucket, size and tag of every object."""
+    if is_address(screen_path):
+        return {name: list(item) for name, item in items_in(parse(screen_path)).items()}
     if not screen_path.is_dir():
         return {"": [screen_path.stat().st_size, screen_path.stat().st_mtime_ns]}
     return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in _iter_files(screen_path)}
@@ -177,7 +197,10 @@ def _iter_files(folder: Path | os.DirEntry[str], prefix: str = "") -> Iterator[t
 
 def write_stamp(path: Path, screen: dict) -> None:
     """Note the sizes of a copy's files, and sizes and times of the screen's (`read_times`), with which it agrees."""
-    temporary = path / f".{_STAMP}.tmp-{os.getpid()}"
     text = json.dumps({"packed": _sizes(path), "screen": screen})
+    if is_address(path):
+        put(parse(path / _STAMP), text.encode())
+        return
+    temporary = path / f".{_STAMP}.tmp-{os.getpid()}"
     temporary.write_text(text)
     temporary.replace(path / _STAMP)

@@ -62,10 +62,10 @@ def read_screen_or_effects(path: str | Path):
         ContractError: It is neither, or breaks its contract.
     """
     import vc_contracts
-    from vc_contracts.kinds import header_of
+    from vc_contracts.kinds import exists, header_of
 
     path = Path(path)
-    is_effects = path.exists() and header_of(path).get("name") == "effects"
+    is_effects = exists(path) and header_of(path).get("name") == "effects"
     with raised_as(ContractError):
         return vc_contracts.read(path, "effects" if is_effects else "screen")
 

@@ -11,6 +11,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from vc_contracts.bucket.address import is_address
+
 from vc_data.errors import OutputError
 
 
@@ -27,6 +29,9 @@ def open_part(target: Path, job: dict) -> Iterator[Path]:
     Raises:
         OutputError: Another process works on the same output.
     """
+    if is_address(target):
+        do = "Use the command (vc-data convert, merge), or write here and then: vc-contracts copy."
+        raise OutputError(target, "output", "a local path", "an address in a bucket", do)
     folder = part_path(target)
     lock = _lock(folder, target)
     keep = False

@@ -35,6 +35,7 @@ _COMMANDS = {
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `vc-eval`: exit code 0 when whole, 2 on refusal, 130 on Ctrl-C."""
     import tyro
+    from vc_contracts.bucket.stage import run_staged
     from vc_contracts.command import run_command, switches
 
     from vc_eval.cli import options
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     work = next(work for kind, work in _COMMANDS.values() if kind == type(command).__name__)
     module, _, function = work.partition(":")
-    code = run_command("error", lambda: getattr(importlib.import_module(module), function)(command))
+    code = run_command("error", lambda: run_staged(getattr(importlib.import_module(module), function), command))
     if code:
         sys.exit(code)
 

@@ -79,23 +79,26 @@ def inspect(bank: Positional[Path], /, json: bool = False) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0 when whole, 2 on a refusal, 130 on Ctrl-C."""
+    from vc_contracts.bucket.stage import staged
     from vc_contracts.command import run_command, switches
 
     argv = switches(argv, ("vc-featurize", "vc-contracts"))
 
+    commands = {
+        "list": list_encoders,
+        "protein": protein,
+        "guide": guide,
+        "compound": compound,
+        "geneset": geneset,
+        "graph": graph,
+        "table": table,
+        "inspect": inspect,
+        "compare": compare,
+    }
+
     def command() -> None:
         tyro.extras.subcommand_cli_from_dict(
-            {
-                "list": list_encoders,
-                "protein": protein,
-                "guide": guide,
-                "compound": compound,
-                "geneset": geneset,
-                "graph": graph,
-                "table": table,
-                "inspect": inspect,
-                "compare": compare,
-            },
+            {name: staged(function) for name, function in commands.items()},
             prog="vc-featurize",
             description=DESCRIPTION,
             args=argv,

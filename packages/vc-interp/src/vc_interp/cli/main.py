@@ -102,21 +102,24 @@ def inspect(latents: Positional[Path], /, json: bool = False) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0 when whole, 2 on a refusal, 130 on Ctrl-C."""
+    from vc_contracts.bucket.stage import staged
     from vc_contracts.command import run_command, switches
 
     argv = switches(argv, ("vc-interp", "vc-contracts"))
 
+    commands = {
+        "sae": sae,
+        "features": features,
+        "attention": attention,
+        "probe": probe,
+        "report": report,
+        "enrich": enrich,
+        "inspect": inspect,
+    }
+
     def command() -> None:
         tyro.extras.subcommand_cli_from_dict(
-            {
-                "sae": sae,
-                "features": features,
-                "attention": attention,
-                "probe": probe,
-                "report": report,
-                "enrich": enrich,
-                "inspect": inspect,
-            },
+            {name: staged(function) for name, function in commands.items()},
             prog="vc-interp",
             description=DESCRIPTION,
             args=argv,

@@ -163,6 +163,7 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: What was typed after `vc-model`; by default the process's own.
     """
+    from vc_contracts.bucket.stage import staged
     from vc_contracts.command import run_command, switches
 
     # The decompositions here are small: threads of OpenBLAS wait for each other longer than they work. numpy is not
@@ -170,6 +171,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     arguments = switches(arguments, ("vc-model", "vc-contracts"))
     commands = {"fit": fit, "predict": predict, "encode": encode, "latents": latents, "list": list_models}
+    commands = {name: staged(function, in_place=("screen",)) for name, function in commands.items()}
 
     def command() -> None:
         tyro.extras.subcommand_cli_from_dict(

@@ -47,9 +47,9 @@ class EffectFile:
 
 def is_effects(path: Path | str) -> bool:
     """Whether a file says in its header that it is effects-v1; nothing else is checked."""
-    from vc_contracts.kinds import header_of
+    from vc_contracts.kinds import exists, header_of
 
-    return Path(path).exists() and header_of(Path(path)).get("name") == "effects"
+    return exists(path) and header_of(Path(path)).get("name") == "effects"
 
 
 def read_effects(path: Path | str) -> EffectFile:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from vc_contracts.bucket.address import is_address
 from vc_contracts.errors import raised_as
 from vc_contracts.parents import check_parent
 from vc_contracts.rules import CONTROL, PARTS
 from vc_contracts.rules import CONTROL_SETS as CONTROL_ROLES
-from vc_contracts.store import open_store
+from vc_contracts.store import open_store, open_unclosed
 from vc_contracts.targets import TargetTable, read_targets
 
 from vc_model.errors import ContractError
@@ -73,7 +74,7 @@ class Screen:
 
     def _stored(self, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
         """Counts `a:b` of the file and their columns."""
-        if self.path.is_dir():
+        if self.path.is_dir() or is_address(self.path):
             data, indices = self._arrays
             return data[a:b], indices[a:b]
         with open_store(self.path, checked=True) as store:
@@ -84,6 +85,9 @@ class Screen:
         """The two arrays of a zarr folder, opened once: opening a folder parses the metadata of everything in it."""
         import zarr
 
+        if is_address(self.path):
+            counts = open_unclosed(self.path, checked=True)["X"]
+            return counts["data"], counts["indices"]
         x_dpath = self.path / "X"
         return zarr.open_array(x_dpath / "data", mode="r"), zarr.open_array(x_dpath / "indices", mode="r")
 

@@ -117,7 +117,7 @@ def train(
     state, shardings = make_state(params, frozen, optimiser, mesh, n_genes)
     settings = {"stage": stage.name, "steps": config.steps, "seed": config.seed, "optimiser": asdict(config.optimiser)}
     folder.mkdir(parents=True, exist_ok=True)
-    with Saver(folder / SAVES, config.keep) as saver:
+    with Saver(folder / SAVES, config.keep, beside=(METRICS,)) as saver:
         record: dict[str, Any] = {"monitors": {}, "cells": 0, "seconds": 0.0}
         if saver.latest is not None:
             state, record = saver.restore(saver.latest, state, shardings)

@@ -7,12 +7,13 @@ killed process leaves behind is never read.
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from vc_contracts.bucket.twin import Twin
 
 from vc_model.errors import CheckpointError
 from vc_model.train.state import TrainState
@@ -26,13 +27,18 @@ class Saver:
     Args:
         folder: Made where it is absent.
         keep: How many saves stay.
+        beside: Files beside the folder that go with a save, where the run's output is in a bucket: saves are sent there,
+            too, and the newest is fetched where there is none here.
     """
 
-    def __init__(self, folder: Path, keep: int):
+    def __init__(self, folder: Path, keep: int, beside: Collection[str] = ()):
         import orbax.checkpoint as ocp
 
         logging.getLogger("absl").setLevel(logging.WARNING)  # orbax reports every save at some length
         self.folder = Path(folder).resolve()
+        self._twin = Twin(Path(folder), beside)
+        if jax.process_index() == 0:
+            self._twin.pull()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, create=True, cleanup_tmp_directories=True, enable_async_checkpointing=False
         )
@@ -62,6 +68,8 @@ class Saver:
         args = ocp.args.Composite(state=ocp.args.StandardSave(tree), record=ocp.args.JsonSave(record))
         self._manager.save(step, args=args, force=True)
         self._manager.wait_until_finished()
+        if jax.process_index() == 0:
+            self._twin.push(step)
 
     def restore(self, step: int, like: TrainState, shardings: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """Read a save onto the present mesh, which may differ from the one that wrote it.
