@@ -3,6 +3,7 @@
     uv run python bench/biojepa.py --part step        # training step and inference, eager and compiled; FLOP/s
     uv run python bench/biojepa.py --part memory      # peak memory of one training step at 4,000 genes, with remat
     uv run python bench/biojepa.py --part genes       # cost per cell at three numbers of genes
+    uv run python bench/biojepa.py --part action      # the action stage from pairs and from conditions, to equal loss
 
 A training step is the pretraining loss of the published model (teacher, student, masked predictor), its gradient and
 AdamW; inference is encoder and action-conditioned predictor. Every tool has a process of its own; they take turns, and ratios
@@ -24,6 +25,7 @@ from typing import Literal
 
 import numpy as np
 import tyro
+from biojepa_action import action
 
 ROOT = Path(__file__).resolve().parents[1]
 TWIN = ROOT / "packages/vc-model/tests/biojepa/torch_twin.py"
@@ -31,7 +33,7 @@ TWIN = ROOT / "packages/vc-model/tests/biojepa/torch_twin.py"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    part: Literal["step", "memory", "genes", "one", "serve"] = "step"
+    part: Literal["step", "memory", "genes", "action", "one", "serve"] = "step"
     """What to measure; `one` is the child process of `memory`, `serve` one tool of `step`."""
     genes: int = 1000
     layers: int = 2
@@ -375,4 +377,11 @@ def memory(options: Options) -> None:
 
 if __name__ == "__main__":
     chosen = tyro.cli(Options)
-    {"step": step, "memory": memory, "genes": genes, "one": one, "serve": serve}[chosen.part](chosen)
+    {
+        "step": step,
+        "memory": memory,
+        "genes": genes,
+        "action": lambda options: action(make_config(options), options.rounds),
+        "one": one,
+        "serve": serve,
+    }[chosen.part](chosen)

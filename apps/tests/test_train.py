@@ -26,6 +26,7 @@ from vc_featurize.bank import FeatureBank, write_features
 from vc_model.biojepa.config import BioJepaConfig, param_counts
 from vc_model.checkpoint import load_checkpoint
 from vc_model.contracts import read_predictions
+from vc_model.table.folds import BINS
 from vc_model.table.pseudobulk import load_tables
 
 FEW = [
@@ -139,6 +140,27 @@ def test_stages_one_by_one_give_the_same_model(model, stages):
     one, other = load_checkpoint(model), load_checkpoint(stages["decode"])
     assert one.stages == other.stages == ("pretrain", "align", "ac", "decode")
     jax.tree.map(np.testing.assert_array_equal, one.parts, other.parts)
+
+
+def test_it_starts_from_the_anchored_model_and_knows_how_far_to_trust_itself(model, folder):
+    fitted = load_checkpoint(model)
+    assert fitted.config.by_condition and fitted.base.name == "anchored"
+    assert fitted.gate_b.shape == (len(BINS),) and (fitted.gate_b >= 0).all() and (fitted.gate_b <= 1).all()
+    _, _, test = load_tables(folder / "screen.zarr", folder / "splits.json")
+    closed = replace(fitted, gate_b=np.zeros_like(fitted.gate_b))
+    np.testing.assert_array_equal(closed.predict(test).delta_pg, fitted.base.predict(test).delta_pg)
+    said = fitted.predict(test)
+    assert np.isfinite(said.delta_pg).all() and np.isfinite(said.var_pg).all()
+
+
+def test_the_published_way_to_learn_is_a_choice(stages, folder):
+    out = folder / "pairs"
+    start = ["--start", stages["align"], "--objective", "pairs"]
+    assert vc(folder, "train biojepa-ac", "-o", out, *FEW, *start) == 0
+    fitted = load_checkpoint(out)
+    assert not fitted.config.by_condition and fitted.base is None
+    row = json.loads((out / "metrics" / "ac.jsonl").read_text())
+    assert "loss_nll" in row and "loss_effect" not in row
 
 
 def test_an_interrupted_run_says_how_to_go_on_and_does(model, folder, monkeypatch, capsys):
@@ -305,6 +327,8 @@ def test_targets_that_nothing_is_known_of_share_one_vector(folder, capsys):
         ("train biojepa-ac", [], "--start: expected the checkpoint of the stage before"),
         ("train biojepa-align", ["--start", "MODEL"], "needs --sequences"),
         ("train biojepa", ["--batch", "0"], "batch"),
+        ("train biojepa", ["--faithful", "--objective", "conditions"], "the published form learns from pairs"),
+        ("train biojepa", ["--folds", "1"], "--folds 1: expected 2 or more"),
         ("train biojepa", ["--data", "64"], "product is the number of devices"),
         ("train biojepa", ["--processes", "2"], "a HOST:PORT exactly where there are several"),
         ("train biojepa", ["--process", "1"], "a process in 0..processes - 1"),
@@ -330,10 +354,14 @@ def test_a_folder_that_is_no_checkpoint_is_kept(folder, capsys):
     assert "notes.txt" in capsys.readouterr().err
 
 
-def test_the_published_recipe_is_the_published_model():
-    recipe = RECIPES["v0.6"](10_000, faithful=True)
+@pytest.mark.parametrize(
+    ("preset", "published"),
+    [("v0.6", (7_979_266, 10_036_224, 1_478_976)), ("v1.0", (7_979_650, 2_565_760, 444_224))],
+)
+def test_the_published_recipes_are_the_published_models(preset, published):
+    recipe = RECIPES[preset](10_000, faithful=True)
     counts = param_counts(recipe.model)
-    assert (counts["encoder"], counts["predictor"], counts["composer"]) == (7_979_266, 10_036_224, 1_478_976)
+    assert (counts["encoder"], counts["predictor"], counts["composer"]) == published
     assert recipe.steps == {} and recipe.stages["ac"].learning_rates == {"predictor": 1e-4, "composer": 1e-5}
 
 

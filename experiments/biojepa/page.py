@@ -38,7 +38,9 @@ class Page:
 
 def page(args: Page) -> None:
     """Write the page of all scores that were kept."""
-    runs = sorted(path for path in args.keep.glob("*.json") if path.stem != "contexts")
+    runs = sorted(
+        path for path in args.keep.glob("*.json") if path.stem != "contexts" and not path.stem.startswith("ladder-")
+    )
     text = [INTRODUCTION]
     for path in runs:
         text += screen_section(path)

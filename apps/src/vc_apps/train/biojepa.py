@@ -16,6 +16,7 @@ from vc_apps.train.settings import ActionConditioned, Align, BioJepa, Decode, Pr
 from vc_apps.train.work import close, work_folder
 
 if TYPE_CHECKING:
+    from vc_model.biojepa.config import BioJepaConfig
     from vc_model.biojepa.config import Stage as StageName
 
 STAGES_OF: "dict[type[BioJepa], tuple[StageName, ...]]" = {
@@ -44,9 +45,10 @@ def train_biojepa(settings: BioJepa) -> str:
     _check(settings)
     check_tracker(settings.tracker)
     _join(settings)
-    from vc_model.biojepa.fitted import with_spread
     from vc_model.table.pseudobulk import load_tables
     from vc_model.train.interrupt import catch_interrupts
+
+    from vc_apps.train.conditions import Conditioning, finish
 
     with catch_interrupts() as should_stop, work_folder(settings.out, first=settings.process == 0) as work:
         table, val, test = load_tables(settings.screen, settings.splits, settings.features)
@@ -61,11 +63,15 @@ def train_biojepa(settings: BioJepa) -> str:
             console.print("  no sequence vectors (--sequences): alignment is left out")
         console.print(f"  {fitted.bank.source}")
         shown: dict[str, float] = {}
+        learning = Conditioning(settings, recipe, table)
         for stage in stages:
-            fitted, last = _run_stage(stage, settings, recipe, fitted, table, work / stage, should_stop)
+            if stage in ("ac", "decode"):
+                fitted = learning.begin(fitted)
+            fitted, last = _run_stage(stage, settings, recipe, fitted, table, work / stage, should_stop, learning)
             shown |= {f"{stage}/{name}": value for name, value in last.items()}
         if "decode" in stages:
-            fitted = with_spread(fitted, table)
+            fitted, chosen = finish(learning, fitted, test, work / "folds")
+            shown |= chosen
         if settings.process > 0:
             return f"process {settings.process} of {settings.processes} is done; process 0 writes {settings.out}/"
         _save(settings, fitted, {name: value for name, value in shown.items() if value is not None})
@@ -114,6 +120,12 @@ def _check(settings: BioJepa) -> None:
             f"--processes {settings.processes} --process {settings.process} --coordinator {settings.coordinator}: expected "
             "a process in 0..processes - 1, and a HOST:PORT exactly where there are several."
         )
+    if settings.faithful and settings.objective == "conditions":
+        raise AppError(
+            "--objective conditions: the published form learns from pairs. Leave out one of it and --faithful."
+        )
+    if settings.folds < 2:
+        raise AppError(f"--folds {settings.folds}: expected 2 or more.")
     if isinstance(settings, Align | ActionConditioned | Decode) and settings.start is None:
         raise AppError(
             "--start: expected the checkpoint of the stage before, found none. Give it, or use `vc train biojepa`."
@@ -158,8 +170,8 @@ def _start(settings: BioJepa, table, val, test):
                 f"--start {settings.start}: expected its {len(fitted.contexts.genes)} genes in {settings.screen}, found "
                 f"others ({len(table.genes)}). Train on the screen it was begun on."
             )
-        return recipe, fitted
-    model = recipe.model
+        return recipe, dataclasses.replace(fitted, config=_learning_as_asked(settings, fitted.config))
+    model = _learning_as_asked(settings, recipe.model)
     targets = {t for part in (table.conditions, val, test) for action in part.actions for t in action.targets}
     bank = make_action_bank(
         table,
@@ -179,51 +191,40 @@ def _start(settings: BioJepa, table, val, test):
     return recipe, FittedBioJepa(model, {}, (), table.contexts, cells, bank)
 
 
-def _run_stage(stage: "StageName", settings: BioJepa, recipe, fitted, table, folder: Path, should_stop):
+def _learning_as_asked(settings: BioJepa, config: "BioJepaConfig") -> "BioJepaConfig":
+    """The same model with the objective that was asked for, if any."""
+    return config if settings.objective is None else dataclasses.replace(config, objective=settings.objective)
+
+
+def _run_stage(stage: "StageName", settings: BioJepa, recipe, fitted, table, folder: Path, should_stop, learning):
     """Train one stage; returns the model with the stage's parts, and the last line of its metrics."""
     import jax
     from vc_model.biojepa.stages import decay_mask, ema_update, init_stage, make_loss
     from vc_model.train.log import open_tracker, read_metrics
-    from vc_model.train.loop import METRICS, TrainConfig, train
-    from vc_model.train.optimiser import OptimiserConfig
-    from vc_model.train.sharding import MeshConfig, fetch
+    from vc_model.train.loop import METRICS, train
+    from vc_model.train.sharding import fetch
     from vc_model.train.state import Stage as TrainStage
     from vc_model.train.state import keep_frozen
 
-    from vc_apps.train.feed import ActionBatches
+    from vc_apps.train.plan import plan_stage
 
     config, cfg = recipe.stages[stage], fitted.config
-    if settings.batch is not None:
-        config = dataclasses.replace(config, batch=settings.batch)
-    batches, per_epoch = _make_batches(stage, settings, config.batch, fitted, table)
-    steps = getattr(settings, f"{stage}_steps") or recipe.steps.get(stage) or config.epochs * per_epoch
+    size = config.batch if settings.batch is None else settings.batch
+    batches, per_epoch = _make_batches(stage, settings, size, fitted, table, learning)
+    run = plan_stage(stage, settings, recipe, per_epoch)
     try:
         params, frozen = init_stage(stage, cfg, settings.seed, fitted.parts)
     except KeyError as error:
         raise AppError(f"--start: {error.args[0]} Train the earlier stage first.") from error
 
     # Choosing tokens crosses genes, so it is left out where these are spread over devices.
-    computed = cfg if isinstance(batches, ActionBatches) or settings.gene > 1 else cfg.for_cells(batches.most_expressed)
+    richest = getattr(batches, "most_expressed", None)
+    computed = cfg if richest is None or settings.gene > 1 else cfg.for_cells(richest)
 
     def follow(params: dict, frozen: dict) -> dict:
         return {"teacher": ema_update(frozen["teacher"], params["encoder"], config.ema)}
 
-    peak = max(config.learning_rates.values())
-    run = TrainConfig(
-        steps=steps,
-        seed=settings.seed,
-        optimiser=OptimiserConfig(
-            peak_rate=peak,
-            weight_decay=config.weight_decay,
-            clip_norm=config.clip,
-            rate_scale={part: rate / peak for part, rate in config.learning_rates.items() if rate != peak},
-            beta2=config.beta2,
-        ),
-        mesh=MeshConfig(data=settings.data, fsdp=settings.fsdp, gene=settings.gene),
-        log_every=settings.log_every,
-        save_every=settings.save_every,
-    )
-    console.print(f"{stage} {steps} steps of {config.batch}", style="bold")
+    console.print(f"{stage} {run.steps} steps of {size}", style="bold")
     name = f"{settings.out.name}-{stage}"
     with open_tracker(settings.tracker, run=name, config=dataclasses.asdict(settings)) as tracker:
         state = train(
@@ -246,9 +247,10 @@ def _run_stage(stage: "StageName", settings: BioJepa, recipe, fitted, table, fol
     return dataclasses.replace(fitted, parts=parts, stages=(*fitted.stages, stage)), last
 
 
-def _make_batches(stage: str, settings: BioJepa, batch: int, fitted, table):
+def _make_batches(stage: str, settings: BioJepa, batch: int, fitted, table, learning):
     """Batches of a stage, and how many make an epoch."""
     import jax
+    from vc_model.biojepa.conditions import ConditionBatches
 
     from vc_apps.train.feed import ActionBatches, CellBatches, PairBatches
 
@@ -264,6 +266,9 @@ def _make_batches(stage: str, settings: BioJepa, batch: int, fitted, table):
     if stage == "align":
         actions = ActionBatches(fitted.bank, list(dict.fromkeys(action_of.values())), **common)
         return actions, max(1, len(action_of) // max(1, actions.size * process[1]))
+    if fitted.config.by_condition:
+        batches = ConditionBatches(learning.lessons, fitted.bank, **common)
+        return batches, batches.per_epoch
     # The published decoder learns from pairs of cells.
     means = stage == "decode" and not fitted.config.faithful
     effect_of = dict(zip(conditions.labels, table.delta_pg, strict=True)) if means else None

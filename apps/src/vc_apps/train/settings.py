@@ -77,10 +77,17 @@ class BioJepa(Source):
       vc train biojepa screen.zarr splits.json -o model --data 16 --coordinator node0:9000 --processes 2 --process 1
     """
 
-    preset: Literal["tiny", "small", "v0.6"] = "small"
-    """Size of model and run; v0.6 is the published one and needs an accelerator."""
+    preset: Literal["tiny", "small", "v0.6", "v1.0"] = "small"
+    """Size of model and run; v0.6 and v1.0 are the published ones and need an accelerator."""
     faithful: bool = False
     """The published behaviour with its known faults, instead of the repaired one."""
+    objective: Literal["conditions", "pairs"] | None = None
+    """What action stage and decoder learn from: means over the cells of conditions (default), or random pairs of cells, as
+    published (default with --faithful)."""
+    base: Literal["anchored", "none"] = "anchored"
+    """With conditions: the model whose prediction is the start. What BioJEPA adds passes a gate that held-out targets choose."""
+    folds: int = 3
+    """With conditions: hold-outs of targets that choose the gate; each trains the last two stages once more."""
     sequences: Path | None = None
     """A features-v1 bank of guide, protein or compound vectors, one per target: the sequence path."""
     targets: Path | None = None

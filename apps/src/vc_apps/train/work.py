@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vc_apps.outputs import AppError
 
-PARTS = frozenset(["pretrain", "align", "ac", "decode", "saves", "metrics.jsonl"])
+PARTS = frozenset(["pretrain", "align", "ac", "decode", "folds", "saves", "metrics.jsonl"])
 """What training leaves in it."""
 
 

@@ -60,8 +60,8 @@ def faithful():
 
 @pytest.fixture(scope="session")
 def repaired():
-    """The small repaired model."""
-    return BioJepaConfig.tiny(fusion_dropout=0.0)
+    """The small repaired model, which learns from pairs: what both forms can be compared on."""
+    return BioJepaConfig.tiny(fusion_dropout=0.0, objective="pairs")
 
 
 @pytest.fixture(scope="session")

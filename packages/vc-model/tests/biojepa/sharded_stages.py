@@ -40,7 +40,7 @@ def share(batch: dict) -> dict:
 
 def run(stage: str, faithful: bool, shape: dict) -> dict:
     """Loss, gradient and how much of the largest trained array each device holds."""
-    cfg = BioJepaConfig.tiny(n_genes=N_GENES, n_layers=1, tau=0.2, faithful=faithful).for_cells(30)
+    cfg = BioJepaConfig.tiny(n_genes=N_GENES, n_layers=1, tau=0.2, faithful=faithful, objective="pairs").for_cells(30)
     mesh = make_mesh(MeshConfig(**shape))
     params, frozen = start(stage, cfg)
     optimiser = make_optimiser(OptimiserConfig(peak_rate=1e-3), STEPS, params, decay_mask(params, cfg))

@@ -9,7 +9,7 @@ Letters: e entities, s and t widths of the two paths, n conditions, p slots.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from vc_model.table.features import make_features
 SLOTS = 4
 """Most perturbations of one action."""
 MODALITY_OF_KIND = {"guide": 0, "protein": 1, "compound": 2}
+OWN_SOURCE = "targets: control co-expression, training effects and control mean"
+"""What a bank says of its target vectors where they come from the screen itself."""
 Arrays = dict[str, np.ndarray]
 
 
@@ -129,11 +131,33 @@ def make_action_bank(
         source = f"targets: {target_vectors.name}"
     else:
         target_et, has_target_e = _from_features(table, entities, target_width)
-        source = "targets: control co-expression, training effects and control mean" + (
-            "" if table.bank is None else f", {table.bank.name}"
-        )
+        source = _own_source(table)
     source = f"sequences: {'none' if sequences is None else sequences.name}; {source}"
     return ActionBank(source, entities, seq_es, modality_e, has_seq_e, target_et, has_target_e)
+
+
+def relearn(bank: ActionBank, table: EffectTable) -> ActionBank:
+    """The same bank with target vectors of another table, where they come from the screen itself.
+
+    Args:
+        bank: What is known of targets.
+        table: Training effects that may be known, over the same genes and with the same features.
+
+    Raises:
+        TableError: If the bank was made with other features than the table has.
+    """
+    if OWN_SOURCE not in bank.source:
+        return bank
+    if not bank.source.endswith(_own_source(table)):
+        raise TableError(
+            f"features: expected those of the stages before ({bank.source}), found {_own_source(table)}. Give the same banks."
+        )
+    target_et, has_target_e = _from_features(table, bank.entities, bank.target_et.shape[1])
+    return replace(bank, target_et=target_et, has_target_e=has_target_e)
+
+
+def _own_source(table: EffectTable) -> str:
+    return OWN_SOURCE + "".join(f", {bank.name}" for bank in table.banks)
 
 
 def _from_bank(bank: FeatureBank, entities: tuple[str, ...], width: int) -> tuple[np.ndarray, np.ndarray]:

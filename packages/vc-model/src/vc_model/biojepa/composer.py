@@ -60,10 +60,15 @@ class ActionComposer(nnx.Module):
         if cfg.faithful:
             for film in (self.scale, self.shift):
                 film.kernel.set_value(draw.normal(m, a, std=0.02))
-        else:
+        if cfg.version == "1.0":
+            # A factor per column of the token, 1 for every dose before training.
+            self.dose_in, self.dose_out = Linear(1, a, uniform=True, draw=draw), Linear(a, a, zero=True, draw=draw)
+            self.dose_out.bias.set_value(np.ones(a, np.float32))
+        elif not cfg.faithful:
             # How strongly a dose acts: sigmoid(first + softplus(second) log1p(dose)).
             self.dose_gate = nnx.Param(np.array([2, 0], np.float32))
-        self.pool = AttentionPool(cfg, draw=draw)
+        if cfg.version == "0.6":
+            self.pool = AttentionPool(cfg, draw=draw)
         if cfg.learnable_tau:
             self.log_tau = nnx.Param(np.log(np.float32(cfg.tau)))
 
@@ -78,14 +83,19 @@ class ActionComposer(nnx.Module):
         known = (action["has_seq"] | action["has_target"])[..., None]
         content = jnp.where(known, content, self.unknown.get_value())
         token = self._modulate(content, action["mode"])
-        if not self.cfg.faithful:
-            token = token * self._dose(action["dose"])[..., None]
+        if self.cfg.version == "1.0" or not self.cfg.faithful:
+            token = token * self._dose(action["dose"])
         return jnp.where(action["pert_mask"][..., None], token, 0)
 
     def embed_paths(self, action: ActionBatch) -> tuple[Float[Array, "b a"], Float[Array, "b a"]]:
         """One vector of the sequence path and one of the target path, modulated by mode and pooled over slots."""
-        paths = self._seq(action), self._target(action)
-        seq, target = (self.pool(self._modulate(path, action["mode"]), action["pert_mask"]) for path in paths)
+        mask = action["pert_mask"]
+        tokens = (self._modulate(path, action["mode"]) for path in (self._seq(action), self._target(action)))
+        if self.cfg.version == "0.6":
+            seq, target = (self.pool(token, mask) for token in tokens)
+        else:
+            n_slots = jnp.maximum(mask.sum(axis=1, keepdims=True), 1)
+            seq, target = ((token * mask[..., None]).sum(axis=1) / n_slots for token in tokens)
         return seq, target
 
     @property
@@ -124,9 +134,14 @@ class ActionComposer(nnx.Module):
         return content * (1 + self.scale(v)) + self.shift(v)
 
     def _dose(self, dose: Array) -> Array:
-        """Strength in (0, 1) of a compound by dose; 1 where there is no dose (genetic perturbations)."""
-        offset, slope = self.dose_gate.get_value()
-        strength = jax.nn.sigmoid(offset + jax.nn.softplus(slope) * jnp.log1p(jnp.maximum(dose, 0)))
+        """[b, p, 1] strength in (0, 1) of a compound by dose, in v1.0 [b, p, a] factors; 1 without a dose (genetic ones)."""
+        dose = dose[..., None]
+        log_dose = jnp.log1p(jnp.maximum(dose, 0))
+        if self.cfg.version == "1.0":
+            strength = self.dose_out(jax.nn.silu(self.dose_in(log_dose)))
+        else:
+            offset, slope = self.dose_gate.get_value()
+            strength = jax.nn.sigmoid(offset + jax.nn.softplus(slope) * log_dose)
         return jnp.where(dose > 0, strength, 1)
 
 

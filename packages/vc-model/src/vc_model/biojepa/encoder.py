@@ -4,9 +4,10 @@
     f = [sin 2 pi w_f x b, cos 2 pi w_f x b]             Fourier pathway -> (gamma, beta) by a small MLP, zero at first
     published   h = e s (1 + gamma) + beta,      masked: h = token
     repaired    h = e + e s (1 + gamma) + beta + s v,  masked: h = e + token,  unmeasured: h = e + another token
+    v1.0        the same without s v
     h += W total;  z = RMSNorm(blocks(h))
 
-Published, a gene that is not expressed or masked loses its identity, so all of them share one latent (Q1, Q2), and
+Published (v0.6), a gene that is not expressed or masked loses its identity, so all of them share one latent (Q1, Q2), and
 expression is told by the size of a token alone. Equal tokens stay equal through every block, so they can go through them
 once, with a weight (`Tokens`): the same numbers for the work on the genes that are expressed and shown. Repaired, it also
 has a direction of its own, v, the same for all genes: a change of expression is a change of the latent that one readout sees.
@@ -63,8 +64,9 @@ class CellStateEncoder(nnx.Module):
         self.film_in = Linear(d, d, draw=draw)
         self.film_out = Linear(d, 2 * d, zero=True, draw=draw)
         self.mask_token = nnx.Param(draw.normal(d, std=EMBEDDING_STD))
-        if not cfg.faithful:
+        if cfg.knows_unmeasured:
             self.unmeasured_token = nnx.Param(draw.normal(d, std=EMBEDDING_STD))
+        if not cfg.faithful:
             self.value_direction = nnx.Param(draw.normal(d, std=VALUE_STD))
         # Published, the depth (about 8 times unit weights) drowns gene identity (0.02) in every token at the start.
         self.total = Linear(1, d, zero=not cfg.faithful, draw=draw)
@@ -85,7 +87,7 @@ class CellStateEncoder(nnx.Module):
             x: log1p of counts per ten thousand.
             total: log1p of the raw total count.
             masked: Genes hidden from the encoder; none by default.
-            measured: Genes that the data set measured; all by default. Ignored when faithful (Q7).
+            measured: Genes that the data set measured; all by default. Ignored in the published v0.6 (Q7).
         """
         tokens = self.tokens(x, total, masked=masked, measured=measured)
         return tokens.spread(tokens.z)
@@ -105,7 +107,7 @@ class CellStateEncoder(nnx.Module):
             x: log1p of counts per ten thousand.
             total: log1p of the raw total count.
             masked: Genes hidden from the encoder; none by default.
-            measured: Genes that the data set measured; all by default. Ignored when faithful (Q7).
+            measured: Genes that the data set measured; all by default. Ignored in the published v0.6 (Q7).
             shown: Share of genes that is not masked, which makes `room` smaller.
 
         Returns:
@@ -155,9 +157,10 @@ class CellStateEncoder(nnx.Module):
         gamma, beta = jnp.split(self.film_out(jax.nn.gelu(self.film_in(self.features(x)), approximate=False)), 2, -1)
         value = (self.linear_scale.get_value() * x).astype(compute)[..., None]
         scaled = e * value * (1 + gamma) + beta
-        if self.cfg.faithful:
+        if self.cfg.has_equal_tokens:
             return scaled if masked is None else jnp.where(masked[..., None], self._token(self.mask_token), scaled)
-        scaled = scaled + value * self._token(self.value_direction)
+        if not self.cfg.faithful:
+            scaled = scaled + value * self._token(self.value_direction)
         h = scaled if masked is None else jnp.where(masked[..., None], self._token(self.mask_token), scaled)
         if measured is not None:
             h = jnp.where(measured[..., None], h, self._token(self.unmeasured_token))
@@ -166,7 +169,7 @@ class CellStateEncoder(nnx.Module):
     def features(self, x: Float[Array, "b g"]) -> Float[Array, "b g d"]:
         """Fourier features of expression values."""
         frequency = self.fourier.get_value()
-        if not self.cfg.faithful:
+        if not self.cfg.has_equal_tokens:
             frequency = jax.lax.stop_gradient(frequency)
         angle = 2 * jnp.pi * (self.fourier_scale.get_value() * x)[..., None] * frequency
         return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1).astype(self.cfg.compute)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from vc_model.biojepa.config import BioJepaConfig
 from vc_model.biojepa.layers import Blocks, Draw, Linear, rms_norm, zeros
@@ -29,19 +29,22 @@ class ACPredictor(nnx.Module):
 
     def __init__(self, cfg: BioJepaConfig, *, draw: Draw) -> None:
         self.cfg = cfg
-        a, d = cfg.action_width, cfg.width
-        self.action_in = Linear(a, d, draw=draw)
-        self.action_norm_scale = nnx.Param(np.ones(d, np.float32))
-        self.action_out = Linear(d, d, draw=draw)
-        self.query = nnx.Param(draw.fan_in_normal((cfg.n_genes, d), d))
-        self.blocks = Blocks(cfg, cfg.n_layers, cross=True, draw=draw)
-        self.norm_scale = nnx.Param(np.ones(d, np.float32))
-        self.mean = Linear(d, d, zero=not cfg.faithful, draw=draw)
-        self.logvar = Linear(d, d, draw=draw)
+        inner, a, d = cfg.of_predictor, cfg.action_width, cfg.width
+        w = inner.width
+        self.action_in = Linear(a, w, draw=draw)
+        self.action_norm_scale = nnx.Param(np.ones(w, np.float32))
+        self.action_out = Linear(w, w, draw=draw)
+        self.query = nnx.Param(draw.fan_in_normal((cfg.n_genes, w), w))
+        if cfg.predictor_width is not None:
+            self.latent_in = Linear(d, w, draw=draw)
+        self.blocks = Blocks(inner, inner.n_layers, cross=True, draw=draw)
+        self.norm_scale = nnx.Param(np.ones(w, np.float32))
+        self.mean = Linear(w, d, zero=not cfg.faithful, draw=draw)
+        self.logvar = Linear(w, d, draw=draw)
         if not cfg.faithful:
-            self.gene_factor = nnx.Param(draw.normal(cfg.n_genes, d))
-            self.action_factor_kernel = nnx.Param(draw.fan_in_normal((d, d), d))
-            self.effect_kernel = nnx.Param(zeros(d, d))
+            self.gene_factor = nnx.Param(draw.normal(cfg.n_genes, w))
+            self.action_factor_kernel = nnx.Param(draw.fan_in_normal((w, w), w))
+            self.effect_kernel = nnx.Param(zeros(w, d))
 
     def __call__(
         self,
@@ -49,6 +52,7 @@ class ACPredictor(nnx.Module):
         action: Float[Array, "b p a"],
         mask: Bool[Array, "b p"],
         weight: Float[Array, "b n"] | None = None,
+        gene: Int[Array, " n"] | None = None,
     ) -> tuple[Float[Array, "b g d"], Float[Array, "b g d"]]:
         """Predict.
 
@@ -57,32 +61,40 @@ class ACPredictor(nnx.Module):
             action: Action tokens.
             mask: Slots that hold an action. Published, padded slots take part all the same (Q4).
             weight: How many genes each latent stands for; one by default.
+            gene: Which genes the latents are of; all, in order, by default. Few of them stand for all: attention reads
+                means over genes. Not in the published form.
 
         Returns:
             mu: Mean of the latents of the perturbed cell, float32.
             logvar: Its log variance, float32, clipped.
         """
         compute = jnp.dtype(self.cfg.compute)
-        b, n_genes, d = z.shape[0], *self.query.get_value().shape
+        query = jnp.asarray(self.query.get_value())
+        query = (query if gene is None else query[gene]).astype(compute)
+        b, n_genes = z.shape[0], len(query)
         hidden = rms_norm(self.action_in(action.astype(compute)), self.action_norm_scale.get_value())
         act = self.action_out(jax.nn.gelu(hidden, approximate=False))
         z = z.astype(compute)
-        query = jnp.broadcast_to(self.query.get_value().astype(compute), (b, n_genes, d))
+        latent = z if self.cfg.predictor_width is None else self.latent_in(z)
+        query = jnp.broadcast_to(query, (b, *query.shape))
         if weight is not None:
             weight = jnp.concatenate([weight, jnp.ones((b, n_genes))], axis=1)
-        s = jnp.concatenate([z, query], axis=1) if self.cfg.faithful else z + query
+        s = jnp.concatenate([latent, query], axis=1) if self.cfg.faithful else latent + query
         n_read = n_genes if self.cfg.faithful else None
         s = self.blocks(constrain(s, "batch", "gene", "width"), act, mask, weight=weight, n_read=n_read)
         s = rms_norm(s, self.norm_scale.get_value())
         mu, logvar = self.mean(s).astype(jnp.float32), self.logvar(s).astype(jnp.float32)
         if not self.cfg.faithful:
-            mu = z + mu * mask.any(axis=1)[:, None, None] + self._effect(act, mask)
+            mu = z + mu * mask.any(axis=1)[:, None, None] + self._effect(act, mask, gene)
         return mu.astype(jnp.float32), jnp.clip(logvar, *LOGVAR_RANGE)
 
-    def _effect(self, act: Float[Array, "b p d"], mask: Bool[Array, "b p"]) -> Float[Array, "b g d"]:
+    def _effect(
+        self, act: Float[Array, "b p w"], mask: Bool[Array, "b p"], gene: Array | None
+    ) -> Float[Array, "b g d"]:
         """The part of the change that is bilinear in gene and action."""
+        own = jnp.asarray(self.gene_factor.get_value()).astype(act.dtype)
         action = (act @ self.action_factor_kernel.get_value().astype(act.dtype) * mask[..., None]).sum(axis=1)
-        factor = jnp.asarray(self.gene_factor.get_value()).astype(act.dtype) * action[:, None]
+        factor = (own if gene is None else own[gene]) * action[:, None]
         return (factor @ self.effect_kernel.get_value().astype(act.dtype)).astype(jnp.float32)
 
 
@@ -95,8 +107,16 @@ class ExpressionDecoder(nnx.Module):
         if not cfg.faithful:
             self.gene_kernel = nnx.Param(zeros(cfg.n_genes, cfg.width))
 
-    def __call__(self, z: Float[Array, "b g d"]) -> Float[Array, "b g"]:
-        """Expression of every gene, up to what is common to all cells."""
+    def __call__(self, z: Float[Array, "b g d"], gene: Int[Array, " g"] | None = None) -> Float[Array, "b g"]:
+        """Expression of every gene, up to what is common to all cells.
+
+        Args:
+            z: Latents.
+            gene: Which genes they are of; all, in order, by default.
+        """
         z = z.astype(jnp.float32)
         value = self.out(z)[..., 0]
-        return value if self.cfg.faithful else value + jnp.einsum("bgd,gd->bg", z, self.gene_kernel.get_value())
+        if self.cfg.faithful:
+            return value
+        row = jnp.asarray(self.gene_kernel.get_value())
+        return value + jnp.einsum("bgd,gd->bg", z, row if gene is None else row[gene])

@@ -13,11 +13,17 @@
 
 x: [b, g] log1p CP10k; x_effect: [b, g] measured effect of the case's condition (repaired); total: [b] log1p of the raw
 total count; measured: [g] or [b, g] bool; the action's arrays (`composer.ACTION_KEYS`) stand in the batch beside them.
-`progress` in [0, 1] is step / steps of the stage.
+`progress` in [0, 1] is step / steps of the stage. Where the model learns from conditions (`BioJepaConfig.by_condition`), the
+last two stages read no cells:
 
-Published, the context of the last two stages comes from the student and the target from the teacher; repaired, both
-come from the teacher (Q8), only measured genes count (Q7), the loss is on all of them, and whole cells are seen in training,
-too (Q6): throughout pretraining, and at the end of the action stage.
+| ac | predictor, composer, decoder | | z, z_goal, x_goal, gene, weight_latent, weight_effect, action |
+| decode | decoder | predictor, composer | the same |
+
+z: [b, k, d] latents to start from; z_goal: [b, k, d] their change; x_goal: [b, k] measured effect; gene: [k] which genes.
+
+Published (v0.6), the context of the last two stages comes from the student and the target from the teacher; repaired and
+in v1.0, both come from the teacher (Q8), only measured genes count (Q7), the loss is on all of them, and whole cells are seen
+in training, too (Q6): at the end of the action stage and, repaired, throughout pretraining.
 """
 
 from collections.abc import Callable
@@ -99,8 +105,11 @@ def init_stage(stage: Stage, cfg: BioJepaConfig, seed: int, previous: Tree) -> t
     if stage == "align":
         return {"composer": start("composer")}, {}
     cells = {"student": need("encoder"), "teacher": need("teacher")}
+    if cfg.by_condition:
+        cells = {}
     if stage == "ac":
-        return {"predictor": start("predictor"), "composer": start("composer")}, cells
+        parts = {"predictor": start("predictor"), "composer": start("composer")}
+        return parts | ({"decoder": start("decoder")} if cfg.by_condition else {}), cells
     return {"decoder": start("decoder")}, cells | {"predictor": need("predictor"), "composer": need("composer")}
 
 
@@ -110,13 +119,21 @@ def ema_update(teacher: Tree, student: Tree, momentum: float | Array) -> Tree:
 
 
 def decay_mask(params: Tree, cfg: BioJepaConfig) -> Tree:
-    """Which leaves get weight decay: published, all of them (Q11); repaired, matrices of linear layers."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: cfg.faithful or path[-1].key.endswith("kernel"), params)
+    """Which leaves get weight decay: published, all that are trained (Q11); repaired, matrices of linear layers."""
+
+    def decays(path: tuple, _: Array) -> bool:
+        name = path[-1].key
+        trained = name != NOT_COUNTED or cfg.has_equal_tokens
+        return (cfg.faithful and trained) or name.endswith("kernel")
+
+    return jax.tree_util.tree_map_with_path(decays, params)
 
 
 def make_loss(stage: Stage, cfg: BioJepaConfig) -> LossFn:
     """The loss of a stage; see the top of the file."""
     functions = {"pretrain": pretrain_loss, "align": align_loss, "ac": ac_loss, "decode": decode_loss}
+    if cfg.by_condition:
+        functions |= {"ac": partial(condition_loss, latents=True), "decode": partial(condition_loss, latents=False)}
     return partial(functions[stage], cfg)
 
 
@@ -128,7 +145,7 @@ def mask_ratio(cfg: BioJepaConfig, stage: Stage, key: Array, progress: Array) ->
     """
     if stage == "pretrain":
         return jnp.float32(cfg.mask_ratio) * (1.0 if cfg.faithful else jax.random.uniform(key))
-    floor = 0.1 if cfg.faithful else 0.0
+    floor = 0.1 if cfg.has_equal_tokens else 0.0
     late = jnp.clip((progress - (1 - cfg.mask_anneal)) / cfg.mask_anneal, 0, 1)
     return cfg.mask_ratio * (1 - late) + floor * late
 
@@ -158,12 +175,12 @@ def pretrain_loss(
         target = jax.lax.stop_gradient(teacher.tokens(x, total, measured=measured))
         student = encoder.tokens(x, total, masked=masked, measured=measured, shown=1 - cfg.mask_ratio)
         pred = student.spread(maskpred(student.z, student.weight))
-        cell = cell_vector(student.z, student.weight if cfg.faithful else measured)
+        cell = cell_vector(student.z, student.weight if cfg.has_equal_tokens else measured)
         return losses.l1(pred, target.spread(target.z)), cell, (student, target) if cfg.faithful else None
 
     n_tokens = cfg.n_genes if cfg.room is None else room_for(cfg.room, 1 - cfg.mask_ratio)
     distance, cell, latents = few_cells(predict, (x, total, masked, measured), n_tokens)
-    sim = losses.masked_mean(distance, masked if cfg.faithful else measured)
+    sim = losses.masked_mean(distance, masked if cfg.has_equal_tokens else measured)
     metrics = {"loss_sim": sim, "mask_share": masked.mean()} | _collapse(cell)
     metrics["teacher_drift"] = _distance(params["encoder"], frozen["teacher"])
     if cfg.faithful:
@@ -209,7 +226,7 @@ def ac_loss(
 
     cells = _cells(batch)
     nll, distance, logvar, cell, latents = few_cells(predict, (cells, action, masked, measured), cfg.n_genes)
-    where = masked if cfg.faithful else measured
+    where = masked if cfg.has_equal_tokens else measured
     nll = losses.masked_mean(nll, where)
     metrics = {"loss_nll": nll, "loss_l1": losses.masked_mean(distance, where), "logvar": logvar.mean()}
     metrics |= {"mask_share": masked.mean()} | _collapse(cell)
@@ -244,6 +261,49 @@ def decode_loss(
     return loss, {"loss_mse": loss, "delta_size": jnp.sqrt(losses.masked_mean(delta**2, measured))}
 
 
+def condition_loss(
+    cfg: BioJepaConfig,
+    params: Tree,
+    frozen: Tree,
+    batch: dict[str, Array],
+    key: Array,
+    progress: Array,
+    *,
+    latents: bool,
+) -> tuple[Float[Array, ""], Metrics]:
+    """Predict how mean latents of conditions change, and through the decoder their measured effects.
+
+    Squared errors in units of what no change costs, weighted by the cells behind each condition.
+
+    Args:
+        cfg: The model.
+        params: What is trained.
+        frozen: What is only read.
+        batch: Conditions.
+        key: Draws the dropout of the action.
+        progress: Not used.
+        latents: Whether latents count (action stage) or the measured effects alone (decoder).
+    """
+    parts = params | frozen
+    predictor, decoder = (bind(part, cfg, parts[part]) for part in ("predictor", "decoder"))
+    action = bind("composer", cfg, parts["composer"])(batch, key=key if latents else None)
+    gene = batch["gene"]
+
+    def errors(rows: dict[str, Array], action: Array) -> tuple[Array, Array]:
+        mu, _ = predictor(rows["z"], action, rows["pert_mask"], gene=gene)
+        change = decoder(mu, gene) - decoder(rows["z"], gene)
+        latent = (mu - rows["z"] - rows["z_goal"]) ** 2
+        return latent.mean(axis=(1, 2)), ((change - rows["x_goal"]) ** 2).mean(axis=1)
+
+    rows = {name: batch[name] for name in ("z", "z_goal", "x_goal", "pert_mask")}
+    latent, effect = few_cells(errors, (rows, action), batch["z"].shape[1])
+    metrics = {
+        "loss_latent": (batch["weight_latent"] * latent).mean(),
+        "loss_effect": (batch["weight_effect"] * effect).mean(),
+    }
+    return latents * metrics["loss_latent"] + metrics["loss_effect"], metrics
+
+
 def _cells(batch: dict[str, Array]) -> dict[str, Array]:
     """What a batch of pairs says of its cells."""
     return {name: batch[name] for name in ("x_control", "x_case", "total_control", "total_case", "pert_mask")}
@@ -252,14 +312,14 @@ def _cells(batch: dict[str, Array]) -> dict[str, Array]:
 def _context(
     cfg: BioJepaConfig, frozen: Tree, cells: dict[str, Array], masked: Array | None, measured: Array | None
 ) -> Tokens:
-    encoder = bind("encoder", cfg, frozen["student" if cfg.faithful else "teacher"])
+    encoder = bind("encoder", cfg, frozen[cfg.reader])
     tokens = encoder.tokens(cells["x_control"], cells["total_control"], masked=masked, measured=measured)
     return jax.lax.stop_gradient(tokens)
 
 
 def _measured(cfg: BioJepaConfig, x: Array, batch: dict[str, Array]) -> Array | None:
-    """[b, g] bool; None when faithful, where unmeasured genes count like measured ones."""
-    return None if cfg.faithful else jnp.broadcast_to(batch["measured"], x.shape)
+    """[b, g] bool; None in the published v0.6, where unmeasured genes count like measured ones."""
+    return jnp.broadcast_to(batch["measured"], x.shape) if cfg.knows_unmeasured else None
 
 
 def _vic(z: Tokens, target: Tokens) -> Metrics:

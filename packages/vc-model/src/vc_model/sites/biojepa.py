@@ -6,6 +6,9 @@
 | `predictor/cell` | a control cell under a condition | mean over genes of the predicted latents |
 | `encoder/gene` | a gene | mean of its latents over the control cells of all lines |
 
+A model that learnt from conditions was trained on mean latents, with a base on those that the base's prediction moved; here its
+predictor reads single control cells as they are.
+
 The decoder is linear in a gene's latents (one readout for all genes, repaired also a row per gene), so a vector that is added
 to every latent of a cell changes gene g by its product with row g of `gradient`, exactly.
 """

@@ -13,8 +13,8 @@ from vc_model.sites.site import Block, OfModel
 from vc_model.st.config import StConfig
 from vc_model.st.fitted import FittedSt
 from vc_model.st.mapper import bind_mapper
-from vc_model.st.sets import shift_cells, shift_factors
 from vc_model.table.effects import Conditions
+from vc_model.table.shift import shift_cells, shift_factors
 
 GRADIENT_ROWS = 32  # rows of each condition that the mean gradient is taken over
 GRADIENT_CONDITIONS = 16

@@ -22,11 +22,12 @@ from vc_model.st.actions import ActionTable
 from vc_model.st.config import StConfig
 from vc_model.st.losses import energy_distance
 from vc_model.st.mapper import bind_mapper
-from vc_model.st.sets import CellSets, shift_cells, shift_factors
+from vc_model.st.sets import CellSets
 from vc_model.stored import stored
 from vc_model.table.effects import Action, Conditions, Contexts, EffectTable
 from vc_model.table.folds import BINS, OutOfFold
 from vc_model.table.pseudobulk import ControlCells
+from vc_model.table.shift import shift_cells, shift_factors
 
 GATES = (0.0, 0.25, 0.5, 0.75, 1.0)
 

@@ -13,7 +13,8 @@ from vc_model.errors import TableError
 from vc_model.st.actions import ActionTable
 from vc_model.st.config import StConfig
 from vc_model.table.effects import Action, EffectTable
-from vc_model.table.pseudobulk import ControlCells
+from vc_model.table.pseudobulk import ControlCells, log1p_cp10k
+from vc_model.table.shift import shift_cells, shift_factors
 
 NOTHING = Action(())
 
@@ -91,8 +92,6 @@ def load_sets(
     """
     import pandas as pd
 
-    from vc_model.table.pseudobulk import _cp10k
-
     screen = screen if isinstance(screen, Screen) else read_screen(screen)
     splits = splits if isinstance(splits, Splits) else read_splits(splits, screen)
     columns = screen.var.index.get_indexer(pd.Index(list(table.genes)))
@@ -107,7 +106,7 @@ def load_sets(
         rows = places[(str(line), str(label))]
         kept = [rows[at] for at in np.linspace(0, len(rows) - 1, min(per_condition, len(rows))).astype(int)]
         start = kept[0]
-        picked: Any = _cp10k(screen, start, kept[-1] + 1, columns)[np.array(kept) - start]
+        picked: Any = log1p_cp10k(screen, start, kept[-1] + 1, columns)[np.array(kept) - start]
         blocks.append(picked.toarray().astype(np.float32))
         code.append(np.full(len(kept), len(lines)))
         lines.append(str(line))
@@ -193,18 +192,3 @@ class SetBatches:
 
 def _some(rows: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     return rng.choice(rows, size, replace=len(rows) < size)
-
-
-def shift_factors(x_ng: np.ndarray, mean_g: np.ndarray, rounds: int = 4) -> np.ndarray:
-    """[g] factors on linear values that bring the mean of log1p values to a goal as far as a factor of 100 can."""
-    factor_g = np.ones(x_ng.shape[1], np.float32)
-    linear_ng = np.expm1(x_ng)
-    for _ in range(rounds):
-        found_g = np.log1p(linear_ng * factor_g).mean(axis=0)
-        factor_g = np.clip(factor_g * (np.expm1(mean_g) + 1e-4) / (np.expm1(found_g) + 1e-4), 0.01, 100)
-    return factor_g.astype(np.float32)
-
-
-def shift_cells(x_ng: np.ndarray, factor_g: np.ndarray) -> np.ndarray:
-    """[n, g] log1p values of cells whose genes are scaled; zeros stay."""
-    return np.log1p(np.expm1(x_ng) * factor_g)

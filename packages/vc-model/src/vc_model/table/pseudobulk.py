@@ -145,7 +145,7 @@ def load_control_cells(
     if (columns < 0).any():
         raise TableError(f"{screen.path}: expected all genes of the model, found {(columns < 0).sum()} absent.")
     rows, line_n, lines = input_rows(screen, splits, per_line)
-    blocks = [_cp10k(screen, run[0], run[-1] + 1, columns)[run - run[0]].toarray() for run in slices(rows)]
+    blocks = [log1p_cp10k(screen, run[0], run[-1] + 1, columns)[run - run[0]].toarray() for run in slices(rows)]
     x_ng = np.concatenate(blocks)
     total_n = np.log1p(screen.obs["total_counts"].to_numpy(np.float64)[rows]).astype(np.float32)
     return ControlCells(lines, np.array([lines.index(line_n[row]) for row in rows]), x_ng, total_n)
@@ -190,7 +190,7 @@ def _read_conditions(screen: Screen, splits: Splits, part: str) -> Conditions:
     )
 
 
-def _cp10k(screen: Screen, start: int, stop: int, columns: np.ndarray) -> Any:
+def log1p_cp10k(screen: Screen, start: int, stop: int, columns: np.ndarray) -> Any:
     """log1p CP10k of some rows, divided by the library size over all genes the source measured."""
     x: Any = screen.rows(start, stop)
     x = x if np.array_equal(columns, np.arange(x.shape[1])) else x[:, columns]
@@ -224,7 +224,7 @@ class _Controls:
         ranges = list(zip(control["start"], control["stop"], strict=True))
         for slot, (start, stop) in enumerate(progress(ranges, desc="controls")):
             for a, b in screen.blocks(int(start), int(stop)):
-                x: Any = _cp10k(screen, a, b, self.columns)
+                x: Any = log1p_cp10k(screen, a, b, self.columns)
                 for role, member_n in member.items():
                     mask = member_n[a:b].astype(np.float64)
                     self.sum_srg[role][slot] += mask @ x
@@ -314,7 +314,7 @@ def _measure(
     for row in progress(range(n_p), desc="conditions"):
         # A condition is one contiguous slice: its batches follow each other.
         for a, b in screen.blocks(ranges[row][0][0], ranges[row][-1][1]):
-            sum_pg[row] += np.asarray(_cp10k(screen, a, b, columns).sum(axis=0)).ravel()
+            sum_pg[row] += np.asarray(log1p_cp10k(screen, a, b, columns).sum(axis=0)).ravel()
     n_cells_p = cells_ps.sum(axis=1) + unknown_p
     mean_pg = sum_pg / n_cells_p[:, None]
     matched = {

@@ -95,7 +95,12 @@ def parameter_axes(shape: Sequence[int], n_genes: int) -> Axes:
 
 
 def batch_axes(name: str, shape: Sequence[int]) -> Axes:
-    """Logical axes of an array of a batch: cells first; expression (`x`, `x_*`) and `measured` end in genes."""
+    """Logical axes of an array of a batch: cells first; expression (`x`, `x_*`) and `measured` end in genes.
+
+    `gene`, which genes a batch holds, is whole everywhere.
+    """
+    if name == "gene":
+        return (None,)
     if name == "measured" and len(shape) == 1:
         return ("gene",)
     per_gene = name == "x" or name.startswith("x_") or name == "measured"
