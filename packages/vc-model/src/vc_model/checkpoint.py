@@ -282,7 +282,11 @@ class _Reader:
         self.objects: list[Any] = []
         for entry in objects:
             fields = {name: self.decode(part) for name, part in entry["fields"].items()}
-            self.objects.append(stored_class(entry["class"], entry.get("module"))(**fields))
+            kind = stored_class(entry["class"], entry.get("module"))
+            other = sorted(set(fields) - {field.name for field in dataclasses.fields(kind)})
+            if other:
+                raise ValueError(f"{kind.__name__} with {other}, as another version of vc-model wrote it")
+            self.objects.append(kind(**fields))
 
     def decode(self, value: Any) -> Any:
         if not isinstance(value, dict):

@@ -80,7 +80,8 @@ class Prediction:
     def noise(self, n_cells: float | np.ndarray, n_controls: float | np.ndarray) -> np.ndarray:
         """[q, g] float32 variance that measuring adds: sigma2 (1 / n_cells + 1 / n_controls).
 
-        sigma2 is the variance over control cells, as where intervals were calibrated. Numbers of cells are part of the
+        sigma2 is the variance over control cells, as where intervals were calibrated, and for genes that controls hardly show at
+        least what rare counts have (`vc_model.doubt.noise`). Numbers of cells are part of the
         design of an experiment; they change how sure a measured effect can be, and no predicted effect.
 
         Args:
@@ -95,7 +96,8 @@ class Prediction:
             if given_q.shape not in ((), self.line_p.shape) or not (given_q > 0).all():
                 raise TableError(f"{name}: expected one number above 0 or {len(self.line_p)} of them, found {given_q}.")
         share_q = np.broadcast_to(1 / n_q + 1 / n_controls_q, self.line_p.shape).astype(np.float32)
-        return self.contexts.sigma2_cg[self.line_p] * share_q[:, None]
+        sigma2_qg, least_g = self.contexts.sigma2_cg[self.line_p], self.conformal.least_g
+        return (np.maximum(sigma2_qg, least_g) if len(least_g) else sigma2_qg) * share_q[:, None]
 
     def expected_error(self, noise_pg: np.ndarray | float = 0.0) -> np.ndarray:
         """[q] float32 root mean square over genes of the error to expect, which ranks conditions.

@@ -21,6 +21,7 @@ from vc_model.table.threads import in_threads
 
 ROWS_OF_A_THREAD = 128
 NOTHING = "(a name that nothing is known of)"  # what the model says of it is what it says of any name
+NEW_CONTEXT = "new context: these intervals promise nothing until some perturbations are measured there"
 UNMOVED = 0.01  # distance from that answer, as a share of the answer, below which nothing moved it
 Usual = dict[tuple[str, int, float, int], np.ndarray]
 """(Cell line, mode, dose, number of targets) -> [g] what the model says of names that nothing is known of."""
@@ -262,7 +263,13 @@ def _rows(
     )
     actions = [conditions.actions[row] for row in rows]
     notes = [
-        _note(refusals[row], given["moved_from_mean"][at], conditions.perturbation[row], int(verdicts.kind_q[row]))
+        _note(
+            refusals[row],
+            given["moved_from_mean"][at],
+            conditions.perturbation[row],
+            int(verdicts.kind_q[row]),
+            bool(verdicts.new_line_q[row]),
+        )
         for at, row in enumerate(rows)
     ]
     return {
@@ -301,10 +308,12 @@ def _accuracies(found: list[Precedent | None]) -> dict[str, list[Any]]:
     return columns
 
 
-def _note(refusal: str | None, moved: float | None, name: str, kind: int) -> str:
+def _note(refusal: str | None, moved: float | None, name: str, kind: int, new_line: bool) -> str:
     if refusal is not None:
         return f"no answer: {refusal}"
+    notes = [NEW_CONTEXT] if new_line else []
     if moved is not None and moved < UNMOVED:
         known = "what was measured of" if kind == HERE else "nothing known about"
-        return f"this is the mean of all perturbations; {known} {name} {'hardly ' if kind == HERE else ''}moved it"
-    return ""
+        hardly = "hardly " if kind == HERE else ""
+        notes.insert(0, f"this is the mean of all perturbations; {known} {name} {hardly}moved it")
+    return "; ".join(notes)

@@ -15,12 +15,14 @@ share of n perturbations could promise, level > n / (n + 1), is infinitely wide 
 cross-fitting, not from one split, so all of this holds up to how alike the fits are (Vovk, Cross-conformal predictors, 2015).
 
 Thresholds are Mondrian: one per cell line and kind of condition where there are enough perturbations, else one per kind,
-else that of a related kind. Nothing is promised for a line without training conditions: measure a few there and
-recalibrate (`recalibrate`).
+else that of a related kind. Strata of genes are in the variances (`vc_model.doubt.strata`), so that one threshold does for
+all genes of a condition. Nothing is promised for a line without training conditions: its intervals come from the errors of trained
+lines, each left out in turn, and those are few and not exchangeable with the next one; two lines say hardly anything. Measure a few
+perturbations there and recalibrate (`recalibrated`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -44,6 +46,8 @@ class Conformal:
         score_ts: [t, s] float32, thresholds of the levels `SHARES`, non-decreasing.
         n_t: [t] int, perturbations behind each; 0: none, the Gaussian stands in.
         basis_t: What each table was made of, in words.
+        least_g: [g] float32, variance over cells that a gene has at least when it is measured (`vc_model.doubt.noise`); empty
+            where nothing is known.
     """
 
     lines: tuple[str, ...]
@@ -51,6 +55,7 @@ class Conformal:
     score_ts: np.ndarray
     n_t: np.ndarray
     basis_t: tuple[str, ...]
+    least_g: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def tables(self, cell_line: np.ndarray, bin_q: np.ndarray) -> np.ndarray:
         """[q] int, the table of each condition."""
@@ -97,7 +102,7 @@ def fit_conformal(
     if base is None:
         table_lb = np.full((len(lines) + 1, len(BINS)), GAUSSIAN)
         tables = [np.interp(SHARES, [0, 1], [0, 1])]
-        counts, words = [0], ["not calibrated: Gaussian"]
+        counts, words = [0], ["not calibrated: Gaussian, promises nothing"]
     else:
         table_lb, tables = base.table_lb.copy(), list(base.score_ts)
         counts, words = base.n_t.tolist(), list(base.basis_t)
@@ -126,7 +131,12 @@ def fit_conformal(
                 words.append(text)
             table_lb[row, kind] = words.index(text)
     return Conformal(
-        tuple(lines), table_lb, np.array(tables, dtype=np.float32), np.array(counts, dtype=np.int64), tuple(words)
+        tuple(lines),
+        table_lb,
+        np.array(tables, dtype=np.float32),
+        np.array(counts, dtype=np.int64),
+        tuple(words),
+        np.zeros(0, np.float32) if base is None else base.least_g,
     )
 
 

@@ -1,12 +1,12 @@
 """Predictive variance and calibrated intervals from out-of-fold errors, with the noise of measurement taken out.
 
-var(condition, gene) = temperature(bin) * size(condition) * variance(gene, bin). The gene-wise variance is the mean of
-squared out-of-fold errors minus measurement noise, shrunk towards a common level; `size` grows with the predicted
-effect, because large effects are missed by more, and with the model's own doubt. Factors per stratum of genes (by expression in
-control cells) and of predicted effects (in standard deviations) make intervals cover as much of the strongly expressed
-genes and of the large predicted effects as of all others (Mondrian strata; Vovk et al., Algorithmic Learning in a Random
-World, 2005). The temperature makes central Gaussian intervals cover what they should; what is left of the shape of the errors is in the conformal thresholds. Both are judged
-on variances to which the judged perturbation has not contributed.
+    var(condition, gene) = size(condition) * level(stratum) * variance(gene) + slope(stratum)^2 * predicted effect^2
+
+all per kind of condition. A gene's variance is its mean squared out-of-fold error minus measurement noise, shrunk by a mixture
+of scales (`genes.py`); `size` grows with the predicted effect of the condition, because large effects are missed by more,
+and with the model's own doubt. Level and slope (`strata.py`) make intervals cover as much of the strongly expressed genes and
+of the large predicted effects as of all others. What is left of the shape of the errors is in the conformal thresholds. All of it
+is judged on variances to which the judged perturbation has not contributed.
 """
 
 from dataclasses import dataclass, replace
@@ -14,25 +14,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vc_model.doubt.conformal import Conformal, fit_conformal
+from vc_model.doubt.genes import FLOOR, GeneVariance, Squares, fit_genes
+from vc_model.doubt.noise import carried_noise, cell_floor, control_noise, measured_noise
+from vc_model.doubt.strata import fit_strata, keep_called
 from vc_model.stored import stored
 from vc_model.table.effects import EffectTable
 from vc_model.table.folds import BINS, KnownActions, OutOfFold, known_actions, target_groups, units
 
-PRIOR_ROWS = 10  # how many conditions the common level is worth against a gene's own variance
+PRIOR_ROWS = 10  # conditions that the prior of the size of a condition is worth
 MIN_ROWS = 5  # conditions below which a bin borrows its variance
-GENES_FOR_COVERAGE = 50  # evenly spaced genes on which coverage is matched
-GENES_FOR_CONFORMAL = 500  # evenly spaced genes on which thresholds are taken
+GENES_FOR_CONFORMAL = 500  # evenly spaced genes on which strata and thresholds are fitted
 MOST = 10  # times the usual size or doubt beyond which a condition's variance grows no more
-FLOOR = 1e-8  # (log1p CP10k)^2; no prediction is certain
-LEVELS = np.arange(1, 10) / 10
-EXPRESSION_STRATA = 4  # quarters of the genes by mean expression in control cells
-EFFECT_SHARES = (
-    0.85,
-    0.98,
-)  # of out-of-fold predictions are smaller, in standard deviations: edges of strata of effects
-STRATUM_LEVEL = 0.9  # central interval at which strata are made to cover alike
-STRATUM_PRIOR = 200  # genes of conditions that a factor of 1 is worth
-STRATUM_FACTORS = np.geomspace(1 / 16, 64, 41)  # of the variance
+QUARTERS = 4  # of the genes by mean expression in control cells
+MOVED_SHARE = 0.8  # of a quarter's genes have smaller predicted effects than those that are a stratum of their own
 # Where a bin had too few out-of-fold rows: which other bins stand in, in this order.
 FALLBACK = {
     "measured": (),
@@ -52,23 +46,21 @@ class Spread:
 
     Attributes:
         known: What was in training, to tell the bin of a condition.
-        var_bg: [b, g] float32, per bin and gene, temperature included.
+        var_bg: [b, g] float32, per bin and gene, level of the stratum included.
+        slope_bg: [b, g] float32, what a squared predicted effect adds.
+        carried_2g: [2, g] float32, noise of controls that predictions carry (`vc_model.doubt.noise.carried_noise`).
         size_b3: [b, 3] float32, the condition's factor is size[0] + size[1] * (mean squared predicted effect / usual) +
             size[2] * (mean doubt / usual).
         usual_b2: [b, 2] float32, mean squared predicted effect and mean doubt of the bin's out-of-fold rows.
-        stratum_g: [g] int8, stratum of expression of each gene.
-        edge_b2: [b, 2] float32, predicted effects in standard deviations that part the strata of effects.
-        stratum_bes: [b, e, s] float32, factor of the variance per stratum of expression and of predicted effect.
         conformal: Thresholds of the errors in units of the standard deviation.
     """
 
     known: KnownActions
     var_bg: np.ndarray
+    slope_bg: np.ndarray
+    carried_2g: np.ndarray
     size_b3: np.ndarray
     usual_b2: np.ndarray
-    stratum_g: np.ndarray
-    edge_b2: np.ndarray
-    stratum_bes: np.ndarray
     conformal: Conformal
 
     def variance(
@@ -87,15 +79,13 @@ class Spread:
             out_qg: Where to write it.
         """
         size_q = np.einsum("qg,qg->q", delta_qg, delta_qg) / delta_qg.shape[1]
-        factor_q = _factor(self.size_b3[bin_q].T, self.usual_b2[bin_q].T, size_q, doubt_q)
+        factor_q = _factor(self.size_b3[bin_q].T, self.usual_b2[bin_q].T, size_q, doubt_q).astype(np.float32)
         out_qg = np.empty(delta_qg.shape, np.float32) if out_qg is None else out_qg
         for kind in np.unique(bin_q):
             at = np.flatnonzero(bin_q == kind)
             rows = slice(None) if len(at) == len(bin_q) else at
-            plain_qg = factor_q[at].astype(np.float32)[:, None] * self.var_bg[kind]
-            out_qg[rows] = plain_qg * _stratum_factor(
-                self.stratum_bes[kind], self.edge_b2[kind], self.stratum_g, delta_qg[rows], plain_qg
-            )
+            grown_qg = _of_prediction(np.square(delta_qg[rows]), self.slope_bg[kind], self.carried_2g)
+            out_qg[rows] = np.add(grown_qg, factor_q[at][:, None] * self.var_bg[kind], out=grown_qg)
         return out_qg
 
     def recalibrated(self, table: EffectTable, bin_p: np.ndarray, delta_pg: np.ndarray, var_pg: np.ndarray) -> "Spread":
@@ -110,7 +100,7 @@ class Spread:
             var_pg: [p, g] its variances.
         """
         genes = _evenly(delta_pg.shape[1], GENES_FOR_CONFORMAL)
-        total_pg = var_pg[:, genes] + table.noise_pg()[:, genes]
+        total_pg = var_pg[:, genes] + measured_noise(table, self.conformal.least_g)[:, genes]
         score_pg = np.abs(table.check_pg[:, genes] - delta_pg[:, genes]) / np.sqrt(total_pg)
         score_pg[table.check_pg[:, genes] == 0] = np.nan
         unit_p, lines = target_groups(table.conditions), self.conformal.lines
@@ -125,24 +115,22 @@ def _factor(size_3: np.ndarray, usual_2: np.ndarray, size_q: np.ndarray, doubt_q
     return size_3[0] + size_3[1] * np.minimum(size_q / usual_2[0], MOST) + size_3[2] * doubt
 
 
-def _stratum_factor(
-    factor_es: np.ndarray, edge_2: np.ndarray, stratum_g: np.ndarray, delta_qg: np.ndarray, var_qg: np.ndarray
-) -> np.ndarray:
-    """[q, g] float32 factors of the variance of each gene of each condition."""
-    result_qg = np.broadcast_to(factor_es[stratum_g, 0], var_qg.shape)
-    square_qg = delta_qg * delta_qg
-    for at, edge in enumerate(edge_2):
-        above_qg = square_qg > np.float32(edge**2) * var_qg
-        result_qg = np.where(above_qg, factor_es[stratum_g, at + 1], result_qg)
-    return result_qg.astype(np.float32, copy=False)
-
-
-def expression_strata(table: EffectTable) -> np.ndarray:
-    """[g] int8, the quarter of each gene by its mean expression over the control cells of the trained lines."""
+def expression_quarters(table: EffectTable) -> np.ndarray:
+    """[g] int, the quarter of each gene by its mean expression over the control cells of the trained lines."""
     contexts = table.contexts
     mean_g = contexts.base_cg[contexts.positions(table.trained_lines)].mean(axis=0)
     rank_g = np.argsort(np.argsort(mean_g, kind="stable"), kind="stable")
-    return (rank_g * EXPRESSION_STRATA // max(len(rank_g), 1)).astype(np.int8)
+    return rank_g * QUARTERS // max(len(rank_g), 1)
+
+
+def _strata(quarter_g: np.ndarray, delta_mg: np.ndarray) -> np.ndarray:
+    """[g] int, quarter of expression, twice, plus 1 for the genes of each with the largest predicted effects."""
+    size_g, stratum_g = np.square(delta_mg).mean(axis=0), 2 * quarter_g
+    for quarter in range(QUARTERS):
+        at = np.flatnonzero(quarter_g == quarter)
+        if len(at):
+            stratum_g[at] += size_g[at] > np.quantile(size_g[at], MOVED_SHARE)
+    return stratum_g
 
 
 def _evenly(n: int, most: int) -> np.ndarray:
@@ -163,12 +151,11 @@ def fit_spread(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, doubt_m
         (twice, as a sum of two), `measured` has the noise of its own measurement.
     """
     n_bins, n_genes = len(BINS), len(table.genes)
-    var_bg = np.zeros((n_bins, n_genes), dtype=np.float32)
+    var_bg, slope_bg = (np.zeros((n_bins, n_genes), dtype=np.float32) for _ in range(2))
     size_b3 = np.tile(np.array([1, 0, 0], dtype=np.float32), (n_bins, 1))
     usual_b2 = np.ones((n_bins, 2), dtype=np.float32)
-    stratum_g = expression_strata(table)
-    edge_b2 = np.full((n_bins, len(EFFECT_SHARES)), np.inf, dtype=np.float32)
-    stratum_bes = np.ones((n_bins, EXPRESSION_STRATA, len(EFFECT_SHARES) + 1), dtype=np.float32)
+    quarter_g, least_g = expression_quarters(table), cell_floor(table)
+    halves_2g, carried_2g = (carried_noise(table, least_g, half=half) for half in (True, False))
     scores, borrowed = {}, {}
     for kind in np.unique(oof.bin_m):
         at = np.flatnonzero(oof.bin_m == kind)
@@ -176,9 +163,20 @@ def fit_spread(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, doubt_m
         unit_m = units(table.conditions.subset(rows))
         if len(at) < MIN_ROWS or len(np.unique(unit_m)) < 2:
             continue
-        doubt = None if doubt_m is None else doubt_m[at]
-        var_bg[kind], size_b3[kind], usual_b2[kind], edge_b2[kind], stratum_bes[kind], score_mg = _fit_bin(
-            table.check_pg[rows], table.noise_pg(rows), delta_mg[at], doubt, unit_m, stratum_g
+        errors = _Errors(
+            table.check_pg[rows] - delta_mg[at],
+            measured_noise(table, least_g, rows),
+            control_noise(table, least_g, rows, table.n_check_p),
+            control_noise(table, least_g, rows, table.n_half_p),
+            table.half_pg[rows],
+            delta_mg[at],
+            table.check_pg[rows] != 0,
+            np.zeros(len(at)) if doubt_m is None else doubt_m[at],
+            np.unique(unit_m, return_inverse=True)[1],
+            len(np.unique(table.line_p[rows])),
+        )
+        var_bg[kind], slope_bg[kind], size_b3[kind], usual_b2[kind], score_mg = _fit_bin(
+            errors, quarter_g, halves_2g, carried_2g[1]
         )
         scores[BINS[kind]] = (score_mg, unit_m, table.line_p[rows])
     everything = table.delta_pg.astype(np.float64).var(axis=0) + FLOOR
@@ -190,128 +188,135 @@ def fit_spread(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, doubt_m
         if source is None and name.startswith("combo"):
             source, factor = next((other for other in ("unseen", "transfer", "new_line") if other in scores), None), 2.0
         if name == "measured":
-            var_bg[kind] = np.median(table.noise_pg(), axis=0)
+            var_bg[kind] = np.median(measured_noise(table, least_g), axis=0)
         elif source is None:
             var_bg[kind] = everything
         else:
             at = BINS.index(source)
             var_bg[kind], size_b3[kind], usual_b2[kind] = factor * var_bg[at], size_b3[at], usual_b2[at]
-            edge_b2[kind], stratum_bes[kind] = edge_b2[at], stratum_bes[at]
+            slope_bg[kind] = slope_bg[at]
             borrowed[name] = source
-    conformal = fit_conformal(table.trained_lines, scores, borrowed)
-    var_bg = np.maximum(var_bg, FLOOR)
-    return Spread(known_actions(table), var_bg, size_b3, usual_b2, stratum_g, edge_b2, stratum_bes, conformal)
+    conformal = replace(fit_conformal(table.trained_lines, scores, borrowed), least_g=least_g)
+    return Spread(known_actions(table), np.maximum(var_bg, FLOOR), slope_bg, carried_2g, size_b3, usual_b2, conformal)
+
+
+@dataclass(frozen=True, eq=False)
+class _Errors:
+    """Out-of-fold errors of one bin.
+
+    Attributes:
+        error_mg: [m, g] measured minus predicted.
+        noise_mg: [m, g] variance of measurement.
+        judges_mg: [m, g] variance that the controls of the measured effects add, the same error in all rows of a line.
+        half_mg: [m, g] the same of the controls that these predictions were made with.
+        trained_mg: [m, g] effects of the kind that these predictions are made of.
+        delta_mg: [m, g] predicted.
+        shown_mg: [m, g] bool, genes that a cell or a control shows; others say nothing about errors, and the scorer leaves
+            them out, too.
+        doubt_m: [m] variance that the model states, or zeros.
+        unit_m: [m] int from 0, the perturbation of each row.
+        n_lines: Lines.
+    """
+
+    error_mg: np.ndarray
+    noise_mg: np.ndarray
+    judges_mg: np.ndarray
+    half_mg: np.ndarray
+    trained_mg: np.ndarray
+    delta_mg: np.ndarray
+    shown_mg: np.ndarray
+    doubt_m: np.ndarray
+    unit_m: np.ndarray
+    n_lines: int
+
+    def genes(self, at: np.ndarray) -> "_Errors":
+        """The same of some genes."""
+        return replace(self, **{name: value[:, at] for name, value in vars(self).items() if np.ndim(value) == 2})
+
+    def squares(self, weight_m: np.ndarray, *, without_own: bool = False) -> Squares:
+        """Weighted mean squares of all rows, u = 1; or u of them, each without the rows of one perturbation."""
+        unit_u, parts = (
+            np.bincount(self.unit_m, weight_m),
+            (self.error_mg**2, self.noise_mg, self.judges_mg + self.half_mg),
+        )
+        totals = [(weight_m @ part)[None] for part in parts]
+        weight_u, square_u = np.array([unit_u.sum()]), np.array([(unit_u**2).sum()])
+        if without_own:
+            totals = [
+                total - _by_unit(weight_m[:, None] * part, self.unit_m)
+                for total, part in zip(totals, parts, strict=True)
+            ]
+            weight_u, square_u = weight_u - unit_u, square_u - unit_u**2
+        square_ug, noise_ug, shared_ug = (total / weight_u[:, None] for total in totals)
+        return Squares(square_ug, noise_ug, shared_ug, weight_u**2 / square_u, self.n_lines)
 
 
 def _fit_bin(
-    check_mg: np.ndarray,
-    noise_mg: np.ndarray,
-    delta_mg: np.ndarray,
-    doubt_m: np.ndarray | None,
-    unit_m: np.ndarray,
-    stratum_g: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Gene variances, size factor, usual sizes, edges and factors of strata, and standardised errors of one bin."""
-    unit_m = np.unique(unit_m, return_inverse=True)[1]
-    error_mg = check_mg - delta_mg
-    mean_square = float(np.mean(error_mg**2))
-    excess_mg = error_mg**2 - noise_mg
+    errors: _Errors, quarter_g: np.ndarray, carried_2g: np.ndarray, control_g: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Gene variances, squared slopes, size factor, usual sizes, and standardised errors of one bin."""
+    delta_mg, noise_mg, doubt_m = errors.delta_mg, errors.noise_mg, errors.doubt_m
     # Rows measured on few cells say little about the error, so they count less.
-    weight_m = 1 / (noise_mg.mean(axis=1) + mean_square)
-    var_g = _gene_variance((weight_m @ excess_mg)[None], weight_m.sum(), len(error_mg), mean_square)[0]
+    weight_m = 1 / (noise_mg.mean(axis=1) + float(np.mean(errors.error_mg**2)))
+    seen = errors.squares(weight_m)
+    mixture = fit_genes(seen, quarter_g)
+    var_g = mixture.posterior(seen)[0]
     size_m = np.einsum("mg,mg->m", delta_mg, delta_mg) / delta_mg.shape[1]
-    doubt_m = np.zeros(len(size_m)) if doubt_m is None else doubt_m
     usual_2 = np.maximum([size_m.mean(), doubt_m.mean()], 1e-12)
     parts_m3 = np.stack(
         [np.ones(len(size_m)), *np.minimum(np.stack([size_m, doubt_m]) / usual_2[:, None], MOST)], axis=1
     )
     # A ratio of sums: genes whose variance is hardly known to be above 0 must not speak loudest.
-    scale_m = np.maximum(excess_mg.mean(axis=1) / var_g.mean(), 0)
+    scale_m = np.maximum((errors.error_mg**2 - noise_mg).mean(axis=1) / var_g.mean(), 0)
     size_3 = _fit_size(parts_m3[:, : 3 if doubt_m.any() else 2], scale_m, weight_m)
-    factor_m1 = (parts_m3 @ size_3)[:, None]
     # What the gene variances would be without the rows of a perturbation; only these may judge it.
-    genes = _evenly(error_mg.shape[1], GENES_FOR_CONFORMAL)
-    n_u, error_mh, noise_mh = np.bincount(unit_m), error_mg[:, genes], noise_mg[:, genes]
-    own_uh = np.zeros((len(n_u), len(genes)))
-    np.add.at(own_uh, unit_m, weight_m[:, None] * excess_mg[:, genes])
-    others_uh = _gene_variance(
-        own_uh.sum(axis=0) - own_uh,
-        (weight_m.sum() - np.bincount(unit_m, weight_m))[:, None],
-        (len(unit_m) - n_u)[:, None],
-        mean_square,
+    at, stratum_g = _evenly(len(var_g), GENES_FOR_CONFORMAL), _strata(quarter_g, delta_mg)
+    some, few = errors.genes(at), GeneVariance(mixture.common, mixture.share_es, quarter_g[at])
+    others_uh = few.posterior(some.squares(weight_m, without_own=True))
+    # No prediction is surer than the controls of the effects that it is made of, as far as it follows these.
+    kept_g = _kept(errors, stratum_g) ** 2
+    floor_h = (kept_g * carried_2g[1])[at]
+    var_mh = np.maximum((parts_m3 @ size_3)[:, None] * others_uh[errors.unit_m], floor_h)
+    fit_e2 = fit_strata(
+        some.error_mg, some.noise_mg, some.delta_mg, var_mh, some.shown_mg, some.unit_m, stratum_g[at], 2 * QUARTERS
     )
-    var_mh = factor_m1 * others_uh[unit_m]
-    few = _evenly(len(genes), GENES_FOR_COVERAGE)
-    # A gene that no cell and no control shows says nothing about errors; the scorer leaves it out, too.
-    shown_mh = check_mg[:, genes] != 0
-    at = shown_mh[:, few] if shown_mh[:, few].any() else np.ones_like(shown_mh[:, few])
-    temperature = _match_coverage(error_mh[:, few][at], noise_mh[:, few][at], var_mh[:, few][at])
-    var_mh *= temperature
-    edge_2 = np.quantile(np.abs(delta_mg[:, genes]) / np.sqrt(var_mh), EFFECT_SHARES).astype(np.float32)
-    factor_es = _fit_strata(error_mh, noise_mh, delta_mg[:, genes], var_mh, shown_mh, stratum_g[genes], edge_2)
-    var_mh *= _stratum_factor(factor_es, edge_2, stratum_g[genes], delta_mg[:, genes], var_mh)
-    score_mh = np.where(shown_mh, np.abs(error_mh) / np.sqrt(var_mh + noise_mh), np.nan)
-    return (
-        (var_g * temperature).astype(np.float32),
-        size_3.astype(np.float32),
-        usual_2.astype(np.float32),
-        edge_2,
-        factor_es,
-        score_mh,
+    fit_e2 = keep_called(
+        fit_e2,
+        some.error_mg + some.delta_mg,
+        some.delta_mg,
+        var_mh,
+        _of_prediction(some.delta_mg**2, np.zeros(len(at), np.float32), carried_2g[:, at]),
+        some.shown_mg,
+        some.unit_m,
+        stratum_g[at],
     )
+    level_g, slope_g = fit_e2[stratum_g].T
+    total_mh = np.maximum(var_mh * level_g[at], floor_h) + some.noise_mg
+    total_mh += _of_prediction(some.delta_mg**2, slope_g[at], carried_2g[:, at])
+    score_mh = np.where(some.shown_mg, np.abs(some.error_mg) / np.sqrt(total_mh), np.nan)
+    var_g = np.maximum(var_g * level_g, kept_g * control_g).astype(np.float32)
+    return var_g, slope_g, size_3.astype(np.float32), usual_2.astype(np.float32), score_mh
 
 
-def _fit_strata(
-    error_mh: np.ndarray,
-    noise_mh: np.ndarray,
-    delta_mh: np.ndarray,
-    var_mh: np.ndarray,
-    shown_mh: np.ndarray,
-    stratum_h: np.ndarray,
-    edge_2: np.ndarray,
-) -> np.ndarray:
-    """[e, s] float32 factors of the variance at which every stratum has the share inside that all genes together have.
-
-    Factors are shrunk to 1 as few genes of conditions tell them.
-    """
-    factor_es = np.ones((EXPRESSION_STRATA, len(edge_2) + 1), dtype=np.float32)
-    score_mh = np.abs(error_mh) / np.sqrt(var_mh + noise_mh)
-    if not shown_mh.any():
-        return factor_es
-    width = float(np.quantile(score_mh[shown_mh], STRATUM_LEVEL))
-    if width == 0:
-        return factor_es
-    effect_mh = (delta_mh[..., None] ** 2 > edge_2.astype(np.float64) ** 2 * var_mh[..., None]).sum(axis=-1)
-    least_n = _least_factor(error_mh[shown_mh], noise_mh[shown_mh], var_mh[shown_mh], width)
-    effect_n, gene_n = effect_mh[shown_mh], np.broadcast_to(stratum_h, shown_mh.shape)[shown_mh]
-    for e in range(EXPRESSION_STRATA):
-        for s in range(len(edge_2) + 1):
-            here_n = least_n[(effect_n == s) & (gene_n == e)]
-            n = len(here_n)
-            if n == 0:
-                continue
-            inside_f = np.cumsum(np.bincount(here_n, minlength=len(STRATUM_FACTORS) + 1))[:-1] / n
-            # The nearest to 1 of the factors that fit equally well: noise may cover everything by itself.
-            gap_f = np.abs(inside_f - STRATUM_LEVEL)
-            near_f = np.flatnonzero(gap_f <= gap_f.min() + 1e-3)
-            best = STRATUM_FACTORS[near_f[np.abs(np.log(STRATUM_FACTORS[near_f])).argmin()]]
-            factor_es[e, s] = best ** (n / (n + STRATUM_PRIOR))
-    return factor_es
+def _kept(errors: _Errors, stratum_g: np.ndarray) -> np.ndarray:
+    """[g] share of the mean training effect, noise of its controls included, that is in the predictions of the stratum."""
+    said_g, found_g = errors.delta_mg.mean(axis=0), errors.trained_mg.mean(axis=0)
+    cross_e = np.bincount(stratum_g, said_g * found_g, 2 * QUARTERS)
+    square_e = np.bincount(stratum_g, found_g**2, 2 * QUARTERS)
+    return np.clip(np.divide(cross_e, square_e, out=np.zeros_like(cross_e), where=square_e > 0), 0, 1)[stratum_g]
 
 
-def _least_factor(error_n: np.ndarray, noise_n: np.ndarray, var_n: np.ndarray, width: float) -> np.ndarray:
-    """[n] position in `STRATUM_FACTORS` of the least factor of the variance that brings an error inside; their number if none does.
+def _of_prediction(square_qg: np.ndarray, slope_g: np.ndarray, carried_2g: np.ndarray) -> np.ndarray:
+    """[q, g] variance that grows with the squared prediction: errors in proportion to it, or the noise that it carries."""
+    carried_qg = np.minimum(square_qg * carried_2g[0], carried_2g[1])
+    return np.maximum(carried_qg, square_qg * slope_g, out=carried_qg)
 
-    An interval only grows with the factor, so halving finds it in six steps.
-    """
-    size_n = np.abs(error_n)
-    low_n, high_n = np.zeros(len(size_n), dtype=np.int64), np.full(len(size_n), len(STRATUM_FACTORS))
-    while (open_n := low_n < high_n).any():
-        middle_n = np.minimum((low_n + high_n) // 2, len(STRATUM_FACTORS) - 1)
-        inside_n = size_n <= width * np.sqrt(STRATUM_FACTORS[middle_n] * var_n + noise_n)
-        high_n = np.where(open_n & inside_n, middle_n, high_n)
-        low_n = np.where(open_n & ~inside_n, middle_n + 1, low_n)
-    return low_n
+
+def _by_unit(value_mh: np.ndarray, unit_m: np.ndarray) -> np.ndarray:
+    """[u, h] sums over the rows of each perturbation."""
+    total_uh = np.zeros((int(unit_m.max()) + 1, value_mh.shape[1]))
+    np.add.at(total_uh, unit_m, value_mh)
+    return total_uh
 
 
 def _fit_size(parts_mj: np.ndarray, scale_m: np.ndarray, weight_m: np.ndarray) -> np.ndarray:
@@ -335,29 +340,3 @@ def _fit_size(parts_mj: np.ndarray, scale_m: np.ndarray, weight_m: np.ndarray) -
         )[0]
     size_j[0] = max(size_j[0], 0.05 * level)
     return np.pad(size_j, (0, 3 - n))
-
-
-def _gene_variance(
-    sum_ug: np.ndarray, weight_u: np.ndarray | float, n_u: np.ndarray | int, mean_square: float
-) -> np.ndarray:
-    """[u, g] weighted mean excess, shrunk to its mean over genes as n rows allow, and never below a floor."""
-    floor = max(FLOOR, 1e-3 * mean_square)
-    raw_ug = sum_ug / weight_u
-    common_u1 = np.maximum(raw_ug.mean(axis=1, keepdims=True), floor)
-    return np.maximum((n_u * raw_ug + PRIOR_ROWS * common_u1) / (n_u + PRIOR_ROWS), np.minimum(floor, common_u1))
-
-
-def _match_coverage(error_n: np.ndarray, noise_n: np.ndarray, var_n: np.ndarray) -> float:
-    """The temperature at which central intervals of 10 to 90 % cover their share, on average over the levels."""
-    from scipy.special import ndtri
-
-    width_l = ndtri((1 + LEVELS) / 2)
-    best, temperature = np.inf, 1.0
-    # Where measurement noise is most of the error, coverage says little about the variance: no large factors.
-    for candidate in np.geomspace(0.5, 2, 17):
-        z_n = np.abs(error_n) / np.sqrt(candidate * var_n + noise_n)
-        inside_l = np.cumsum(np.bincount(np.searchsorted(width_l, z_n), minlength=len(LEVELS) + 1))[:-1]
-        gap = np.abs(inside_l / z_n.size - LEVELS).mean()
-        if gap < best:
-            best, temperature = gap, float(candidate)
-    return temperature
