@@ -161,3 +161,11 @@ def test_nothing_is_left_of_a_failed_save(fitted, tmp_path):
     with pytest.raises(TypeError):
         save_checkpoint(tmp_path / "model", fitted, metrics={"bad": {1, 2}})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_of_another_version_is_refused_with_its_fields():
+    from vc_model.checkpoint import _Reader
+
+    entry = {"class": "Action", "module": "table.effects", "fields": {"targets": {"tuple": ["A"]}, "strata": 1}}
+    with pytest.raises(ValueError, match=r"Action with \['strata'\], as another version of vc-model wrote it"):
+        _Reader({}, [entry])
