@@ -381,7 +381,7 @@ if __name__ == "__main__":
         "step": step,
         "memory": memory,
         "genes": genes,
-        "action": lambda options: action(make_config(options), options.rounds),
+        "action": lambda options: action(make_config(options, width=64, action_width=128), options.rounds),
         "one": one,
         "serve": serve,
     }[chosen.part](chosen)

@@ -153,6 +153,16 @@ def test_it_starts_from_the_anchored_model_and_knows_how_far_to_trust_itself(mod
     assert np.isfinite(said.delta_pg).all() and np.isfinite(said.var_pg).all()
 
 
+def test_fit_trains_it_with_the_same_defaults(folder, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(biojepa, "train_biojepa", lambda settings: asked.append(settings) or "wrote it")
+    screen, splits = folder / "screen.zarr", folder / "splits.json"
+    args = ["fit", str(screen), "-o", str(folder / "fitted"), "--model", "biojepa"]
+    assert main([*args, "--split", str(splits), "--seed", "3"]) == 0
+    assert asked == [BioJepa(screen=screen, splits=splits, out=folder / "fitted", seed=3)]
+    assert main(args) == 2 and "expected --split" in capsys.readouterr().err
+
+
 def test_the_published_way_to_learn_is_a_choice(stages, folder):
     out = folder / "pairs"
     start = ["--start", stages["align"], "--objective", "pairs"]

@@ -29,6 +29,9 @@ def fit(settings: Fit) -> None:
     for path in inputs:
         if not exists(path):
             raise AppError(f"{path}: expected a file to read, found none. Check the path.")
+    if settings.model == "biojepa" and settings.plugin is None:
+        print(_fit_biojepa(settings))
+        return
     chosen_model(settings.model, settings.plugin, settings.seed)  # refused before anything is read
     data = load(settings.screen, settings.split, settings.bank, min_cells=settings.min_cells, seed=settings.seed)
     table = data.table
@@ -53,6 +56,36 @@ def fit(settings: Fit) -> None:
     print(
         f"wrote {settings.out}/: {name_of(settings)} on {len(table)} conditions x {len(table.genes)} genes. Next: vc predict "
         f"{settings.out} --genes {target} -o answers, or vc support {settings.out}"
+    )
+
+
+def _fit_biojepa(settings: Fit) -> str:
+    """Train BioJEPA as `vc train biojepa` does by default.
+
+    Returns:
+        A line that says what was written.
+
+    Raises:
+        AppError: Without a split, with more than one bank, or for a dry run, which `vc train biojepa` has.
+    """
+    from vc_apps.train.biojepa import train_biojepa
+    from vc_apps.train.settings import BioJepa
+
+    if settings.split is None or len(settings.bank) > 1 or settings.dry_run:
+        raise AppError(
+            "--model biojepa: expected --split, at most one --bank and no --dry-run, found otherwise. Make a split with "
+            "`vc-data split`, or see `vc train biojepa --help`, which also goes on after an interruption."
+        )
+    features = settings.bank[0] if settings.bank else None
+    return train_biojepa(
+        BioJepa(
+            screen=settings.screen,
+            splits=settings.split,
+            out=settings.out,
+            features=features,
+            seed=settings.seed,
+            overwrite=settings.overwrite,
+        )
     )
 
 

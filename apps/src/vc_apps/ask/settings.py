@@ -32,7 +32,7 @@ class Fit:
     bank: Annotated[tyro.conf.UseAppendAction[tuple[Path, ...]], tyro.conf.arg(aliases=["--features"])] = ()
     """A features-v1 bank of the targets; may be given several times."""
     model: str = "anchored"
-    """Any name of `vc-model list`."""
+    """Any name of `vc-model list`, or biojepa (with --split; the same as `vc train biojepa`)."""
     plugin: Path | None = None
     """A Python file with a class that has `fit` and `predict`, fitted in place of --model."""
     member: bool = False
