@@ -38,6 +38,9 @@ time, from the same pretrained encoder on every split:
 All models see the same training conditions and controls and write files that vc-eval scores; intervals are 95 %, resampled by
 perturbation. The models are small (preset and updates below): a row says what a change is worth at that size.
 """
+NOT_RUN = """**No screen has been run to its end yet**, so nothing is said here about what a step is worth. The rows are made by
+`experiments/biojepa/quality.py ladder SOURCE KEEP`, which goes on where it was stopped.
+"""
 PUBLISHED = """## The published runs
 
 As their authors report them, on their own test perturbations; not reproduced here. The test sets of the two versions differ
@@ -76,7 +79,7 @@ def ladder_page(args: LadderPage) -> None:
     """Write the page."""
     runs = sorted(args.keep.glob("ladder-*.json"))
     tables = {path.stem.removeprefix("ladder-"): read(path) for path in runs}
-    text = [INTRODUCTION, *_overview(tables)]
+    text = [INTRODUCTION, *(_overview(tables) if tables else [NOT_RUN])]
     for name, found in tables.items():
         text += _section(name, *found)
     args.out.write_text("\n".join([*text, PUBLISHED]))
