@@ -10,7 +10,7 @@ from vc_apps.outputs import AppError, check_out, plain, say
 if TYPE_CHECKING:
     from vc_model.contracts import FeatureBank, Screen, Splits
     from vc_model.predictor import Fitted, Model
-    from vc_model.table.effects import EffectTable
+    from vc_model.table.effects import Conditions, EffectTable
 
 
 def fit(settings: Fit) -> None:
@@ -23,7 +23,9 @@ def fit(settings: Fit) -> None:
     from vc_contracts.kinds import exists
 
     check_out(settings, "checkpoint")
-    inputs = [path for path in (settings.screen, settings.split, *settings.bank, settings.plugin) if path is not None]
+    inputs = [path for path in (*settings.screen, *settings.split, *settings.bank, settings.plugin) if path is not None]
+    if not settings.screen:
+        raise AppError("fit: expected a screen, found none. Type: vc fit SCREEN -o MODEL.")
     if settings.member and settings.plugin is None:
         raise AppError("--member: expected a --plugin to stack with --model, found none. Name its file.")
     for path in inputs:
@@ -33,7 +35,15 @@ def fit(settings: Fit) -> None:
         print(_fit_biojepa(settings))
         return
     chosen_model(settings.model, settings.plugin, settings.seed)  # refused before anything is read
-    data = load(settings.screen, settings.split, settings.bank, min_cells=settings.min_cells, seed=settings.seed)
+    if len(settings.screen) > 1:
+        from vc_apps.ask.screens import fit_screens
+
+        fit_screens(settings)
+        return
+    if settings.weight or len(settings.split) > 1:
+        raise AppError("fit: expected several screens for --weight or several --split, found one. Leave them out.")
+    split = settings.split[0] if settings.split else None
+    data = load(settings.screen[0], split, settings.bank, min_cells=settings.min_cells, seed=settings.seed)
     table = data.table
     lines = ", ".join(table.trained_lines[:5])
     say(f"{len(table)} conditions x {len(table.genes)} genes in {lines}")
@@ -98,12 +108,14 @@ class TrainingData:
         screen: The screen they were measured in; None for a table of effects.
         splits: Which of its conditions train; None for a table of effects.
         banks: Vectors of the targets.
+        held: Conditions that the split holds out.
     """
 
     table: "EffectTable"
     screen: "Screen | None"
     splits: "Splits | None"
     banks: tuple["FeatureBank", ...]
+    held: tuple["Conditions", ...] = ()
 
 
 def load(
@@ -122,11 +134,13 @@ def load(
     from vc_model.table.pseudobulk import load_tables
 
     if isinstance(screen, Path) and is_effects(screen):
-        return TrainingData(load_effects(screen, split, banks)[0], None, None, ())
+        table, *held = load_effects(screen, split, banks)
+        return TrainingData(table, None, None, (), tuple(held))
     opened = screen if isinstance(screen, Screen) else read_screen(screen)
     splits = whole_split(opened, min_cells=min_cells, seed=seed) if split is None else read_splits(split, opened)
     read = tuple(bank if isinstance(bank, FeatureBank) else read_features(bank) for bank in banks)
-    return TrainingData(load_tables(opened, splits, read)[0], opened, splits, read)
+    table, *held = load_tables(opened, splits, read)
+    return TrainingData(table, opened, splits, read, tuple(held))
 
 
 def fit_and_save(
@@ -140,6 +154,7 @@ def fit_and_save(
     hashes: dict[str, str] | None = None,
     record: dict[str, Any] | None = None,
     member: bool = False,
+    chosen: "Model | None" = None,
 ) -> "Fitted":
     """Fit a model by name or from a plugin, and write it with what it remembers of the table.
 
@@ -154,13 +169,14 @@ def fit_and_save(
         hashes: Path -> sha256, where they are known already.
         record: What was typed, for `vc rerun`.
         member: Stack the plugin with the named model.
+        chosen: The model itself, in place of its name.
     """
     from vc_model.ask.again import ask_again
     from vc_model.ask.memory import make_memory
     from vc_model.checkpoint import save_checkpoint
     from vc_model.contracts import hash_path
 
-    chosen = chosen_model(model, plugin, seed, member=member)
+    chosen = chosen_model(model, plugin, seed, member=member) if chosen is None else chosen
     say(f"fitting {chosen.name}")
     fitted = chosen.fit(data.table)
     again = None

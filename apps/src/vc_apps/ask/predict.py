@@ -38,6 +38,8 @@ def predict(settings: Predict) -> None:
                        "--like, or --part with a screen and a split.")  # fmt: skip
     rules = AnswerRules(limit=settings.limit, force=settings.force, top=settings.top, change=settings.change)
     model = load(settings.model, plugin=settings.plugin)
+    if settings.cells is None:
+        model = model.about(settings.cell_line, settings.mode)
     if settings.compounds is not None:
         model = describe_compounds(settings.compounds, model)
     contexts = _contexts(settings, model)
@@ -82,7 +84,7 @@ def write_answers(settings: Predict, model: "AskModel", questions: "Questions", 
         check_space(dpath, (8 if n <= ROWS_AT_ONCE else 16) * n * len(model.fitted.contexts.genes))
         sources = (settings.model, settings.cells, settings.compounds, settings.plugin)
         parents = {path.name: sha256_tree(path) for path in sources if path is not None}
-        config = {"limit": rules.limit, "force": rules.force}
+        config = {"limit": rules.limit, "force": rules.force} | getattr(model.fitted, "told", {})
         answers = model.write(
             questions,
             dpath / "predictions.h5ad",

@@ -16,19 +16,28 @@ Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 class Fit:
     """Fit a model to ask: on everything that a screen measured, or with --split on its training conditions.
 
+    With several screens, each gets a model over its own genes, informed by the effects of the same targets in the others as
+    far as that proved to help while targets were held out. Questions go to the first, or to the one that has the cell line.
+
     For example:
       vc fit screen.zarr -o model
+      vc fit mine.zarr published.zarr -o model
       vc fit screen.zarr -o model --bank genesets.zarr --bank esm2.zarr
       vc fit screen.zarr -o model --split splits.json
       vc fit screen.zarr -o model --plugin my_model.py
     """
 
-    screen: tyro.conf.Positional[Path]
-    """A screen-v1 file, as `vc-data convert` writes it, or effects-v1 of `vc-data convert-effects`."""
+    screen: tyro.conf.Positional[tuple[Path, ...]]
+    """A screen-v1 file, as `vc-data convert` writes it, or effects-v1 of `vc-data convert-effects`; up to eight of them."""
     out: Output
     """The model folder to write: checkpoint-v1, with what answers need to know of the screen."""
-    split: Path | None = None
-    """A splits-v1 file of the screen; without it nothing is held out."""
+    split: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """A splits-v1 file of the screen, or of one of them; may be given several times. Without it nothing is held out."""
+    weight: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """NAME=SHARE: how far the screen of this name informs the others, 0 to 1; by default what it was worth out of fold."""
+    test_targets_in_others: Literal["hidden", "known"] = "hidden"
+    """Whether other screens may know targets that a split holds out wherever they were perturbed. Stated in the model and in
+    its predictions."""
     bank: Annotated[tyro.conf.UseAppendAction[tuple[Path, ...]], tyro.conf.arg(aliases=["--features"])] = ()
     """A features-v1 bank of the targets; may be given several times."""
     model: str = "anchored"

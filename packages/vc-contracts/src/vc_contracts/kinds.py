@@ -12,7 +12,7 @@ MARKER = ".vc-output.json"
 _ANNDATA = {"zarr.json", ".zattrs", ".zgroup", ".zmetadata", "X", "obs", "var", "uns", "layers", "obsm", "varm", "obsp",
             "varp", "raw"}  # fmt: skip
 _PARTS = {
-    "checkpoint": {"params", "state", "metrics", "config.json", "meta.json", "loader", "log.jsonl"},
+    "checkpoint": {"params", "state", "metrics", "config.json", "meta.json", "loader", "log.jsonl", "others"},
     "scores": {"scores.parquet", "scores.json", "report.html", "results.csv", "agg_results.csv"},
 }
 _HEADS = {

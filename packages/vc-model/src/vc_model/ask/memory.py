@@ -6,8 +6,10 @@ from functools import cached_property
 import numpy as np
 
 from vc_model.ask.again import Again
+from vc_model.ask.informed import FittedInformed
 from vc_model.ask.precedent import Precedent, make_precedents
 from vc_model.ask.relatives import Relatives, fit_relatives
+from vc_model.ask.verdict import SeenElsewhere
 from vc_model.errors import TableError
 from vc_model.predictor import Fitted
 from vc_model.stored import stored
@@ -29,6 +31,7 @@ class Memory:
         mean_lg: [l + 1, g] float32, mean effect of each line's single perturbations; last: mean over lines.
         relatives: Training targets as vectors.
         precedents: How good the model was out of fold, by class of condition.
+        others: Other screens that inform the answers.
     """
 
     known: KnownActions
@@ -38,6 +41,7 @@ class Memory:
     mean_lg: np.ndarray
     relatives: Relatives
     precedents: tuple[Precedent, ...]
+    others: tuple[SeenElsewhere, ...] = ()
 
     @cached_property
     def modes(self) -> dict[int, tuple[float, ...]]:
@@ -85,7 +89,14 @@ def make_memory(table: EffectTable, fitted: Fitted, again: Again | None = None) 
         line_weights(table, table.single_p, "conditions") @ table.delta_pg,
         relatives,
         make_precedents(table, relatives, oof, delta_mg, _stated_variance(fitted, oof, delta_mg), again),
+        _others(fitted),
     )
+
+
+def _others(fitted: Fitted) -> tuple[SeenElsewhere, ...]:
+    """The other screens that have a weight, and what they know."""
+    sources = fitted.used if isinstance(fitted, FittedInformed) else ()
+    return tuple(SeenElsewhere(one.effects.name, one.effects.lines, one.effects.targets) for one in sources)
 
 
 def _stated_variance(fitted: Fitted, oof: OutOfFold, delta_mg: np.ndarray) -> np.ndarray:

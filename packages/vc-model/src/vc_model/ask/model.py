@@ -10,7 +10,7 @@ import numpy as np
 from vc_model.ask.answers import Answers, answer
 from vc_model.ask.memory import Memory
 from vc_model.ask.precedent import find
-from vc_model.ask.questions import Questions, make_questions
+from vc_model.ask.questions import QuestionError, Questions, make_questions
 from vc_model.ask.relatives import RELATED
 from vc_model.ask.rules import AnswerRules, plan_answers
 from vc_model.ask.verdict import ELSEWHERE, HERE, NOWHERE, RELATIVE
@@ -20,6 +20,8 @@ from vc_model.table.effects import Contexts
 
 if TYPE_CHECKING:
     import pandas as pd
+
+OTHERS = "others"  # folder of a model with those of the other screens that it was fitted together with
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +52,42 @@ class AskModel:
     Attributes:
         fitted: The model.
         memory: The summary of its training data.
+        others: Models of the other screens that were fitted together with this one, each over its own genes.
     """
 
     fitted: Fitted
     memory: Memory
+    others: "tuple[AskModel, ...]" = ()
+
+    def about(self, cell_line: str | Sequence[str] = (), mode: str | None = None) -> "AskModel":
+        """The model that questions about these cell lines go to: this one, or that of the one other screen that has them.
+
+        Args:
+            cell_line: One or several; none: this model.
+            mode: How targets act; a screen that was perturbed so goes before others.
+
+        Raises:
+            QuestionError: If they are lines of several screens, which measured different genes.
+        """
+        lines = {cell_line} if isinstance(cell_line, str) else set(cell_line)
+        if not lines or not self.others:
+            return self
+        everyone = (self, *self.others)
+        have = [model for model in everyone if lines <= set(model.fitted.contexts.cell_lines)]
+        acted = [model for model in have if mode is None or mode in model.memory.mode_names]
+        if have:
+            return (acted or have)[0]
+        known = {line for model in everyone for line in model.fitted.contexts.cell_lines}
+        if lines <= known:
+            raise QuestionError(
+                f"cell lines: expected those of one screen, found {', '.join(sorted(lines))} of several, which measured "
+                "different genes. Ask about one screen's lines at a time."
+            )
+        near = ", ".join(sorted(known)[:10])
+        raise QuestionError(
+            f"cell line: expected one of {near}, found {', '.join(sorted(lines - known)[:5])}. For cells the model has not "
+            "seen, give their unperturbed cells with --cells."
+        )
 
     def questions(
         self,
@@ -117,8 +151,9 @@ class AskModel:
         """
         import pandas as pd
 
-        asked = self.questions(names, mode=mode, cell_line=cell_line, dose=dose, force=force, contexts=contexts)
-        return pd.DataFrame(self.answers(asked, AnswerRules(force=force, top=top, limit=limit)).table)
+        model = self if contexts is not None else self.about(cell_line, mode)
+        asked = model.questions(names, mode=mode, cell_line=cell_line, dose=dose, force=force, contexts=contexts)
+        return pd.DataFrame(model.answers(asked, AnswerRules(force=force, top=top, limit=limit)).table)
 
     def write(
         self,
@@ -168,6 +203,7 @@ class AskModel:
             if len(action.targets) == 1 and (mode is None or action.mode in self.modes_of(mode)):
                 seen.setdefault(action.targets[0], set()).add(line)
         elsewhere = {action.targets[0] for _, action in memory.known.pairs if len(action.targets) == 1}
+        elsewhere |= {target for other in memory.others for target in other.targets}
         worth_n = memory.relatives.worth(memory.relatives.nearest(list(names))[1]).max(axis=1, initial=0)
         kind_nc = np.where(worth_n >= RELATED, RELATIVE, NOWHERE)[:, None].repeat(len(lines), axis=1)
         for at, name in enumerate(names):
@@ -200,6 +236,7 @@ def load(path: Path | str, *, plugin: Path | str | None = None) -> AskModel:
     Raises:
         CheckpointError: If the folder is no such model; the text says what to do.
     """
+    from vc_model.ask.informed import FittedInformed
     from vc_model.ask.member import FittedMembers
     from vc_model.ask.plugin import FittedPlugin, using
     from vc_model.checkpoint import load_with_memory
@@ -209,7 +246,8 @@ def load(path: Path | str, *, plugin: Path | str | None = None) -> AskModel:
         raise CheckpointError(f"{path}: model: expected a folder that `vc fit` wrote, found none. Check the path.")
     with using(plugin):
         fitted, memory = load_with_memory(path)
-        own = fitted.own if isinstance(fitted, FittedMembers) else fitted
+        inner = fitted.base if isinstance(fitted, FittedInformed) else fitted
+        own = inner.own if isinstance(inner, FittedMembers) else inner
         if isinstance(own, FittedPlugin):
             own.instance  # noqa: B018 made while its file is known, or refused
     if memory is None:
@@ -217,4 +255,6 @@ def load(path: Path | str, *, plugin: Path | str | None = None) -> AskModel:
             f"{path}: memory: expected what the model knows of its training data, found none, as an older or another "
             "command wrote this checkpoint. Fit it again with `vc fit`."
         )
-    return AskModel(fitted, memory)
+    folder = path / OTHERS
+    others = sorted(folder.iterdir()) if folder.is_dir() else []
+    return AskModel(fitted, memory, tuple(load(other, plugin=plugin) for other in others))

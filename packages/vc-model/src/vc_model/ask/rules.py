@@ -94,7 +94,7 @@ def plan_answers(memory: Memory, conditions: Conditions, rules: AnswerRules) -> 
         conditions: The questions.
         rules: How answers are made.
     """
-    verdicts = judge(memory.known, memory.relatives, conditions)
+    verdicts = judge(memory.known, memory.relatives, conditions, memory.others)
     each = list(zip(verdicts.kind_q.tolist(), verdicts.known_q.tolist(), verdicts.new_line_q.tolist(), strict=True))
     found = [find(memory.precedents, kind, new) for kind, _, new in each]
     refusals = [

@@ -2,7 +2,7 @@
 
     seen here         this very action was measured in this cell line
     parts seen here   a combination, each single of which was measured in this cell line
-    seen elsewhere    the target was measured, in another cell line or with another mode or dose
+    seen elsewhere    the target was measured, in another cell line, with another mode or dose, or in another screen
     a relative seen   a similar target was measured (`vc_model.ask.relatives`)
     nowhere           none of this; the answer is what all perturbations have in common
 
@@ -14,12 +14,29 @@ from dataclasses import dataclass
 import numpy as np
 
 from vc_model.ask.relatives import RELATED, Relatives
+from vc_model.stored import stored
 from vc_model.table.effects import Action, Conditions
 from vc_model.table.folds import BINS, KnownActions
 
 VERDICTS = ("seen here", "parts seen here", "seen elsewhere", "a relative seen", "nowhere")
 """From the best known on."""
 HERE, PARTS, ELSEWHERE, RELATIVE, NOWHERE = range(len(VERDICTS))
+
+
+@stored
+@dataclass(frozen=True)
+class SeenElsewhere:
+    """Another screen that informs a model.
+
+    Attributes:
+        name: Of the screen.
+        lines: Cell lines that its targets were measured in.
+        targets: Its single targets, as the model's screen names them.
+    """
+
+    name: str
+    lines: tuple[str, ...]
+    targets: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,18 +63,25 @@ class Verdicts:
         return [VERDICTS[kind] for kind in self.kind_q]
 
 
-def judge(known: KnownActions, relatives: Relatives, conditions: Conditions) -> Verdicts:
+def judge(
+    known: KnownActions, relatives: Relatives, conditions: Conditions, others: tuple[SeenElsewhere, ...] = ()
+) -> Verdicts:
     """The class of each condition.
 
     Args:
         known: What was measured in training.
         relatives: Training targets as vectors.
         conditions: The questions.
+        others: Other screens that inform the model.
     """
     pairs = set(known.pairs)
     lines_of: dict[tuple[str, ...], list[str]] = {}
     for line, action in known.pairs:
         lines_of.setdefault(action.targets, []).append(line)
+    screens_of: dict[str, list[str]] = {}
+    for other in others:
+        for target in other.targets:
+            screens_of.setdefault(target, []).append(f"{', '.join(other.lines[:3])} (screen {other.name})")
     names = sorted({target for action in conditions.actions for target in action.targets})
     row_nk, cosine_nk = relatives.nearest(names)
     worth_nk, informed_n = relatives.worth(cosine_nk), relatives.knows(names)
@@ -66,7 +90,7 @@ def judge(known: KnownActions, relatives: Relatives, conditions: Conditions) -> 
     def single(line: str, action: Action) -> int:
         if (line, action) in pairs:
             return HERE
-        if action.targets in lines_of:
+        if action.targets in lines_of or action.targets[0] in screens_of:
             return ELSEWHERE
         at = at_of[action.targets[0]]
         return RELATIVE if worth_nk[at].max(initial=0) >= RELATED else NOWHERE
@@ -83,10 +107,15 @@ def judge(known: KnownActions, relatives: Relatives, conditions: Conditions) -> 
         else:
             kind = max(*each, PARTS) if len(each) > 1 else each[0]
         kinds.append(kind)
-        known_q.append(all(one.targets in lines_of or informed_n[at_of[one.targets[0]]] for one in singles))
+        known_q.append(
+            all(
+                one.targets in lines_of or one.targets[0] in screens_of or informed_n[at_of[one.targets[0]]]
+                for one in singles
+            )
+        )
         near = at_of[action.targets[weakest]] if each else None
         closest.append([] if near is None else _near(relatives, row_nk[near], cosine_nk[near], worth_nk[near]))
-        why.append(_reason(kind, line, action, weakest, closest[-1], lines_of, known_q[-1]))
+        why.append(_reason(kind, line, action, weakest, closest[-1], lines_of, screens_of, known_q[-1]))
     new_line_q = ~np.isin(conditions.cell_line, known.lines)
     return Verdicts(np.array(kinds, dtype=np.int64), new_line_q, np.array(known_q, dtype=bool), closest, why)
 
@@ -105,6 +134,7 @@ def _reason(
     weakest: int,
     closest: list[tuple[str, float, float]],
     lines_of: dict[tuple[str, ...], list[str]],
+    screens_of: dict[str, list[str]],
     known: bool,
 ) -> str:
     if not action.targets:
@@ -116,7 +146,8 @@ def _reason(
         return "each part was measured in " + line
     if kind == ELSEWHERE:
         lines = sorted(set(lines_of.get(action.targets, lines_of.get((target,), []))))
-        others = [name for name in lines if name != line] or [f"{line}, with another mode or dose"]
+        others = [name for name in lines if name != line] or ([f"{line}, with another mode or dose"] if lines else [])
+        others += screens_of.get(target, [])
         return f"{target if len(action.targets) > 1 else action.label} was measured in {', '.join(others[:3])}"
     if kind == RELATIVE:
         name, cosine, worth = closest[0]

@@ -73,5 +73,5 @@ def write_predicted(
         role="baseline" if fitted.name in BASELINES else "model",
         sd_ng=None if is_rank else np.sqrt(prediction.var_pg),
         parents=parents,
-        config=config,
+        config={**(config or {}), **getattr(fitted, "told", {})},
     )

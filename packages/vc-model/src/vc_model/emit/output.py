@@ -175,7 +175,12 @@ def predict_checkpoint(
         fitted = replace(fitted, cells=load_control_cells(screen, splits, fitted.contexts.genes, per_line))
     file = make_prediction_file(fitted, conditions)
     parents = {path.name: hash_path(path) for path in (checkpoint, screen, splits, contexts) if path is not None}
-    config = {"model": fitted.name, "part": part} | ({"cells": cells, "seed": seed} | asdict(knobs) if cells else {})
+    # A model that other screens inform says so, and whether they may know what the split holds out.
+    config = (
+        {"model": fitted.name, "part": part}
+        | getattr(fitted, "told", {})
+        | ({"cells": cells, "seed": seed} | asdict(knobs) if cells else {})
+    )
     if cells > 0:
         controls = load_control_cells(screen, splits, file.genes, MOST_CONTROLS)
         if out.suffix == ".h5ad":
