@@ -9,7 +9,6 @@ it helps by more than a standard error over targets (`vc_model.anchored.gate`). 
 was measured here, get the answer of the screen alone, to the bit.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -318,10 +317,9 @@ def _side_by_side(one: Conformal, other: Conformal) -> tuple[Conformal, int]:
 
 
 def _keep(
-    train: EffectTable, name: str, oof: OutOfFold, alone_mg: np.ndarray, said_mg: np.ndarray, rows: Sequence[int]
+    train: EffectTable, name: str, oof: OutOfFold, alone_mg: np.ndarray, said_mg: np.ndarray, at: np.ndarray
 ) -> None:
     """Keep out-of-fold predictions: without other screens for what nobody knows, with them for what is seen elsewhere."""
-    at = np.asarray(rows, dtype=np.int64)
     again = np.isin(oof.bin_m[at], list(KNOWN_BIN))
     kept_mg = alone_mg.copy()
     kept_mg[at[~again]] = said_mg[at[~again]]
