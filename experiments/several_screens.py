@@ -156,7 +156,7 @@ def simulated(data: Path, folder: Path, say: Callable[[str], None]) -> None:
         own, other = data[0].table, data[1].table
         names = [f"LineA|{action.label}" for action in own.conditions.actions]
         true_pg = truth.loc[names, list(own.genes)].to_numpy()
-        parts.append(held_out(own, {"LineB": other}, 5, 5, pearson, true_pg))
+        parts.append(held_out(own, {"LineB": other}, 5, 2, pearson, true_pg))
     joined = {key: np.concatenate([part[key] for part in parts]) for key in ("alone", "with", "shuffled")}
     joined["unit"] = np.array([f"{at}{unit}" for at, part in enumerate(parts) for unit in part["unit"]])
     joined["weights"] = {key: [w for part in parts for w in part["weights"][key]] for key in parts[0]["weights"]}
