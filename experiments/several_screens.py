@@ -4,7 +4,8 @@
 
 Every screen alone against the same screen informed by the others (`vc fit A B ...`), on targets that are held out of it and
 that the others may know (`--test-targets-in-others known`). Weights are found on training targets only. Differences are paired,
-with 95 % intervals by bootstrap over held-out targets. Every pair is repeated with the other screen's labels shuffled.
+with 95 % intervals by bootstrap over held-out targets. Repeated with the other screen's labels shuffled, where nothing should be
+gained. Hidden from the other screens, as is the default, held-out targets get the answer of the screen alone, to the bit.
 """
 
 import argparse

@@ -185,7 +185,10 @@ def fit_and_save(
         again = ask_again(data.screen, data.splits, chosen, data.banks, seed=seed)
     memory = make_memory(data.table, fitted, again)
     known = hashes or {}
-    parents = {path.name: known.get(path.name) or hash_path(path) for path in inputs}
+    parents: dict[str, str] = {}
+    for path in inputs:
+        name = path.name if path.name not in parents else f"{path.parent.name}/{path.name}"
+        parents[name] = known.get(path.name) or hash_path(path)
     config = {"model": fitted.name, "seed": seed, **(record or {})}
     save_checkpoint(out, fitted, parents=parents, config=config, memory=memory, overwrite=overwrite)
     return fitted
