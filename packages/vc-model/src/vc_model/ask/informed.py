@@ -306,13 +306,9 @@ def _interval(gain_m: np.ndarray, group_m: np.ndarray) -> tuple[float, float, fl
 
 def _side_by_side(one: Conformal, other: Conformal) -> tuple[Conformal, int]:
     """The tables of both, and where those of the second begin."""
-    together = Conformal(
-        one.lines,
-        one.table_lb,
-        np.concatenate([one.score_ts, other.score_ts]),
-        np.concatenate([one.n_t, other.n_t]),
-        (*one.basis_t, *(f"{basis}, known from another screen" for basis in other.basis_t)),
-    )
+    basis_t = (*one.basis_t, *(f"{basis}, known from another screen" for basis in other.basis_t))
+    score_ts, n_t = np.concatenate([one.score_ts, other.score_ts]), np.concatenate([one.n_t, other.n_t])
+    together = replace(one, score_ts=score_ts, n_t=n_t, basis_t=basis_t)
     return together, len(one.n_t)
 
 
