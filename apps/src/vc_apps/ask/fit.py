@@ -81,7 +81,7 @@ def _fit_biojepa(settings: Fit) -> str:
     from vc_apps.train.biojepa import train_biojepa
     from vc_apps.train.settings import BioJepa
 
-    if settings.split is None or len(settings.bank) > 1 or settings.dry_run:
+    if len(settings.screen) != 1 or len(settings.split) != 1 or len(settings.bank) > 1 or settings.dry_run:
         raise AppError(
             "--model biojepa: expected --split, at most one --bank and no --dry-run, found otherwise. Make a split with "
             "`vc-data split`, or see `vc train biojepa --help`, which also goes on after an interruption."
@@ -89,8 +89,8 @@ def _fit_biojepa(settings: Fit) -> str:
     features = settings.bank[0] if settings.bank else None
     return train_biojepa(
         BioJepa(
-            screen=settings.screen,
-            splits=settings.split,
+            screen=settings.screen[0],
+            splits=settings.split[0],
             out=settings.out,
             features=features,
             seed=settings.seed,
