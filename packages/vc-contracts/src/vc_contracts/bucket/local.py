@@ -60,7 +60,7 @@ def fetch(path: str | Path) -> Path:
             progress(total=size, desc=f"fetching {address.name}", unit="B", unit_scale=True) as bar,
         ):
             jobs = {
-                pool.submit(_fetch_one, store, address, name, item, local / name, bar): name
+                pool.submit(fetch_one, store, address, name, item, local / name, bar): name
                 for name, item in wanted.items()
             }
             try:
@@ -86,7 +86,7 @@ def _is_there(file: Path, item: remote.Item) -> bool:
     return file.is_file() and file.stat().st_size == item.size
 
 
-def _fetch_one(store, address: Address, name: str, item: remote.Item, to: Path, bar) -> None:
+def fetch_one(store, address: Address, name: str, item: remote.Item, to: Path, bar) -> None:
     """One object, from where an earlier try of the same content stopped."""
     to.parent.mkdir(parents=True, exist_ok=True)
     mark = hashlib.sha256(item.tag.encode()).hexdigest()[:12]

@@ -14,6 +14,7 @@ condition is a random draw from it, so a set of cells is one contiguous read.
 
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ import numpy as np
 from vc_contracts.bucket.address import is_address, parse, shown
 from vc_contracts.bucket.client import tensorstore_limits, tensorstore_place
 from vc_contracts.bucket.errors import BucketError, told_of
+from vc_contracts.bucket.lazy import LazyCopy
 from vc_contracts.bucket.remote import items_in, put, read_bytes
 from vc_contracts.kinds import exists
 
@@ -34,6 +36,7 @@ FORMAT = "vc-data packed screen"
 VERSION = 2
 ROW_ARRAYS = {"row": np.int32, "pool": np.int32, "total": np.float32, "mode": np.int8, "dose": np.float32}
 _STAMP = "stamp.json"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +57,8 @@ class PackedScreen:
     mode: np.ndarray
     dose: np.ndarray
     codes: Any
+    lazy: LazyCopy | None = None
+    """Of a copy in a bucket: brings the files of the codes here, each when it is first needed."""
 
     @property
     def genes(self) -> list[str]:
@@ -72,7 +77,14 @@ class PackedScreen:
 
     def read(self, start: int, stop: int):
         """Begin to read packed rows; `.result()` of what is returned gives codes [m] uint8."""
-        return self.codes[self.offsets[start] : self.offsets[stop]].read()
+        lo, hi = int(self.offsets[start]), int(self.offsets[stop])
+        if self.lazy is None:
+            return self.codes[lo:hi].read()
+        shard = self.codes.chunk_layout.write_chunk.shape[0]
+        names = [f"codes/c/{i}" for i in range(lo // shard, -(-hi // shard))]
+        if all(self.lazy.has(name) for name in names):
+            return self.codes[lo:hi].read()
+        return self.lazy.after(names, lambda: self.codes[lo:hi].read().result())
 
     def finish(self, read) -> np.ndarray:
         """Codes of a read, or a refusal that says what to do about a damaged copy.
@@ -82,6 +94,8 @@ class PackedScreen:
         """
         try:
             return read.result()
+        except BucketError:
+            raise
         except ValueError as error:
             if is_address(self.path) and (told := told_of(error, shown(self.path))) is not None:
                 raise told from None
@@ -132,6 +146,16 @@ def load_packed(path: Path, screen_path: Path) -> PackedScreen:
     """
     import tensorstore as ts
 
+    lazy = None
+    if is_address(path):
+        lazy = LazyCopy(path)
+        if lazy.fits():
+            for coming in lazy.fetch(name for name in lazy.items if not name.startswith("codes/c/")):
+                coming.result()
+            path = lazy.folder
+        else:
+            _log.warning("%s does not fit on the disk of %s; it is read in place.", shown(path), lazy.folder)
+            lazy = None
     limits: dict[str, Any] = {
         "cache_pool": {"total_bytes_limit": 0},
         "data_copy_concurrency": {"limit": 2},
@@ -160,7 +184,7 @@ def load_packed(path: Path, screen_path: Path) -> PackedScreen:
         do = "Delete that folder; it is made again from the screen at the next opening."
         raise ContractError(path, "arrays", "undamaged data", str(error).splitlines()[0][:200], do) from None
     return PackedScreen(
-        path=path, screen_path=screen_path, attributes=attributes, codes=opening["codes"].result(), **arrays
+        path=path, screen_path=screen_path, attributes=attributes, codes=opening["codes"].result(), lazy=lazy, **arrays
     )
 
 
