@@ -144,7 +144,7 @@ def test_fit_and_predict_from_and_to_a_bucket_equal_the_local_ones(world, there,
     own, read = (vc_contracts.read(f"{out}/predictions.zarr", "predictions") for out in (tmp_path, there))
     np.testing.assert_array_equal(own.X, read.X)
     meta = vc_contracts.read(f"{there}/model", "checkpoint")["meta.json"]["contract"]
-    assert meta["config"]["settings"]["screen"] == f"{there}/demo.zarr"
+    assert meta["config"]["settings"]["screen"] == [f"{there}/demo.zarr"]
     assert meta["config"]["settings"]["out"] == f"{there}/model"
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("s3:")]
 

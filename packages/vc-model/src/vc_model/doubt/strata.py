@@ -15,10 +15,12 @@ slope is at least 1 - b, for the smallest b within a standard error, until the g
 This is calibration after the same selection (Benjamini and Yekutieli, JASA 2005; Jin and Ren, Confidence on the focal, 2024).
 """
 
+from statistics import NormalDist
+
 import numpy as np
-from scipy.special import ndtri
 
 LEVEL = 0.9
+WIDTH = NormalDist().inv_cdf((1 + LEVEL) / 2)  # standard deviations on each side of a normal interval
 # Of the variance; smaller ones fit the many small errors and miss the few large ones.
 LEVELS = np.geomspace(1 / 2, 16, 11)
 SLOPES = np.array([0, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.4])
@@ -94,7 +96,7 @@ def keep_called(
         unit_m: [m] int from 0, perturbation of each row.
         stratum_h: [h] stratum of each gene.
     """
-    fit_e2, width = fit_e2.copy(), ndtri((1 + LEVEL) / 2)
+    fit_e2 = fit_e2.copy()
     unit_mh = np.broadcast_to(unit_m[:, None], delta_mh.shape)
     gene_mh = np.broadcast_to(np.arange(delta_mh.shape[1]), delta_mh.shape)
     for e, (level, slope) in enumerate(fit_e2):
@@ -103,7 +105,7 @@ def keep_called(
         carried_n = carried_mh[here_mh]
         cross_n, unit_n, gene_n = (delta_mh * measured_mh)[here_mh], unit_mh[here_mh], gene_mh[here_mh]
         for _ in range(ROUNDS):
-            at = square_n > width**2 * (own_n + np.maximum(slope * square_n, carried_n))
+            at = square_n > WIDTH**2 * (own_n + np.maximum(slope * square_n, carried_n))
             if not at.any():
                 break
             need = 1 - _least_share(cross_n[at], square_n[at], unit_n[at], gene_n[at])
@@ -133,13 +135,13 @@ def _losses(
     size_n: np.ndarray, noise_n: np.ndarray, square_n: np.ndarray, var_n: np.ndarray, unit_n: np.ndarray, n_units: int
 ) -> np.ndarray:
     """[u, l, s] mean pinball loss of every perturbation at every level and slope; NaN where it has no error here."""
-    width, scale_n = ndtri((1 + LEVEL) / 2), 1 / np.sqrt(noise_n + var_n)
+    scale_n = 1 / np.sqrt(noise_n + var_n)
     count_u = np.bincount(unit_n, minlength=n_units)
     loss_uls = np.full((n_units, len(LEVELS), len(SLOPES)), np.nan)
     for s, slope in enumerate(SLOPES):
         base_n = slope**2 * square_n + noise_n
         for at, level in enumerate(LEVELS):
-            gap_n = (size_n - width * np.sqrt(level * var_n + base_n)) * scale_n
+            gap_n = (size_n - WIDTH * np.sqrt(level * var_n + base_n)) * scale_n
             total_u = np.bincount(unit_n, np.maximum(LEVEL * gap_n, (LEVEL - 1) * gap_n), n_units)
             np.divide(total_u, count_u, out=loss_uls[:, at, s], where=count_u > 0)
     return loss_uls
