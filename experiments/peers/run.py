@@ -29,7 +29,17 @@ PACKAGES = {
 }
 OURS = ("anchored", "blup", "additive", "txpert_general", "mean_effect", "no_change")
 UNITS = {"pearson_delta": ("Pearson of the change", 1), "mse_delta": ("MSE of the change x 1000", 1000)}
-LIMIT_S = 3600
+NOTES = """
+## How to read this
+
+- Peers are small here so that they train on two cores: STATE makes 1,000 updates (400,000 are its default) at a width of 128, CellFlow
+  2,000 (200,000 in its tutorials). That they lose on Datlinger says nothing of what they reach with a GPU for a day; what can be
+  compared is what each gives for the same minutes and the same files. Seconds are of a machine that had other work.
+- Norman's one split holds six conditions out: nothing but STATE and `anchored` can be told apart there, and simple means are ahead in
+  the point estimate.
+- GEARS was not run to its end: on one core an epoch of its twenty took minutes and 7 GiB on Datlinger. PIE gives calls of
+  differential expression and no profiles. McFaline, the larger tables and the simulator are still to be run.
+"""
 
 
 def install(args: argparse.Namespace) -> None:
@@ -212,7 +222,10 @@ def page(args: argparse.Namespace) -> None:
 
     text = ["# Peers on the same work", "", __doc__.split("\n\n", 1)[1].replace("    uv run", "    uv run"), ""]
     for folder in sorted(path.parent for path in args.work.glob("*/conditions.csv")):
-        found, cost = pd.read_csv(folder / "conditions.csv"), pd.read_csv(folder / "costs.csv").fillna("")
+        found, cost = (
+            pd.read_csv(folder / "conditions.csv"),
+            pd.read_csv(folder / "costs.csv", dtype={"why": str}, keep_default_na=False),
+        )
         n = found.drop_duplicates(["split", "cell_line", "perturbation"])
         text += [f"## {folder.name}", "", f"{found['split'].nunique()} splits, {len(n)} held-out conditions. Gain: of `anchored`, "
                  "paired by condition, 95 % over perturbations, bold clear of 0.", ""]  # fmt: skip
@@ -228,6 +241,9 @@ def page(args: argparse.Namespace) -> None:
                 text.append(f"| {model} | does not run: {one['why'].iloc[0]} |" + " |" * 5)
                 continue
             for metric, (_, unit) in UNITS.items():
+                if model not in wide[metric]:  # no change has no correlation
+                    cells += ["-", "-"]
+                    continue
                 a, b = wide[metric][model].to_numpy(), wide[metric]["anchored"].to_numpy()
                 gain = (b - a if metric == "pearson_delta" else a - b)[:, None] * unit
                 use = np.isfinite(gain[:, 0])
@@ -243,7 +259,7 @@ def page(args: argparse.Namespace) -> None:
                 f"| {model} | " + " | ".join(cells) + f" | {one['seconds'].mean():.1f} | {one['gib'].max():.2f} |"
             )
         text.append("")
-    args.out.write_text("\n".join(text).rstrip() + "\n")
+    args.out.write_text("\n".join(text).rstrip() + "\n" + NOTES)
 
 
 def main() -> None:
