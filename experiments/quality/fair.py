@@ -104,33 +104,9 @@ def score(said, test, genes: tuple[str, ...], truths) -> pd.DataFrame:
         mean_pg, base_pg = said.mean_pg[at].astype(np.float64), said.base_pg[at].astype(np.float64)
         predicted = Predicted(profile_pg=mean_pg, control_g=base_pg[0], delta_pg=mean_pg - base_pg, sd_pg=None)
         values = {k: v for k, v in profile_scores(predicted, truth).items() if k in UNITS}
-        if hasattr(said, "interval"):
-            values |= coverage(said, at, truth)
         key = {"cell_line": truth.cell_line, "perturbation": truth.perturbations, "targets": test.sizes[rows]}
         frames.append(pd.DataFrame({**key, **values}))
     return pd.concat(frames)
-
-
-def coverage(said, at: tuple[np.ndarray, np.ndarray], truth) -> dict[str, np.ndarray]:
-    """[p] share of genes inside the 90 % interval: all, quarters by control expression, and by size of the prediction."""
-    width_p1 = said.conformal.width(said.table_p[at[0].ravel()], 0.9)[:, None].astype(np.float64)
-    gap_pg = np.abs(said.delta_pg[at] - truth.effects.delta_pg)
-    inside_pg = gap_pg <= width_p1 * np.sqrt(said.var_pg[at] + truth.noise_var_pg)
-    # A gene that no cell and no control shows says nothing about an interval; nor does an infinite one.
-    use_pg = ~truth.excluded_pg & ~((truth.noise_var_pg == 0) & (truth.effects.delta_pg == 0)) & np.isfinite(width_p1)
-    rank_pg = np.argsort(np.argsort(-np.abs(said.delta_pg[at]), axis=1), axis=1)
-    quarter_g = np.argsort(np.argsort(said.base_pg[at][0])) * 4 // gap_pg.shape[1]
-    strata = {f"covered_quarter{e}": np.broadcast_to(quarter_g == e, use_pg.shape) for e in range(4)}
-    # Called changed: the 90 % interval of the effect itself excludes 0.
-    changed_pg = np.abs(said.delta_pg[at]) > width_p1 * np.sqrt(said.var_pg[at])
-    strata |= {"covered_all": use_pg, "covered_top30": rank_pg < 30, "covered_changed": changed_pg}
-    strata |= {"covered_top31to130": (rank_pg >= 30) & (rank_pg < 130), "covered_rest": rank_pg >= 130}
-    return {
-        name: np.array(
-            [i[u & s].mean() if (u & s).any() else np.nan for i, u, s in zip(inside_pg, use_pg, at_pg, strict=True)]
-        )
-        for name, at_pg in strata.items()
-    }
 
 
 def main() -> None:

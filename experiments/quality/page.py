@@ -8,14 +8,6 @@ from vc_eval.stats.differences import compare
 
 UNITS = {"pearson_delta": 1, "mse_delta": 1000}
 SHOWN = ("txpert_general", "mean_effect", "additive", "blup", "gp")
-STRATA = {
-    "covered_all": "all",
-    **{f"covered_quarter{at}": f"quarter {at + 1}" for at in range(4)},
-    "covered_top30": "30 largest",
-    "covered_top31to130": "next 100",
-    "covered_rest": "rest",
-    "covered_changed": "called changed",
-}
 
 
 def page(folder: Path) -> str:
@@ -46,14 +38,13 @@ def sizes(found: pd.DataFrame, models: list[str]) -> str:
 
 
 def summary(folder: Path) -> str:
-    """Three tables: gains over what matters and what is lost to any baseline, shuffled labels, and intervals."""
+    """Three tables: gains over what matters, what is lost to any baseline, and shuffled labels."""
     gains = [
         "| screen (splits, held-out conditions) | over | Pearson of the change | MSE of the change x 1000 |",
         "|---" * 4 + "|",
     ]
     lost = ["| screen | anchored loses beyond its interval to |", "|---|---|"]
     nulls = ["| screen | gains on shuffled labels beyond the interval |", "|---|---|"]
-    inside = ["| screen | " + " | ".join(STRATA.values()) + " |", "|---" * (len(STRATA) + 1) + "|"]
     for fpath in sorted(folder.glob("*.parquet")):
         found = pd.read_parquet(fpath)
         models = [model for model in dict.fromkeys(found["model"]) if model != "anchored"]
@@ -66,10 +57,7 @@ def summary(folder: Path) -> str:
             cells = [gain(found, metric, model, "anchored") for metric in UNITS]
             gains.append(f"| {name} ({found['split'].nunique()}, {n}) | {model} | " + " | ".join(cells) + " |")
         lost.append(f"| {name} | {falls(found, baselines, sign=-1)} |")
-        covered = found.loc[found["model"] == "anchored", list(STRATA)].mean()
-        if covered.notna().any():
-            inside.append(f"| {name} | " + " | ".join(number(covered[stratum]) for stratum in STRATA) + " |")
-    return "\n\n".join("\n".join(table) for table in (gains, lost, nulls, inside)) + "\n"
+    return "\n\n".join("\n".join(table) for table in (gains, lost, nulls)) + "\n"
 
 
 def falls(found: pd.DataFrame, baselines: list[str], sign: int) -> str:

@@ -16,7 +16,8 @@ def server() -> Iterator[tuple[str, int]]:
     """Host and port of moto."""
     import logging
 
-    moto = pytest.importorskip("moto.server")
+    from moto import server as moto
+
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     running.start()
