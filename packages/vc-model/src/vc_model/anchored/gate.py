@@ -21,8 +21,7 @@ def fit_gate(
     Returns:
         A number in [0, 1].
     """
-    cross_m = weight_m * np.einsum("mg,mg->m", error_mg, correction_mg, dtype=np.float64)
-    square_m = weight_m * np.einsum("mg,mg->m", correction_mg, correction_mg, dtype=np.float64)
+    cross_m, square_m = _products(error_mg, correction_mg, weight_m)
     if square_m.sum() <= 0:
         return 0.0
     share_m = np.array([_share(cross_m[fold_m != fold], square_m[fold_m != fold]) for fold in fold_m])
@@ -32,6 +31,17 @@ def fit_gate(
     if len(gain_u) < 2 or gain_u.mean() <= gain_u.std(ddof=1) / np.sqrt(len(gain_u)):
         return 0.0
     return _share(cross_m, square_m)
+
+
+def least_squares_share(error_mg: np.ndarray, correction_mg: np.ndarray, weight_m: np.ndarray) -> float:
+    """The share of a correction that explains an error best, in [0, 1], whether the data support it or not."""
+    return _share(*_products(error_mg, correction_mg, weight_m))
+
+
+def _products(error_mg: np.ndarray, correction_mg: np.ndarray, weight_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[m] weighted products of the correction with the error, and with itself."""
+    cross_m = weight_m * np.einsum("mg,mg->m", error_mg, correction_mg, dtype=np.float64)
+    return cross_m, weight_m * np.einsum("mg,mg->m", correction_mg, correction_mg, dtype=np.float64)
 
 
 def _share(cross_m: np.ndarray, square_m: np.ndarray) -> float:

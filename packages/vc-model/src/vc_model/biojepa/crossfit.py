@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from vc_contracts.progress import progress
 
-from vc_model.anchored.gate import fit_gate
+from vc_model.anchored.gate import fit_gate, least_squares_share
 from vc_model.biojepa.actions import ActionBank
 from vc_model.biojepa.change import change_of
 from vc_model.biojepa.conditions import ConditionBatches, Lessons, without
@@ -155,18 +155,11 @@ def fit_gates(table: EffectTable, lessons: Lessons, change_mg: np.ndarray, fold_
         if len(np.unique(fold_m[rows])) > 1:
             error_mg = table.check_pg[lessons.row_m[rows]] - lessons.base_mg[rows]
             judged = error_mg, change_mg[rows], lessons.weight_m[rows]
-            gate_b[kind] = share(*judged) if alone else fit_gate(*judged, fold_m[rows], unit_m[rows])
+            gate_b[kind] = least_squares_share(*judged) if alone else fit_gate(*judged, fold_m[rows], unit_m[rows])
             judged_b[kind] = True
     if alone and judged_b.any():
         gate_b[~judged_b] = gate_b[judged_b].mean()
     return gate_b
-
-
-def share(error_mg: np.ndarray, change_mg: np.ndarray, weight_m: np.ndarray) -> float:
-    """Least-squares share of a change that explains an error, in [0, 1], whether the data support it or not."""
-    cross = float(weight_m @ np.einsum("mg,mg->m", error_mg, change_mg, dtype=np.float64))
-    square = float(weight_m @ np.einsum("mg,mg->m", change_mg, change_mg, dtype=np.float64))
-    return float(np.clip(cross / square, 0, 1)) if square > 0 else 0.0
 
 
 def _recall(path: Path, key: np.ndarray, held: np.ndarray) -> np.ndarray | None:
