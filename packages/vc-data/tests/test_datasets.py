@@ -11,10 +11,9 @@ import tyro
 from vc_data.cli import download as download_cli
 from vc_data.convert.run import convert
 from vc_data.datasets import DATASETS, get_dataset, registry, same_study
-from vc_data.datasets.adamson16_10x010 import target_of_guide
-from vc_data.datasets.norman19_k562 import target_of_identity
+from vc_data.datasets.labels import drop_sentinel, read_conc, target_of_guide, target_of_identity
+from vc_data.datasets.records import read_records
 from vc_data.datasets.registry import RemoteFile, tidy_obs
-from vc_data.datasets.tahoe100m import drop_sentinel, read_conc
 from vc_data.errors import VcDataError
 from vc_data.options import Columns, ConvertOptions
 from vc_data.screen.file import read_screen
@@ -366,3 +365,51 @@ def test_download_command_says_what_was_written_and_what_is_next(tmp_path, monke
     assert "already there; sha256:" in out and "never put both into one corpus" in out
     assert out.splitlines()[-1].startswith("1 files of mine are whole in")
     assert "--perturbation gene --control 'no guide' --mode-name crispri" in out.splitlines()[-1]
+
+
+RECORD = """
+[studies.one]
+citation = "A (2020)."
+doi = "10.1/x"
+licence = "CC0"
+[layout]
+traps = ["first"]
+[layout.columns]
+perturbation = "gene"
+batch = "gem"
+[[datasets]]
+study = "one"
+key = "a"
+title = "A"
+perturbations = "2 genes"
+traps = ["second"]
+files = [{ name = "a.h5ad", figshare = 7, n_bytes = 3 }]
+[datasets.columns]
+batch = "none"
+"""
+
+
+def test_a_record_file_says_once_what_its_data_sets_share(tmp_path):
+    (tmp_path / "mine.toml").write_text(RECORD)
+    (found,) = read_records(tmp_path / "mine.toml")
+    assert found.columns == Columns(perturbation="gene", batch="none")
+    assert found.traps == ("first", "second") and found.doi == "10.1/x"
+    assert found.files[0].urls[0].endswith("/files/7") and found.size == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('title = "A"', 'titel = "A"', r"mine.toml: a: titel: expected a field that records have"),
+        ('title = "A"', "", r"mine.toml: a: title: expected the field"),
+        ('batch = "none"', 'bach = "none"', r"a, columns: bach"),
+        ("figshare = 7", "n = 7", r"a: files: expected one of figshare, geo"),
+        ("n_bytes = 3", "size = 3", r"a, files: size"),
+        ('title = "A"', 'title = "A"\nfix_label = "lower"', r"fix_label: expected one of control_of_copy.*'lower'"),
+        ("[datasets.columns]", "[datasets.gears]\nname = 'x'\n[datasets.columns]", r"a: gears: .*file_id"),
+    ],
+)
+def test_a_record_that_breaks_the_form_is_named(tmp_path, old, new, told):
+    (tmp_path / "mine.toml").write_text(RECORD.replace(old, new, 1))
+    with pytest.raises(VcDataError, match=told):
+        list(read_records(tmp_path / "mine.toml"))

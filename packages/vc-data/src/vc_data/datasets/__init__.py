@@ -1,42 +1,14 @@
-"""The public data sets, one file each; copies of a data set stand beside their origin."""
+"""The public data sets, as `records/*.toml` state them; copies of a data set stand beside their origin."""
 
 import difflib
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 
-from vc_data.datasets import (
-    adamson16_10x010,
-    kolf25_pangenome,
-    nadig25_hepg2,
-    nadig25_jurkat,
-    norman19_k562,
-    replogle22_k562_essential,
-    replogle22_k562_gwps,
-    replogle22_rpe1,
-    sciplex3,
-    state_replogle_nadig,
-    tahoe100m,
-    vcc25_h1,
-)
+from vc_data.datasets.records import read_all
 from vc_data.datasets.registry import Dataset
 from vc_data.errors import VcDataError, few
 
-_MODULES = (
-    replogle22_k562_essential,
-    replogle22_k562_gwps,
-    replogle22_rpe1,
-    nadig25_hepg2,
-    nadig25_jurkat,
-    norman19_k562,
-    adamson16_10x010,
-    sciplex3,
-    vcc25_h1,
-    kolf25_pangenome,
-    tahoe100m,
-    state_replogle_nadig,
-)
-
-DATASETS: dict[str, Dataset] = {dataset.key: dataset for module in _MODULES for dataset in module.DATASETS}
+DATASETS: dict[str, Dataset] = read_all()
 
 
 def get_dataset(key: str) -> Dataset:

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from vc_data.datasets.labels import control_of_copy
 from vc_data.datasets.registry import Dataset, RemoteFile
 from vc_data.options import Columns
 
@@ -19,14 +20,15 @@ def figshare(file_id: int) -> tuple[str, ...]:
     )
 
 
-def geo_series(accession: str, name: str) -> tuple[str, ...]:
-    """Address of one supplementary file of a GEO series."""
-    return (f"https://ftp.ncbi.nlm.nih.gov/geo/series/{accession[:-3]}nnn/{accession}/suppl/{name}",)
+def geo(accession: str, name: str) -> tuple[str, ...]:
+    """Address of one supplementary file of a GEO series (GSE...) or sample (GSM...)."""
+    kind = "series" if accession.startswith("GSE") else "samples"
+    return (f"https://ftp.ncbi.nlm.nih.gov/geo/{kind}/{accession[:-3]}nnn/{accession}/suppl/{name}",)
 
 
-def geo_sample(accession: str, name: str) -> tuple[str, ...]:
-    """Address of one supplementary file of a GEO sample."""
-    return (f"https://ftp.ncbi.nlm.nih.gov/geo/samples/{accession[:-3]}nnn/{accession}/suppl/{name}",)
+def google(bucket: str, path: str) -> tuple[str, ...]:
+    """Address of one file of a public Google Cloud bucket."""
+    return (f"https://storage.googleapis.com/{bucket}/{path}",)
 
 
 def huggingface(repository: str, path: str) -> tuple[str, ...]:
@@ -91,11 +93,6 @@ def scperturb(
     )
 
 
-def control_of_copy(label: str) -> str:
-    """Both names that releases of scPerturb give to control cells become one."""
-    return "control" if label == "non-targeting" else label
-
-
 def gears(origin: Dataset, name: str, file_id: int, *, cell_line: str, traps: tuple[str, ...], **changes) -> Dataset:
     """The GEARS copy of a data set: 5,000 variable genes, already normalised.
 
@@ -133,6 +130,8 @@ def gears(origin: Dataset, name: str, file_id: int, *, cell_line: str, traps: tu
                 "convert": {"combo_separator": "+"},
                 "guide": None,
                 "values": "normalised to median depth, log1p",
+                "n_cells": None,
+                "n_genes": None,
                 "n_controls": None,
                 "files": (),
                 "access": access,

@@ -1,6 +1,6 @@
 """What is known of a public data set: where it lies, how its cells are read, which traps it has.
 
-The rows themselves are in `datasets/`, one file per data set. Fetching is in `download.py`.
+The records themselves are in `records/`, one file for each study or layout. Fetching is in `download/`.
 """
 
 from collections.abc import Callable, Set
