@@ -138,6 +138,7 @@ def read(folder: Path) -> pd.DataFrame:
     fresh = world[1].astype(float) >= 60
     kind = "simulated " + world[0] + np.where(fresh, ", fresh", ", chosen on")
     found["split"] = found["split"].astype(str) + "/" + found["screen"]
+    found[list(TARGETS)] = found[list(TARGETS)].astype(float)  # a screen without rows made them objects
     chosen = found["screen"].str.startswith(CHOSEN_ON)
     named = found["screen"].str.split("_").str[0] + np.where(chosen, ", chosen on", "")
     return found.assign(screen=kind.where(world[0].notna(), named)).sort_values("screen", kind="stable")
@@ -199,7 +200,7 @@ def main() -> None:
         for name in WORLDS:
             for seed in (20, 21, 22, 60, 61, 62, 63):
                 scores(args.folder, name, 2, seed)
-    head = args.target.read_text().split("\n### ")[0].rstrip()
+    head = args.target.read_text().split("\n### ")[0].rstrip() if args.target.exists() else "# 90 % intervals"
     args.target.write_text(f"{head}\n\n{tables(args.folder, args.before)}")
 
 

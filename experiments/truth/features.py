@@ -1,14 +1,17 @@
 """Features of genes from the side information at hand: gene sets, networks, families, sequences, dependency."""
 
+from collections.abc import Mapping
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 
 import anndata
 import numpy as np
 import pandas as pd
 from vc_model.plan.library import Library, make_library, read_gmt, set_features
 
+Source = tuple[list[str], np.ndarray]  # genes, and the vector of each
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 SIDE = SHARED / "side"
 _ACIDS = "ACDEFGHIKLMNPQRSTVWY"
@@ -17,7 +20,7 @@ FITNESS = ("coessential", "codependency", "dependency", "markers")
 
 
 @cache
-def sources() -> dict[str, tuple[list[str], np.ndarray]]:
+def sources() -> dict[str, Source]:
     """Block name -> (genes, vectors)."""
     made = {
         "go": set_features(read_gmt(SIDE / "genesets/go_biological_process_2021_enrichr.gmt")),
@@ -39,10 +42,34 @@ def sources() -> dict[str, tuple[list[str], np.ndarray]]:
     return {name: (list(genes), vectors) for name, (genes, vectors) in made.items()}
 
 
-def library(names: list[str], *, without: tuple[str, ...] = ()) -> Library:
-    """A library with every source that is not left out and knows enough of it."""
-    known = {name: source for name, source in sources().items() if name not in without}
+def library(
+    names: list[str], *, without: tuple[str, ...] = (), extra: Mapping[str, Source] = MappingProxyType({})
+) -> Library:
+    """A library with every source that is not left out and knows enough of it, and with others."""
+    known = {name: source for name, source in sources().items() if name not in without} | dict(extra)
     return make_library(names, {name: s for name, s in known.items() if np.isin(names, s[0]).mean() > 0.05})
+
+
+def essentiality() -> Source:
+    """How essential a gene is: in DepMap, in blood lines, in mice; whether it has close relatives."""
+    table = pd.read_parquet(SIDE / "genes/egbench_gene_essentiality_and_families.parquet")
+    table = table.dropna(subset=["gene_symbol"]).drop_duplicates("gene_symbol")
+    columns = ("gene_effect", "blood_dependent_fraction", "official_common_essential", "strongly_selective")
+    values = [table[name].fillna(0).to_numpy(float) for name in columns]
+    values += [np.log1p(table["cluster_size"].fillna(1).to_numpy(float)), table["impc_viability_call"].eq("lethal")]
+    return table["gene_symbol"].astype(str).tolist(), _scaled(np.column_stack(values))
+
+
+def scores_of(fpath: Path) -> Source:
+    """Scores of another screen, and how far they are from its median, since a gene that matters there may matter elsewhere."""
+    table = pd.read_parquet(fpath).drop_duplicates("gene")
+    score_e = table["score"].fillna(table["score"].median()).to_numpy(float)
+    z_e = (score_e - np.median(score_e)) / score_e.std()
+    return table["gene"].astype(str).tolist(), _scaled(np.column_stack([z_e, np.abs(z_e), np.minimum(z_e**2, 9)]))
+
+
+def _scaled(values_ef: np.ndarray) -> np.ndarray:
+    return (values_ef - values_ef.mean(axis=0)) / np.maximum(values_ef.std(axis=0), 1e-9)
 
 
 @cache
@@ -104,7 +131,7 @@ def _dipeptides() -> tuple[list[str], np.ndarray]:
     return genes, (counts - counts.mean(axis=0)) / np.maximum(counts.std(axis=0), 1e-9)
 
 
-def _depmap() -> dict[str, tuple[list[str], np.ndarray]]:
+def _depmap() -> dict[str, Source]:
     file = anndata.read_h5ad(SHARED / "screens/depmap26q1_crispr_marker_dependency.h5ad")
     genes = file.obs_names.astype(str).tolist()
     mean_e = file.obs["mean_effect"].to_numpy(float)
