@@ -107,26 +107,43 @@ def test_intervals_of_unseen_targets_cover_their_share():
     np.testing.assert_allclose(np.mean(inside, axis=0), [0.68, 0.9], atol=0.08)
 
 
-def test_the_perturbed_gene_itself_follows_its_control_expression():
+def knocked_down(world, left_of):
+    """A world whose targets lose all but a share of their transcripts, and the rows' own columns of what is asked."""
+    table, rng = world.train, np.random.default_rng(0)
+    control = table.contexts.input_cg[0]
+    names = ("delta_pg", "half_pg", "check_pg")
+    arrays = [getattr(table, name).copy() for name in names] + [world.truth_qg.copy()]
+    own = []
+    for conditions, changed in ((table.conditions, arrays[:3]), (world.test, arrays[3:])):
+        own = np.array([table.gene_position[action.targets[0]] for action in conditions.actions])
+        left = left_of(rng, len(own))
+        for array in changed:
+            array[np.arange(len(own)), own] = np.log1p(left * np.expm1(control[own])) - control[own]
+    return replace(table, **dict(zip(names, arrays[:3], strict=True))), arrays[3], own
+
+
+def test_the_perturbed_gene_itself_keeps_a_share_of_its_transcripts():
     world = make_world(n_train=100, n_test=30, n_genes=150, features="none", effect=0.1)
-    table = world.train
-    delta, half, check, truth = (x.copy() for x in (table.delta_pg, table.half_pg, table.check_pg, world.truth_qg))
-    for array, conditions in (
-        (delta, table.conditions),
-        (half, table.conditions),
-        (check, table.conditions),
-        (truth, world.test),
-    ):
-        for row, action in enumerate(conditions.actions):
-            gene = table.gene_position[action.targets[0]]
-            array[row, gene] = -0.7 * table.contexts.input_cg[0, gene]
-    table = replace(table, delta_pg=delta, half_pg=half, check_pg=check)
+    table, truth, own = knocked_down(world, lambda rng, n: np.full(n, 0.2))
     fitted = Anchored().fit(table)
-    assert fitted.direct.slope_m[0] == pytest.approx(-0.7, abs=0.05)
-    own = np.array([table.gene_position[action.targets[0]] for action in world.test.actions])
+    assert fitted.direct.left_m[0] == pytest.approx(0.2, abs=0.04)
     rows = np.arange(len(own))
     found = fitted.predict(world.test).delta_pg[rows, own]
-    assert mse(found, truth[rows, own]) < 0.1 * float((truth[rows, own] ** 2).mean())
+    assert mse(found, truth[rows, own]) < 0.02 * float((truth[rows, own] ** 2).mean())
+
+
+def test_intervals_of_the_perturbed_gene_are_those_of_perturbed_genes():
+    world = make_world(n_train=100, n_test=50, n_genes=150, features="none", effect=0.1, noise=0.02)
+    table, truth, own = knocked_down(world, lambda rng, n: rng.uniform(0.05, 0.4, n))
+    rows, asked = np.arange(len(own)), world.test
+    prediction = Anchored().fit(table).predict(asked)
+    width = prediction.conformal.width(prediction.table_p, 0.9)[:, None] * np.sqrt(prediction.var_pg)
+    inside = np.abs(prediction.delta_pg - truth) <= width
+    assert 0.8 <= inside[rows, own].mean() < 1
+    # Errors of perturbed genes do not widen the others.
+    others = np.ones(inside.shape, bool)
+    others[rows, own] = False
+    assert inside[others].mean() == pytest.approx(0.9, abs=0.05)
 
 
 def test_a_gate_opens_for_support_and_not_for_noise():

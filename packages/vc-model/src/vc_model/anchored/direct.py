@@ -1,34 +1,45 @@
-"""The perturbed gene itself: a slope per mode on its control expression, where that beats the rest of the model.
+"""The perturbed gene itself: the share of its expression that a mode leaves, where that beats the rest of the model.
 
-CRISPR interference lowers its target in proportion to what there was to lower; no other gene tells this. The slope is
-shrunk to 0, and per bin a gate decides how far the target's entry moves from the stack to the slope.
+CRISPR interference leaves a share f of its target's transcripts, whatever their number was; no other gene tells this:
+
+    effect = log1p(f x) - log1p(x),    x the expression of the target in control cells
+
+The share is shrunk to 1, and per bin a gate decides how far the target's entry moves from the stack to it. How wrong the
+entry then was out of fold, in proportion to it, is its variance: that of the gene under other perturbations says nothing here.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
 from vc_model.anchored.gate import fit_gate
+from vc_model.doubt.noise import cell_floor, measured_noise
+from vc_model.doubt.spread import FLOOR
 from vc_model.stored import stored
 from vc_model.table.effects import MODES, Conditions, Contexts, EffectTable
 from vc_model.table.folds import BINS, OutOfFold, target_groups
 
-PRIOR_TARGETS = 5.0  # targets that the pull of a slope towards 0 is worth
+PRIOR_TARGETS = 5.0  # targets that the pull towards no effect is worth
 N_FOLDS = 5
+LEAST, MOST = 1e-3, 1e3  # shares that are looked at
+FEWEST = 5  # targets below which nothing is said of the error
 
 
 @stored
 @dataclass(frozen=True, eq=False)
 class DirectEffect:
-    """Fitted slopes and gates.
+    """Fitted shares, gates and errors.
 
     Attributes:
-        slope_m: [modes] effect on the target per unit of its control expression (log1p CP10k).
-        gate_b: [b] share of the target's entry taken from the slope.
+        left_m: [modes] share of the target's transcripts that a mode leaves; above 1 for activation.
+        gate_b: [b] share of the target's entry taken from that.
+        error_b: [b] variance of the target's entry in proportion to its square; NaN: not known, the gene's own variance stays.
     """
 
-    slope_m: np.ndarray
+    left_m: np.ndarray
     gate_b: np.ndarray
+    error_b: np.ndarray
 
     def apply(
         self,
@@ -39,20 +50,35 @@ class DirectEffect:
         *,
         inplace: bool = False,
     ) -> np.ndarray:
-        """Effects with the targets' own entries moved towards the slope."""
+        """Effects with the targets' own entries moved towards what their mode leaves."""
         if not self.gate_b[bin_q].any():
             return delta_qg
         row_e, gene_e, mode_e, control_e = _entries(conditions, contexts)
         if len(row_e) == 0:
             return delta_qg
         delta_qg = delta_qg if inplace else delta_qg.copy()
-        guess_e = self.slope_m[mode_e] * control_e
+        guess_e = _change(control_e, self.left_m[mode_e])
         delta_qg[row_e, gene_e] += self.gate_b[bin_q[row_e]] * (guess_e - delta_qg[row_e, gene_e])
         return delta_qg
 
+    def widen(
+        self, var_qg: np.ndarray, delta_qg: np.ndarray, conditions: Conditions, contexts: Contexts, bin_q: np.ndarray
+    ) -> None:
+        """Set the variances of the targets' own entries, in place."""
+        row_e, gene_e = self.entries(conditions, contexts, bin_q)
+        var_qg[row_e, gene_e] = np.maximum(self.error_b[bin_q[row_e]] * delta_qg[row_e, gene_e] ** 2, FLOOR)
+
+    def entries(self, conditions: Conditions, contexts: Contexts, bin_q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """[e] rows and gene columns of the targets' own entries whose variance is known."""
+        if np.isnan(self.error_b[bin_q]).all():
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        row_e, gene_e, _, _ = _entries(conditions, contexts)
+        known_e = np.isfinite(self.error_b[bin_q[row_e]])
+        return row_e[known_e], gene_e[known_e]
+
 
 def fit_direct(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, weight_p: np.ndarray) -> DirectEffect:
-    """Fit slopes on training singles and gates on out-of-fold predictions.
+    """Fit shares on training singles, gates and errors on out-of-fold predictions.
 
     Args:
         table: Training effects.
@@ -64,39 +90,55 @@ def fit_direct(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, weight_
     conditions = table.conditions.subset(singles)
     row_e, gene_e, mode_e, control_e = _entries(conditions, table.contexts)
     weight_e = weight_p[singles[row_e]]
-    # Slopes that gates judge have not seen the controls behind `check_pg`.
+    # What gates judge has not seen the controls behind `check_pg`.
     half_e, whole_e = (effect_pg[singles[row_e], gene_e] for effect_pg in (table.half_pg, table.delta_pg))
     group_p = target_groups(table.conditions)
     fold_e = group_p[singles[row_e]] % N_FOLDS
 
-    def slopes(use_e: np.ndarray, truth_e: np.ndarray) -> np.ndarray:
-        slope_m = np.zeros(len(MODES))
+    def shares(use_e: np.ndarray, truth_e: np.ndarray) -> np.ndarray:
+        left_m = np.ones(len(MODES))
         for mode in np.unique(mode_e[use_e]):
             pick = use_e & (mode_e == mode)
-            size = weight_e[pick] @ control_e[pick] ** 2
-            slope_m[mode] = (
-                (weight_e[pick] * control_e[pick]) @ truth_e[pick] / (size * (1 + PRIOR_TARGETS / pick.sum()) + 1e-9)
-            )
-        return slope_m
+            left_m[mode] = _share(control_e[pick], truth_e[pick], weight_e[pick])
+        return left_m
 
-    gate_b = np.zeros(len(BINS))
-    slope_fm = np.array([slopes(fold_e != fold, half_e) for fold in range(N_FOLDS)])
+    left_fm = np.array([shares(fold_e != fold, half_e) for fold in range(N_FOLDS)])
     held = table.conditions.subset(oof.row_m)
     row_i, gene_i, mode_i, control_i = _entries(held, table.contexts)
-    fold_i = group_p[oof.row_m[row_i]] % N_FOLDS
-    stacked_i = delta_mg[row_i, gene_i]
-    error_i = table.check_pg[oof.row_m[row_i], gene_i] - stacked_i
-    move_i = slope_fm[fold_i, mode_i] * control_i - stacked_i
+    at_i = oof.row_m[row_i]
+    fold_i = group_p[at_i] % N_FOLDS
+    stacked_i, check_i = delta_mg[row_i, gene_i], table.check_pg[at_i, gene_i]
+    move_i = _change(control_i, left_fm[fold_i, mode_i]) - stacked_i
+    noise_i = measured_noise(table, cell_floor(table))[at_i, gene_i]
+    gate_b, error_b = np.zeros(len(BINS)), np.full(len(BINS), np.nan)
     for kind in np.unique(oof.bin_m[row_i]):
         at = oof.bin_m[row_i] == kind
-        gate_b[kind] = fit_gate(
-            error_i[at, None],
-            move_i[at, None],
-            weight_p[oof.row_m[row_i[at]]],
-            fold_i[at],
-            group_p[oof.row_m[row_i[at]]],
-        )
-    return DirectEffect(slopes(np.ones(len(row_e), dtype=bool), whole_e).astype(np.float32), gate_b.astype(np.float32))
+        unit_i, weight_i = group_p[at_i[at]], weight_p[at_i[at]]
+        error_i = check_i[at] - stacked_i[at]
+        gate_b[kind] = fit_gate(error_i[:, None], move_i[at, None], weight_i, fold_i[at], unit_i)
+        said_i = stacked_i[at] + gate_b[kind] * move_i[at]
+        if len(np.unique(unit_i)) >= FEWEST:
+            square_i = (check_i[at] - said_i) ** 2 - noise_i[at]
+            error_b[kind] = max(weight_i @ square_i, 0.0) / max(weight_i @ said_i**2, 1e-12)
+    left_m = shares(np.ones(len(row_e), dtype=bool), whole_e)
+    return DirectEffect(*(x.astype(np.float32) for x in (left_m, gate_b, error_b)))
+
+
+def _change(control_e: np.ndarray, left_e: np.ndarray | float) -> np.ndarray:
+    """[e] change of log1p CP10k where a share of the transcripts is left."""
+    return np.log1p(left_e * np.expm1(control_e)) - control_e
+
+
+def _share(control_e: np.ndarray, truth_e: np.ndarray, weight_e: np.ndarray) -> float:
+    """The share that is left by weighted least squares, pulled towards no effect as `PRIOR_TARGETS` without one would."""
+    pull = PRIOR_TARGETS / len(control_e)
+
+    def loss(log_left: float) -> float:
+        said_e = _change(control_e, np.exp(log_left))
+        return float(weight_e @ ((truth_e - said_e) ** 2 + pull * said_e**2))
+
+    found = minimize_scalar(loss, bounds=(np.log(LEAST), np.log(MOST)), method="bounded")
+    return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
 
 
 def _entries(conditions: Conditions, contexts: Contexts) -> tuple[np.ndarray, ...]:

@@ -1,6 +1,6 @@
 """`anchored`: one Gaussian process over conditions, a term for the perturbed gene itself, and calibrated intervals.
 
-    delta = gp(line, targets), with the target's own entry moved towards a direct slope
+    delta = gp(line, targets), with the target's own entry moved towards the share of its transcripts that the mode leaves
 
 The prior of the Gaussian process is the mean of all perturbations (`gp.py`), which is what it says where nothing else is
 known. A stack of baselines, a neural residual and a curve of the dose stood here before; the Gaussian process alone is
@@ -91,6 +91,8 @@ class FittedAnchored:
             if self.direct is not None:
                 self.direct.apply(delta_qg[rows], asked, used, bin_q[rows], inplace=True)
             self.spread.variance(bin_q[rows], delta_qg[rows], doubt_q[rows], var_qg[rows])
+            if self.direct is not None:
+                self.direct.widen(var_qg[rows], delta_qg[rows], asked, used, bin_q[rows])
             join(delta_qg[rows], used.base_cg, used.positions(asked.cell_line), mean_qg[rows])
 
         # In blocks that stay in the cache, on all cores.
@@ -145,11 +147,12 @@ class Anchored:
         shared = replace(config, direct=False)
         gp, oof, moved_m, doubt_m = train.once(shared, lambda: _fit_gp(train, config))
         delta_mg = oof.delta_mg["gp"]
-        direct = None
+        direct, apart = None, None
         if config.direct:
             direct = fit_direct(train, oof, delta_mg, noise_weights(train))
             held = train.conditions.subset(oof.row_m)
             delta_mg = direct.apply(delta_mg, held, train.contexts, oof.bin_m)
+            apart = direct.entries(held, train.contexts, oof.bin_m)
         keep(train, self.name, oof, delta_mg)
         return FittedAnchored(
             self.name,
@@ -157,7 +160,7 @@ class Anchored:
             train.contexts,
             gp,
             direct,
-            fit_spread(train, oof, delta_mg, doubt_m),
+            fit_spread(train, oof, delta_mg, doubt_m, apart),
             make_support(train, oof, delta_mg, moved_m),
         )
 

@@ -137,7 +137,13 @@ def _evenly(n: int, most: int) -> np.ndarray:
     return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
 
 
-def fit_spread(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, doubt_m: np.ndarray | None = None) -> Spread:
+def fit_spread(
+    table: EffectTable,
+    oof: OutOfFold,
+    delta_mg: np.ndarray,
+    doubt_m: np.ndarray | None = None,
+    apart: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Spread:
     """Fit the variance of a model from its out-of-fold predictions.
 
     Args:
@@ -145,6 +151,7 @@ def fit_spread(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, doubt_m
         oof: Which rows were held out in which bin.
         delta_mg: [m, g] the model's out-of-fold predictions.
         doubt_m: [m] mean over genes of the variance that the model states for them, if it states one.
+        apart: Rows and columns of `delta_mg` whose variance the model knows by other means; they say nothing of the others.
 
     Returns:
         The fitted variance; bins without enough rows borrow from related ones, combinations at last from singles
@@ -157,20 +164,25 @@ def fit_spread(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, doubt_m
     quarter_g, least_g = expression_quarters(table), cell_floor(table)
     halves_2g, carried_2g = (carried_noise(table, least_g, half=half) for half in (True, False))
     scores, borrowed = {}, {}
+    apart_mg = np.zeros(delta_mg.shape, dtype=bool)
+    if apart is not None:
+        apart_mg[apart] = True
     for kind in np.unique(oof.bin_m):
         at = np.flatnonzero(oof.bin_m == kind)
         rows = oof.row_m[at]
         unit_m = units(table.conditions.subset(rows))
         if len(at) < MIN_ROWS or len(np.unique(unit_m)) < 2:
             continue
+        noise_mg = measured_noise(table, least_g, rows)
         errors = _Errors(
-            table.check_pg[rows] - delta_mg[at],
-            measured_noise(table, least_g, rows),
+            # As wrong as measuring is: no variance beside it.
+            np.where(apart_mg[at], np.sqrt(noise_mg), table.check_pg[rows] - delta_mg[at]),
+            noise_mg,
             control_noise(table, least_g, rows, table.n_check_p),
             control_noise(table, least_g, rows, table.n_half_p),
             table.half_pg[rows],
             delta_mg[at],
-            table.check_pg[rows] != 0,
+            (table.check_pg[rows] != 0) & ~apart_mg[at],
             np.zeros(len(at)) if doubt_m is None else doubt_m[at],
             np.unique(unit_m, return_inverse=True)[1],
             len(np.unique(table.line_p[rows])),
