@@ -1,6 +1,7 @@
 """A challenge from beginning to end on a simulated screen: time and peak memory of every step, and the scores.
 
     python experiments/rehearsal.py --size small --out docs/results/rehearsal.md     # minutes on two cores
+    python experiments/rehearsal.py --size medium --out docs/results/rehearsal.md    # half an hour
     python experiments/rehearsal.py --size full --out docs/results/rehearsal.md      # H1-like, 18,080 genes: hours
 
 Every step is a command of its own, run in a process of its own, so that its peak memory is its own.
@@ -19,6 +20,8 @@ from pathlib import Path
 SIZES = {
     "small": {"preset": "tiny", "changes": {"n_genes": 400, "n_singles": 60, "n_pairs": 0, "cells_per_condition": 40,
                                             "controls_per_line": 300, "cell_lines": ("H1", "Other")}, "cells": 40},
+    "medium": {"preset": "small", "changes": {"n_genes": 2000, "n_singles": 150, "n_pairs": 0, "cells_per_condition": 100,
+                                              "controls_per_line": 1500, "cell_lines": ("H1", "Other")}, "cells": 100},
     "full": {"preset": "vcc", "changes": {}, "cells": None},
 }  # fmt: skip
 MODELS = "no_change mean_effect anchored"
