@@ -2,13 +2,16 @@
 
 import json
 from importlib import import_module
+from importlib.machinery import SourceFileLoader
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from vc_featurize.compound.networks import chemmrl_encoder
 from vc_featurize.errors import InputError
-from vc_featurize.guide.nucleotide import nt3_encoder
+from vc_featurize.guide.nucleotide import nt2_encoder, nt3_encoder
 from vc_featurize.network.rules import Weights, weights_hash
 from vc_featurize.network.transformer import TransformerEncoder
 from vc_featurize.protein.esm import esm2_encoder, esmc_encoder
@@ -150,6 +153,118 @@ def test_code_of_a_checkpoint_runs_only_where_exactly_it_was_allowed(esm2, tmp_p
         TransformerEncoder(Weights(path=str(tmp_path), code="a" * 64))
     with pytest.raises(InputError, match="multiple of 32"):
         nt3_encoder(Weights(path=str(tmp_path)), length=100)
+
+
+STUB = """
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+
+class StubConfig(PretrainedConfig):
+    model_type = "stub"
+    def __init__(self, hidden_size=16, vocab_size=11, kernel=15, **more):
+        self.hidden_size, self.vocab_size, self.kernel = hidden_size, vocab_size, kernel
+        super().__init__(**more)
+
+class StubModel(PreTrainedModel):
+    config_class = StubConfig
+    def __init__(self, config):
+        super().__init__(config)
+        self.embed = torch.nn.Embedding(config.vocab_size, config.hidden_size)
+        self.mix = torch.nn.Conv1d(config.hidden_size, config.hidden_size, config.kernel, padding="same")
+        self.post_init()
+    def forward(self, input_ids, attention_mask=None):
+        from transformers.modeling_outputs import BaseModelOutput
+        states = self.embed(input_ids)
+        return BaseModelOutput(states + self.mix(states.transpose(1, 2)).transpose(1, 2))
+"""
+
+
+def own_code(folder, tokenizer, **config):
+    """A tiny checkpoint whose network is code of its own that reads neighbours and ignores the mask, as NT v3's does."""
+    (folder / "stub.py").write_text(STUB)
+    module = SourceFileLoader("stub", str(folder / "stub.py")).load_module()
+    torch.manual_seed(0)
+    module.StubModel(module.StubConfig(**config)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    written = json.loads((folder / "config.json").read_text())
+    written["auto_map"] = {"AutoConfig": "stub.StubConfig", "AutoModel": "stub.StubModel"}
+    (folder / "config.json").write_text(json.dumps(written))
+    return Weights(path=str(folder), code=weights_hash(folder))
+
+
+def words(letters):
+    """A tokenizer of one token a word of `letters`, longest first, as a SMILES or a base has."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+
+    vocab = {token: at for at, token in enumerate(["<pad>", "<unk>", *letters])}
+    tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("Cl|Br|."), "isolated")
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>")
+
+
+def test_nt3_pads_with_n_to_one_length_and_averages_the_guides_own_bases(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder = tmp_path / "nt3"
+    folder.mkdir()
+    weights = own_code(folder, words("ACGTN"))
+    with pytest.raises(InputError, match="Python code of its own"):
+        nt3_encoder(Weights(path=str(folder)))
+    encoder = nt3_encoder(weights, device="cpu")
+    guide, other = "GATTACAGATTACAGATTAC", "ACGT" * 10
+    alone = encoder([guide])[0]
+    assert np.allclose(encoder([other, guide])[1], alone, atol=1e-6)  # never padded to the longest of a batch
+    ids = encoder._tokenizer(guide.ljust(128, "N"), return_tensors="pt", add_special_tokens=False)["input_ids"]
+    assert ids.shape == (1, 128)
+    with torch.inference_mode():
+        states = encoder._model(ids).last_hidden_state[0, :20]
+    assert np.allclose(alone, states.mean(dim=0).numpy(), atol=1e-6)
+    assert "to 128" in encoder.identity["padding"]
+    assert encoder.prepare("A" * 129)[0] is None and "fixed length" in encoder.prepare("A" * 129)[1]
+    assert encoder.prepare("gattacagattacagattac")[0] == guide
+
+
+def test_nt2_reads_words_of_six_bases_and_masks_its_padding(tmp_path):
+    bases = "ACGT"
+    letters = ["<unk>", "<pad>", "<mask>", "<cls>", *("".join(word) for word in product(bases, repeat=6)), *bases, "N"]
+    (tmp_path / "vocab.txt").write_text("\n".join(letters))
+    tokenizer = transformers.EsmTokenizer(str(tmp_path / "vocab.txt"), eos_token=None)
+    torch.manual_seed(0)
+    config = transformers.EsmConfig(
+        vocab_size=len(letters), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        position_embedding_type="rotary", mask_token_id=2, pad_token_id=1,
+    )  # fmt: skip
+    transformers.EsmModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    encoder = nt2_encoder(Weights(path=str(tmp_path)), device="cpu")
+    guide = "GATTACAGATTACAGATTAC"
+    text = encoder._tokenizer.tokenize(guide)
+    assert text == ["GATTAC", "AGATTA", "CAGATT", "A", "C"]
+    alone = encoder([guide])[0]
+    assert np.allclose(encoder([guide, "ACGT" * 40])[0], alone, atol=1e-5)
+    assert not np.allclose(encoder(["C" + guide[:-1]])[0], alone, atol=1e-3)
+    assert "not for commercial use" in encoder.identity["licence"]
+
+
+def test_chemmrl_keeps_the_first_dimensions_and_scales_them(tmp_path):
+    pytest.importorskip("rdkit", reason="the extra `chem` is not installed")
+    torch.manual_seed(0)
+    config = transformers.ModernBertConfig(
+        vocab_size=40, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, pad_token_id=0,
+        bos_token_id=1, eos_token_id=1, cls_token_id=1, sep_token_id=1, reference_compile=False,
+    )  # fmt: skip
+    transformers.ModernBertModel(config).save_pretrained(tmp_path)
+    words(["Cl", "Br", *"CNOSPFIcnos()[]=#@+-123456789"]).save_pretrained(tmp_path)
+    whole, part = (chemmrl_encoder(Weights(path=str(tmp_path)), dim=dim, device="cpu") for dim in (None, 8))
+    texts = [ASPIRIN, "CCO", "c1ccccc1Cl"]
+    cleaned = [whole.prepare(text)[0] for text in texts]
+    full, first = whole(cleaned), part(cleaned)
+    assert full.shape == (3, 32) and first.shape == (3, 8)
+    np.testing.assert_allclose(np.linalg.norm(first, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(first, full[:, :8] / np.linalg.norm(full[:, :8], axis=1, keepdims=True), atol=1e-5)
+    assert np.allclose(whole(cleaned[1:2])[0], full[1], atol=1e-5)
+    assert whole.prepare("OCC")[0] == whole.prepare("CCO")[0]
+    with pytest.raises(InputError, match="dim"):
+        chemmrl_encoder(Weights(path=str(tmp_path)), dim=64)
 
 
 def test_values_that_are_not_finite_in_half_precision_are_computed_again(esm2, monkeypatch):

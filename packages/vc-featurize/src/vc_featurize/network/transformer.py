@@ -164,10 +164,13 @@ class TransformerEncoder:
             padded,
             return_tensors="pt",
             padding=True,
-            return_special_tokens_mask=True,
             add_special_tokens=not self._pad_to,
         )
-        keep = batch["attention_mask"] * (1 - batch.pop("special_tokens_mask"))
+        # Not the tokenizer's own mask of special tokens: EsmTokenizer counts an end that NT v2 does not have.
+        special = set(self._tokenizer.all_special_ids) - {self._tokenizer.unk_token_id}
+        keep = batch["attention_mask"] * ~torch.isin(
+            batch["input_ids"], torch.tensor(sorted(special), dtype=torch.long)
+        )
         if self._pad_to:
             keep = (torch.arange(keep.shape[1])[None] < torch.tensor([len(text) for text in texts])[:, None]).long()
         names = ("input_ids", "attention_mask")
