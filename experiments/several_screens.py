@@ -38,6 +38,11 @@ SCREENS = {
     "McFaline": ("mcfaline2023_gbm_crispri_500g", "three glioblastoma lines, CRISPRi"),
     "Norman": ("norman2019_k562_crispra_500g", "K562, CRISPRa"),
 }
+SETS = {
+    "GO process": "go_biological_process_2021_enrichr",
+    "Reactome": "reactome_msigdb_v6.2",
+    "KEGG": "kegg_2016_enrichr",
+}
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -163,21 +168,26 @@ def simulated(data: Path, folder: Path, say: Callable[[str], None]) -> None:
     say(row("LineA, with LineB (two worlds)", "Pearson with the truth", joined))
 
 
+def bank_of_sets(name: str, fpath: Path, targets: list[str]) -> FeatureBank:
+    """Membership of targets in sets, each set weighted by the root of its size."""
+    columns = [np.isin(targets, list(genes)) / np.sqrt(len(genes)) for genes in read_gmt(fpath).values()]
+    member_tk = np.column_stack([column for column in columns if column.any()])
+    return FeatureBank(name, tuple(targets), member_tk.astype(np.float32), ~member_tk.any(axis=1))
+
+
 def knockdowns(data: Path, folder: Path, say: Callable[[str], None]) -> None:
-    """468 knock-downs in K562 and RPE1 as ranks (Replogle 2022), each line a screen; both with a bank of gene sets."""
+    """468 knock-downs in K562 and RPE1 as ranks (Replogle 2022), each line a screen; both with three banks of gene sets."""
     ranks = anndata.read_h5ad(data / "ranks/replogle2022_k562_rpe1_top1000_up_ranks.h5ad")
     for line in ("K562", "RPE1"):
         ranks[ranks.obs["cell_line"] == line].copy().write_h5ad(folder / f"{line}.h5ad")
         vc_data(["convert-effects", str(folder / f"{line}.h5ad"), str(folder / f"{line}.zarr"), "--values", "rank_up",
                  "--mode-name", "crispri"])  # fmt: skip
     tables = {line: load(folder / f"{line}.zarr", None, ()).table for line in ("K562", "RPE1")}
-    sets = read_gmt(data / "side/genesets/go_biological_process_2021_enrichr.gmt")
     targets = sorted({a.label for table in tables.values() for a in table.conditions.actions})
-    member_tk = np.column_stack([np.isin(targets, list(genes)) / np.sqrt(len(genes)) for genes in sets.values()])
-    bank = FeatureBank("GO process", tuple(targets), member_tk.astype(np.float32), ~member_tk.any(axis=1))
+    banks = [bank_of_sets(name, data / f"side/genesets/{file}.gmt", targets) for name, file in SETS.items()]
     say("## Knock-downs of the same genes in K562 and RPE1, as ranks\n\n" + HEAD)
     for own, other in (("K562", "RPE1"), ("RPE1", "K562")):
-        table = replace(tables[own], bank=bank)
+        table = replace(tables[own], bank=banks[0], more_banks=tuple(banks[1:]))
         found = held_out(table, {other: tables[other]}, 6, 6, overlap)
         say(row(f"{own}, with {other}", f"overlap@{TOP}", found))
 

@@ -56,7 +56,10 @@ def essentiality() -> Source:
     table = table.dropna(subset=["gene_symbol"]).drop_duplicates("gene_symbol")
     columns = ("gene_effect", "blood_dependent_fraction", "official_common_essential", "strongly_selective")
     values = [table[name].fillna(0).to_numpy(float) for name in columns]
-    values += [np.log1p(table["cluster_size"].fillna(1).to_numpy(float)), table["impc_viability_call"].fillna("").eq("lethal").to_numpy(float)]
+    values += [
+        np.log1p(table["cluster_size"].fillna(1).to_numpy(float)),
+        table["impc_viability_call"].fillna("").eq("lethal").to_numpy(float),
+    ]
     return table["gene_symbol"].astype(str).tolist(), _scaled(np.column_stack(values))
 
 
