@@ -38,8 +38,9 @@ time, from the same pretrained encoder on every split:
 All models see the same training conditions and controls and write files that vc-eval scores; intervals are 95 %, resampled by
 perturbation. The models are small (preset and updates below): a row says what a change is worth at that size.
 
-As measured in November 2026, at the size of a laptop's test and on one split: learning from conditions alone is worse than learning from
-pairs and than the mean effect (300 updates see each of 232 conditions many times, and nothing stops it from learning their noise).
+As measured in November 2026, at the size of a laptop's test and on one split: what was learnt from conditions alone did not carry over to
+held-out targets at all. Its gate, which without a base is a mere shrinkage, came out at 0, so the row is the answer "no change", worse
+than pairs and than the mean effect (300 updates see each of 232 conditions many times, and nothing stops it from learning noise).
 With `anchored` as its base the gate stayed closed on held-out targets: the answers are `anchored`'s to the digit, never worse and no
 better, for two more trainings of time. What the network adds to the Gaussian process is nothing here; where cells say more than
 means do is not shown by it.
