@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from vc_model.biojepa import cpu
+from vc_model.biojepa import cpu, layers
 from vc_model.biojepa.config import STAGES
 from vc_model.biojepa.stages import bind, draw_mask, make_loss
 
@@ -32,14 +32,23 @@ def tensors(batch):
 
 
 @pytest.fixture(scope="module", params=[None, 48], ids=["every token", "equal tokens once, few cells at a time"])
-def case(request, faithful, parts, make_batch, quick_jit):
-    """Config, trained parts and a batch, whose cells express up to 48 of 64 genes."""
+def case(request, faithful, parts, make_batch):
+    """Config, trained parts and a batch, whose cells express up to 48 of 64 genes.
+
+    First as accelerators compute: layers in a loop, which is half as much to compile, and whole batches. Then as one CPU does, with
+    one layer: that layers follow each other is seen in the first case, and in test_cpu.py.
+    """
     batch = make_batch(faithful)
     assert 32 < max(np.count_nonzero(batch[name], axis=1).max() for name in ("x", "x_control", "x_case")) <= 48
     with pytest.MonkeyPatch.context() as patch:
-        if request.param is not None:
+        if request.param is None:
+            cfg = faithful
+            for module in (cpu, layers):
+                patch.setattr(module, "on_one_cpu", lambda: False)
+        else:
+            cfg = replace(faithful, room=request.param, n_layers=1)
             patch.setattr(cpu, "CPU_TOKENS", 2 * faithful.n_genes)
-        yield replace(faithful, room=request.param), parts(faithful), batch
+        yield cfg, parts(cfg), batch
 
 
 def stage_trees(stage, parts):
