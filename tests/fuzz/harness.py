@@ -46,7 +46,10 @@ LIMIT_S, LIMIT_WALL_S, LIMIT_BYTES = 20, 200, 6 << 30
 # Each reader runs in a copy of a small server that has imported all of them and has no other thread. A copy of this process
 # would wait for ever for the locks of threads that it does not have.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(sorted({reader.partition(":")[0] for readers in READERS.values() for reader in readers}))
+MODULES = {reader.partition(":")[0] for readers in READERS.values() for reader in readers}
+LIBRARIES = {"anndata", "h5py", "scipy.sparse", "zarr"}
+"""What readers import when they are asked: each process would do that again, for longer than it reads."""
+CONTEXT.set_forkserver_preload(sorted(MODULES | LIBRARIES))
 
 
 def make_valid(folder: Path, *, models: bool) -> dict[str, list[Path]]:
