@@ -8,17 +8,17 @@ from vc_apps.cli import main
 
 @pytest.fixture(scope="session")
 def screen(tmp_path_factory) -> Path:
-    from vc_data.convert.run import convert
-    from vc_data.options import ConvertOptions
-    from vc_data.simulate import SimulatorConfig, write_simulation
+    from vc_data.testing import small_screen
 
-    folder = tmp_path_factory.mktemp("screen")
-    config = SimulatorConfig(
-        n_genes=80, n_pathways=4, n_singles=16, n_pairs=3, cells_per_condition=30, controls_per_line=80, n_batches=2,
-        depth_median=3000.0,
-    )  # fmt: skip
-    write_simulation(config, 0, folder / "sim")
-    return convert(folder / "sim" / "screen.h5ad", folder / "screen.zarr", ConvertOptions()).path
+    sizes = {
+        "n_genes": 80,
+        "n_singles": 16,
+        "n_pairs": 3,
+        "cells_per_condition": 30,
+        "controls_per_line": 80,
+        "n_batches": 2,
+    }
+    return small_screen(tmp_path_factory.mktemp("screen"), **sizes, depth_median=3000.0)
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,8 @@ import pickle
 
 import numpy as np
 import pytest
-from vc_data.convert.run import convert
 from vc_data.loader import Loader, LoaderError, LoaderSteps
-from vc_data.options import ConvertOptions
-from vc_data.simulate import SimulatorConfig, write_simulation
+from vc_data.testing import small_screen
 
 SETTINGS = {"mode": "cells", "batch_size": 64, "seed": 3, "epochs": 1}
 
@@ -15,12 +13,7 @@ SETTINGS = {"mode": "cells", "batch_size": 64, "seed": 3, "epochs": 1}
 @pytest.fixture(scope="module")
 def screen(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workers")
-    config = SimulatorConfig(
-        n_genes=60, n_pathways=4, n_singles=6, n_pairs=1, cells_per_condition=20, controls_per_line=40, n_batches=1,
-        depth_median=1000.0,
-    )  # fmt: skip
-    write_simulation(config, 0, folder / "sim")
-    return convert(folder / "sim" / "screen.h5ad", folder / "s.zarr", ConvertOptions()).path
+    return small_screen(folder, n_singles=6, n_pairs=1, cells_per_condition=20, controls_per_line=40)
 
 
 @pytest.fixture(scope="module")

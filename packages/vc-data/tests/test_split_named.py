@@ -2,22 +2,15 @@
 
 import pytest
 from vc_data import split as splitting
-from vc_data.convert.run import convert
 from vc_data.errors import OptionError
-from vc_data.options import ConvertOptions
 from vc_data.screen.file import read_screen
-from vc_data.simulate import SimulatorConfig, write_simulation
+from vc_data.testing import small_screen
 
 
 @pytest.fixture(scope="module")
 def screen(tmp_path_factory):
     folder = tmp_path_factory.mktemp("named")
-    config = SimulatorConfig(
-        n_genes=60, n_pathways=4, n_singles=8, n_pairs=4, cells_per_condition=8, controls_per_line=20, n_batches=1,
-        depth_median=1000.0,
-    )  # fmt: skip
-    write_simulation(config, 0, folder / "sim")
-    return read_screen(convert(folder / "sim" / "screen.h5ad", folder / "s.zarr", ConvertOptions()).path)
+    return read_screen(small_screen(folder, n_singles=8, n_pairs=4, cells_per_condition=8, controls_per_line=20))
 
 
 def parts(made):

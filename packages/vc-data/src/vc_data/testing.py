@@ -134,3 +134,22 @@ def _make_older(path: Path) -> None:
             del obs[column]
             obs.create_dataset(column, data=codes)
             obs[column].attrs["categories"] = levels[column].ref
+
+
+def small_screen(folder: Path, **sizes: Any) -> Path:
+    """A simulated screen of a size for tests, converted into `folder`.
+
+    Args:
+        folder: Where the simulation (`sim`) and the screen are written.
+        sizes: Settings of `vc_data.simulate.SimulatorConfig` that differ from those here.
+
+    Returns:
+        The screen-v1 folder.
+    """
+    from vc_data.convert.run import convert
+    from vc_data.options import ConvertOptions
+    from vc_data.simulate import SimulatorConfig, write_simulation
+
+    usual: dict[str, Any] = {"n_genes": 60, "n_pathways": 4, "n_batches": 1, "depth_median": 1000.0}
+    write_simulation(SimulatorConfig(**usual | sizes), 0, folder / "sim")
+    return convert(folder / "sim" / "screen.h5ad", folder / "screen.zarr", ConvertOptions()).path

@@ -137,41 +137,19 @@ def _require(ok: bool, field: str, expected: str, found: Any) -> None:
 
 PRESETS: dict[str, SimulatorConfig] = {
     "tiny": SimulatorConfig(
-        n_genes=200,
-        n_pathways=6,
-        n_singles=24,
-        n_pairs=6,
-        cells_per_condition=30,
-        controls_per_line=120,
-        n_batches=2,
+        n_genes=200, n_pathways=6, n_singles=24, n_pairs=6, cells_per_condition=30, controls_per_line=120, n_batches=2,
         depth_median=3000.0,
     ),
     "small": SimulatorConfig(),
     "thousand": SimulatorConfig(
-        n_genes=4000,
-        n_pathways=80,
-        n_singles=1000,
-        n_pairs=200,
-        cells_per_condition=25,
-        controls_per_line=2000,
+        n_genes=4000, n_pathways=80, n_singles=1000, n_pairs=200, cells_per_condition=25, controls_per_line=2000,
         depth_median=8000.0,
     ),
     "vcc": SimulatorConfig(
-        n_genes=18_080,
-        n_pathways=120,
-        cell_lines=("H1sim",),
-        n_singles=150,
-        n_pairs=0,
-        cells_per_condition=1440,
-        controls_per_line=38_176,
-        abundance_log_sd=0.6,
-        n_batches=48,
-        basal_log_sd=1.5,
-        housekeeping_share=0.2,
-        silent_share=0.02,
-        depth_median=54_000.0,
-        depth_log_sd=0.35,
+        n_genes=18_080, n_pathways=120, cell_lines=("H1sim",), n_singles=150, n_pairs=0, cells_per_condition=1440,
+        controls_per_line=38_176, n_batches=48, abundance_log_sd=0.6, basal_log_sd=1.5, housekeeping_share=0.2,
+        silent_share=0.02, depth_median=54_000.0, depth_log_sd=0.35,
     ),
-}
+}  # fmt: skip
 """Named sizes: `tiny` for tests, `small` for the quickstart, `thousand` perturbations for comparisons with power, `vcc` with
 the shape of the 2025 challenge's training file."""

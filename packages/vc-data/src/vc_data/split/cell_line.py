@@ -70,10 +70,7 @@ def by_cell_line(
             condition |= {"part": "unused", "why": "target held out in every cell line"}
 
     config = {"test_lines": list(test_lines), "val_lines": list(val_lines), "unseen": unseen, "min_cells": min_cells}
-    return finish(
-        screen, table, assign, recipe="by_cell_line", held_out="target in line", seed=seed, config=config,
-        control_shares=control_shares,
-    )  # fmt: skip
+    return finish(screen, table, assign, "by_cell_line", "target in line", seed, config, control_shares)
 
 
 def few_shot(
@@ -126,10 +123,7 @@ def few_shot(
             condition["why"] = "target not drawn"
 
     config = {"cell_line": cell_line, **{f"n_{part}": n for part, n in sizes.items()}, "min_cells": min_cells}
-    return finish(
-        screen, table, assign, recipe="few_shot", held_out="target in line", seed=seed, config=config,
-        control_shares=control_shares,
-    )  # fmt: skip
+    return finish(screen, table, assign, "few_shot", "target in line", seed, config, control_shares)
 
 
 def _shrink(wanted: dict[str, int], n: int, cell_line: str, min_cells: int, alone: bool) -> dict[str, int]:

@@ -77,10 +77,7 @@ def by_scaffold(
 
     config = {"test": test, "val": val, "min_cells": min_cells, "n_scaffolds": len(members)}
     config |= {"n_compounds": len(compounds), "n_structures": len(scaffold_of)}
-    return finish(
-        screen, table, assign, recipe="by_scaffold", held_out="target", seed=seed, config=config,
-        control_shares=control_shares,
-    )  # fmt: skip
+    return finish(screen, table, assign, "by_scaffold", "target", seed, config, control_shares)
 
 
 def by_dose(
@@ -150,10 +147,7 @@ def by_dose(
         condition["part"] = "test" if float(dose_of[condition["perturbation"]]) in held else "train"
 
     config = {"doses": doses if isinstance(doses, str) else list(doses), "min_cells": min_cells}
-    return finish(
-        screen, table, assign, recipe="by_dose", held_out="condition", seed=seed, config=config,
-        control_shares=control_shares,
-    )  # fmt: skip
+    return finish(screen, table, assign, "by_dose", "condition", seed, config, control_shares)
 
 
 def murcko(smiles: str, name: str = "") -> str:

@@ -92,7 +92,6 @@ def finish(
     screen,
     table: list[dict],
     assign: Callable[[dict], None],
-    *,
     recipe: str,
     held_out: str,
     seed: int,

@@ -75,10 +75,7 @@ def gears(
         "min_cells": min_cells,
         "names_given": names is not None,
     }
-    return finish(
-        screen, table, assign, recipe="gears", held_out="target", seed=seed, config=config,
-        control_shares=control_shares,
-    )  # fmt: skip
+    return finish(screen, table, assign, "gears", "target", seed, config, control_shares)
 
 
 def _draw(name_of: dict[tuple, str], gene_share: float, pair_share: float, seed: int):

@@ -63,10 +63,7 @@ def by_perturbation(
         condition["part"] = most_held_out(parts)
 
     config = {"test": test, "val": val, "min_cells": min_cells}
-    return finish(
-        screen, table, assign, recipe="by_perturbation", held_out="target", seed=seed, config=config,
-        control_shares=control_shares,
-    )  # fmt: skip
+    return finish(screen, table, assign, "by_perturbation", "target", seed, config, control_shares)
 
 
 def kfold(
@@ -118,10 +115,7 @@ def kfold(
 
     config = {"fold": fold, "n_folds": n_folds, "val": val, "min_cells": min_cells, "grouped": bool(groups)}
     config["n_targets"] = len(targets)
-    return finish(
-        screen, table, assign, recipe="kfold", held_out="target", seed=seed, config=config,
-        control_shares=control_shares,
-    )  # fmt: skip
+    return finish(screen, table, assign, "kfold", "target", seed, config, control_shares)
 
 
 def deal(targets: set[str], n_folds: int, seed: int, groups: Mapping[str, str]) -> dict[str, int]:
@@ -178,7 +172,4 @@ def follow(
         condition["part"] = most_held_out({part_of.get(keys[target], "train") for target in condition["targets"]})
 
     config = {"followed": [splits.recipe for _, splits in others], "n_shared": len(shared), "min_cells": min_cells}
-    return finish(
-        screen, table, assign, recipe="follow", held_out="target", seed=seed, config=config,
-        control_shares=control_shares,
-    )  # fmt: skip
+    return finish(screen, table, assign, "follow", "target", seed, config, control_shares)
