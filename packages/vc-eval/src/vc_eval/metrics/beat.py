@@ -9,35 +9,32 @@ import numpy as np
 from vc_eval.metrics.registry import Metric
 
 
+def _metric(name: str, title: str, won: str, *, ties: str = "ties are losses", excludes_target: bool = True) -> Metric:
+    return Metric(
+        name=name, title=title, direction="higher", best=1.0, chance="0.5", unit="share of conditions",
+        definition=f"Share of conditions where {won}; {ties}.", reference="docs/metrics.md#profile-suite",
+        excludes_target=excludes_target,
+    )  # fmt: skip
+
+
 def mse_metric(baseline: str) -> Metric:
     """The metric `beat/<baseline>`."""
-    return Metric(
-        name=f"beat/{baseline}", title=f"Beats {baseline}", direction="higher", best=1.0, chance="0.5",
-        unit="share of conditions",
-        definition=f"Share of conditions where the squared error of the delta is below that of {baseline}; ties are losses.",
-        reference="docs/metrics.md#profile-suite", excludes_target=True,
-    )  # fmt: skip
+    return _metric(
+        f"beat/{baseline}", f"Beats {baseline}", f"the squared error of the delta is below that of {baseline}"
+    )
 
 
 def pearson_metric(baseline: str) -> Metric:
     """The metric `beat_pearson/<baseline>`."""
-    return Metric(
-        name=f"beat_pearson/{baseline}", title=f"Beats {baseline} by Pearson", direction="higher", best=1.0, chance="0.5",
-        unit="share of conditions",
-        definition=f"Share of conditions where the Pearson correlation of the delta is above that of {baseline}; "
-        "undefined counts as 0, ties are losses.",
-        reference="docs/metrics.md#profile-suite", excludes_target=True,
-    )  # fmt: skip
+    won = f"the Pearson correlation of the delta is above that of {baseline}"
+    ties = "undefined counts as 0, ties are losses"
+    return _metric(f"beat_pearson/{baseline}", f"Beats {baseline} by Pearson", won, ties=ties)
 
 
 def wmse_metric(baseline: str) -> Metric:
     """The metric `beat_wmse/<baseline>`."""
-    return Metric(
-        name=f"beat_wmse/{baseline}", title=f"Beats {baseline} by weighted error", direction="higher", best=1.0, chance="0.5",
-        unit="share of conditions",
-        definition=f"Share of conditions where the weighted squared error (wmse) is below that of {baseline}; ties are losses.",
-        reference="docs/metrics.md#profile-suite",
-    )  # fmt: skip
+    won = f"the weighted squared error (wmse) is below that of {baseline}"
+    return _metric(f"beat_wmse/{baseline}", f"Beats {baseline} by weighted error", won, excludes_target=False)
 
 
 def wins_by_mse(model_p: np.ndarray, baseline_p: np.ndarray) -> np.ndarray:

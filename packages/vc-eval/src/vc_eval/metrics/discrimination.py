@@ -8,39 +8,48 @@ import numpy as np
 from vc_eval.metrics.pairwise import distances
 from vc_eval.metrics.registry import Metric
 
+ALONE = "no other condition in the cell line"
+
+
+def _accuracy(name: str, title: str, definition: str, *, headline: bool = False, also: str = "") -> Metric:
+    return Metric(
+        name=name, title=title, direction="higher", best=1.0, chance="0.5", unit="share of other conditions",
+        definition=definition, reference=f"docs/metrics.md#profile-suite{also}", excludes_target=True, headline=headline,
+        undefined=ALONE,
+    )  # fmt: skip
+
+
+def _top1(name: str, title: str, definition: str, *, excludes_target: bool = True, also: str = "") -> Metric:
+    return Metric(
+        name=name, title=title, direction="higher", best=1.0, chance="1/N, N conditions of the cell line",
+        unit="share of conditions", definition=definition, reference=f"docs/metrics.md#profile-suite{also}",
+        excludes_target=excludes_target, undefined=ALONE,
+    )  # fmt: skip
+
+
 METRICS = (
-    Metric(
-        name="centroid_accuracy", title="Centroid accuracy", direction="higher", best=1.0, chance="0.5",
-        unit="share of other conditions",
-        definition="Share of the other measured conditions of the cell line that are farther from the prediction than "
-        "its own; ties count half.",
-        reference="docs/metrics.md#profile-suite; Systema 2025", excludes_target=True, headline=True,
-        undefined="no other condition in the cell line",
+    _accuracy(
+        "centroid_accuracy", "Centroid accuracy",
+        "Share of the other measured conditions of the cell line that are farther from the prediction than its own; ties "
+        "count half.",
+        headline=True, also="; Systema 2025",
     ),
-    Metric(
-        name="centroid_top1", title="Nearest centroid is the own", direction="higher", best=1.0,
-        chance="1/N, N conditions of the cell line", unit="share of conditions",
-        definition="1 if the own measured condition is the nearest, shared among ties.",
-        reference="docs/metrics.md#profile-suite (the published centroid accuracy)", excludes_target=True,
-        undefined="no other condition in the cell line",
+    _top1(
+        "centroid_top1", "Nearest centroid is the own",
+        "1 if the own measured condition is the nearest, shared among ties.", also=" (the published centroid accuracy)",
     ),
-    Metric(
-        name="centroid_top1_biojepa", title="Nearest centroid is the own, target kept", direction="higher", best=1.0,
-        chance="1/N, N conditions of the cell line", unit="share of conditions",
-        definition="1 if the own measured delta is the nearest by squared distance over all genes, shared among ties.",
-        reference="docs/metrics.md#profile-suite", undefined="no other condition in the cell line",
+    _top1(
+        "centroid_top1_biojepa", "Nearest centroid is the own, target kept",
+        "1 if the own measured delta is the nearest by squared distance over all genes, shared among ties.",
+        excludes_target=False,
     ),
-    Metric(
-        name="centroid_accuracy_cosine", title="Centroid accuracy, cosine", direction="higher", best=1.0, chance="0.5",
-        unit="share of other conditions",
-        definition="Centroid accuracy by cosine after the mean training delta is subtracted from both sides.",
-        reference="docs/metrics.md#profile-suite", excludes_target=True, undefined="no other condition in the cell line",
+    _accuracy(
+        "centroid_accuracy_cosine", "Centroid accuracy, cosine",
+        "Centroid accuracy by cosine after the mean training delta is subtracted from both sides.",
     ),
-    Metric(
-        name="centroid_top1_cosine", title="Nearest centroid is the own, cosine", direction="higher", best=1.0,
-        chance="1/N, N conditions of the cell line", unit="share of conditions",
-        definition="Top-1 centroid accuracy by cosine after the mean training delta is subtracted from both sides.",
-        reference="docs/metrics.md#profile-suite", excludes_target=True, undefined="no other condition in the cell line",
+    _top1(
+        "centroid_top1_cosine", "Nearest centroid is the own, cosine",
+        "Top-1 centroid accuracy by cosine after the mean training delta is subtracted from both sides.",
     ),
 )  # fmt: skip
 

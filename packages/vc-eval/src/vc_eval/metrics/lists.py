@@ -9,21 +9,21 @@ from vc_eval.metrics.ranks import FLAT, auroc
 from vc_eval.metrics.registry import Metric
 
 TOP = 100
+
+
+def _overlap_of(way: str, move: str) -> Metric:
+    return Metric(
+        name=f"overlap_{way}100", title=f"Overlap of the 100 most {way}", direction="higher", best=1.0,
+        chance="100 / genes; as mean_effect where perturbations share a response", unit="share of 100 genes", space="effects, any",
+        definition=f"Share of the 100 genes that {move} most among the 100 predicted to {move} most; ties by position.",
+        reference="docs/metrics.md#profile-suite", excludes_target=True, headline=True,
+        undefined=f"fewer than 100 genes {move}",
+    )  # fmt: skip
+
+
 METRICS = (
-    Metric(
-        name="overlap_up100", title="Overlap of the 100 most up", direction="higher", best=1.0,
-        chance="100 / genes; as mean_effect where perturbations share a response", unit="share of 100 genes", space="effects, any",
-        definition="Share of the 100 genes that rise most among the 100 predicted to rise most; ties by position.",
-        reference="docs/metrics.md#profile-suite", excludes_target=True, headline=True,
-        undefined="fewer than 100 genes rise",
-    ),
-    Metric(
-        name="overlap_down100", title="Overlap of the 100 most down", direction="higher", best=1.0,
-        chance="100 / genes; as mean_effect where perturbations share a response", unit="share of 100 genes", space="effects, any",
-        definition="Share of the 100 genes that fall most among the 100 predicted to fall most; ties by position.",
-        reference="docs/metrics.md#profile-suite", excludes_target=True, headline=True,
-        undefined="fewer than 100 genes fall",
-    ),
+    _overlap_of("up", "rise"),
+    _overlap_of("down", "fall"),
     Metric(
         name="auroc_up100", title="AUROC of the 100 most up", direction="higher", best=1.0, chance="0.5",
         unit="probability", space="effects, any",
