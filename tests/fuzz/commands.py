@@ -12,15 +12,13 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 
 MAIN = {
-    "vc": "vc_apps.cli:main",
-    "vc-data": "vc_data.cli.main:main",
-    "vc-eval": "vc_eval.cli.main:main",
-    "vc-featurize": "vc_featurize.cli.main:main",
-    "vc-interp": "vc_interp.cli.main:main",
-    "vc-model": "vc_model.cli.main:main",
+    script.name: f"{script.value.partition(':')[0]}:main"
+    for script in entry_points(group="console_scripts")
+    if script.name.split("-")[0] == "vc"
 }
 
 

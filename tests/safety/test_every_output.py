@@ -5,16 +5,14 @@ The inputs that the commands name do not exist here: a command that looked at on
 
 import importlib
 import shlex
+from importlib.metadata import entry_points
 
 import pytest
 
 MAIN = {
-    "vc": "vc_apps.cli:main",
-    "vc-data": "vc_data.cli.main:main",
-    "vc-eval": "vc_eval.cli.main:main",
-    "vc-featurize": "vc_featurize.cli.main:main",
-    "vc-interp": "vc_interp.cli.main:main",
-    "vc-model": "vc_model.cli.main:main",
+    script.name: f"{script.value.partition(':')[0]}:main"
+    for script in entry_points(group="console_scripts")
+    if script.name.split("-")[0] == "vc"
 }
 # A command, IN an input, OUT its output; ending of the output, '' for a folder.
 WRITERS = [

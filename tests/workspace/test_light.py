@@ -3,20 +3,19 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import entry_points
 
 import anndata
 import numpy as np
 import pytest
 
 MAINS = {
-    "vc": "vc_apps.cli",
-    "vc-data": "vc_data.cli.main",
-    "vc-eval": "vc_eval.cli.main",
-    "vc-featurize": "vc_featurize.cli",
-    "vc-interp": "vc_interp.cli.main",
-    "vc-model": "vc_model.cli.main",
+    script.name: script.value.partition(":")[0]
+    for script in entry_points(group="console_scripts")
+    if script.name.split("-")[0] == "vc"
 }
-HEAVY = {"anndata", "dask", "flax", "h5py", "jax", "matplotlib", "numba", "pandas", "pyarrow", "scipy", "torch", "zarr"}
+HEAVY = {"anndata", "dask", "flax", "h5py", "jax", "matplotlib", "numba", "pandas", "pyarrow", "rdkit", "sae_lens", "scipy",
+         "torch", "zarr"}  # fmt: skip
 PROGRAM = """
 import json, sys
 module, *sys.argv[1:] = sys.argv[1:]

@@ -456,6 +456,7 @@ def test_help_of_every_command_needs_no_heavy_import():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert "--splits" in done.stdout
 
 
 def test_files_are_opened_without_reading_x(files):
