@@ -19,7 +19,7 @@ from vc_contracts.errors import raised_as
 from vc_contracts.kinds import exists
 from vc_contracts.store import check_files
 
-from vc_model.contracts.header import check_header, make_header, whole
+from vc_model.contracts.header import Config, Parents, check_header, make_header, whole
 from vc_model.errors import CheckpointError, ContractError
 from vc_model.predictor import Fitted
 from vc_model.stored import is_stored, module_of, stored_class
@@ -37,8 +37,8 @@ def save_checkpoint(
     *,
     metrics: Mapping[str, float] | None = None,
     commit: str | None = None,
-    parents: Mapping[str, str] | None = None,
-    config: Mapping[str, object] | None = None,
+    parents: Parents = None,
+    config: Config = None,
     memory: Any = None,
     overwrite: bool = True,
 ) -> None:

@@ -174,18 +174,23 @@ class FittedEffect:
         return make_prediction(conditions, contexts.base_cg, contexts, delta_qg, var_qg, self.spread.conformal, bin_q)
 
     def recalibrated(self, table: EffectTable) -> "FittedEffect":
-        """This model with intervals calibrated on measured effects that it was not fitted on (split-conformal).
+        """This model with intervals calibrated on measured effects that it was not fitted on (`recalibrate`)."""
+        return replace(self, spread=recalibrate(self.predict, self.spread, table))
 
-        What makes intervals valid in a cell line without training conditions: measure a few perturbations there.
-        Predictions and variances stay; kinds of conditions that the table does not hold keep their intervals.
 
-        Args:
-            table: Effects over the same genes; their noise enters as it does when intervals are scored.
-        """
-        prediction = self.predict(table.conditions)
-        bin_p = self.spread.known.bins(table.conditions)
-        spread = self.spread.recalibrated(table, bin_p, prediction.delta_pg, prediction.var_pg)
-        return replace(self, spread=spread)
+def recalibrate(predict: Callable[[Conditions], Prediction], spread: Spread, table: EffectTable) -> Spread:
+    """The spread with intervals calibrated on measured effects that the model was not fitted on (split-conformal).
+
+    What makes intervals valid in a cell line without training conditions: measure a few perturbations there.
+    Variances stay; kinds of conditions that the table does not hold keep their intervals.
+
+    Args:
+        predict: The model's.
+        spread: The model's.
+        table: Effects over the same genes; their noise enters as it does when intervals are scored.
+    """
+    prediction, bin_p = predict(table.conditions), spread.known.bins(table.conditions)
+    return spread.recalibrated(table, bin_p, prediction.delta_pg, prediction.var_pg)
 
 
 def join(delta_qg: np.ndarray, base_cg: np.ndarray, line_q: np.ndarray, out_qg: np.ndarray | None = None) -> np.ndarray:

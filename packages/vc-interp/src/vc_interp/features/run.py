@@ -26,9 +26,8 @@ from vc_interp.sae.measure import Decode, check_origin, check_same, loss_recover
 from vc_interp.sae.stability import stability
 
 SUMMARY = "summary.json"
-TOP_GENES = 30
-TOP_ROWS = 10
-TOP_SETS = 10
+TOP_GENES, TOP_ROWS, TOP_SETS = 30, 10, 10
+"""Genes, rows and gene sets that are named of a feature."""
 
 
 @dataclass(frozen=True, eq=False)

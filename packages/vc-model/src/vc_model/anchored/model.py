@@ -18,7 +18,7 @@ from vc_model.anchored.gp import GaussianProcess, GPConfig, fit_gp, shorten
 from vc_model.baselines.singles import noise_weights
 from vc_model.doubt.spread import Spread, fit_spread
 from vc_model.doubt.support import Support, make_support
-from vc_model.predictor import Prediction, join, make_prediction
+from vc_model.predictor import Prediction, join, make_prediction, recalibrate
 from vc_model.stored import stored
 from vc_model.table.effect import Effect, Parts, combine
 from vc_model.table.effects import Conditions, Contexts, EffectTable
@@ -112,18 +112,8 @@ class FittedAnchored:
         )
 
     def recalibrated(self, table: EffectTable) -> "FittedAnchored":
-        """This model with intervals calibrated on measured effects that it was not fitted on (split-conformal).
-
-        What makes intervals valid in a cell line without training conditions: measure a few perturbations there.
-        Predictions and variances stay; kinds of conditions that the table does not hold keep their intervals.
-
-        Args:
-            table: Effects over the same genes; their noise enters as it does when intervals are scored.
-        """
-        prediction = self.predict(table.conditions)
-        bin_p = self.spread.known.bins(table.conditions)
-        spread = self.spread.recalibrated(table, bin_p, prediction.delta_pg, prediction.var_pg)
-        return replace(self, spread=spread)
+        """This model with intervals calibrated on measured effects that it was not fitted on (`recalibrate`)."""
+        return replace(self, spread=recalibrate(self.predict, self.spread, table))
 
 
 @dataclass(frozen=True)

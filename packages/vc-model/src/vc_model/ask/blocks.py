@@ -8,7 +8,6 @@ import hashlib
 import json
 import shutil
 import zipfile
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from vc_contracts.errors import OutputError
 
 from vc_model.ask.answers import AnswerBlock, Answers
 from vc_model.ask.rules import AnswerPlan
-from vc_model.contracts.header import make_header
+from vc_model.contracts.header import Config, Parents, make_header
 from vc_model.predictor import Prediction
 
 QUESTION = "question.json"
@@ -93,14 +92,7 @@ class KeptBlocks:
         n_found: Blocks that an earlier start had finished.
     """
 
-    def __init__(
-        self,
-        dpath: Path,
-        plan: AnswerPlan,
-        *,
-        parents: Mapping[str, str] | None = None,
-        config: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, dpath: Path, plan: AnswerPlan, *, parents: Parents = None, config: Config = None) -> None:
         """Open the folder; what is kept there of another question goes.
 
         Args:
@@ -184,7 +176,7 @@ def _header_of(dpath: Path, question: str) -> dict[str, Any] | None:
     return found["header"] if same else None
 
 
-def _digest(plan: AnswerPlan, parents: Mapping[str, str] | None, config: Mapping[str, Any] | None) -> str:
+def _digest(plan: AnswerPlan, parents: Parents, config: Config) -> str:
     """A name of everything that answers depend on."""
     conditions = plan.conditions
     actions = [[action.targets, action.mode, action.dose] for action in conditions.actions]

@@ -1,9 +1,9 @@
 """A saved model that answers: `vc_model.load("model").effects(["TP53"], cell_line="K562")`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from vc_model.ask.questions import QuestionError, Questions, make_questions
 from vc_model.ask.relatives import RELATED
 from vc_model.ask.rules import AnswerRules, plan_answers
 from vc_model.ask.verdict import ELSEWHERE, HERE, NOWHERE, RELATIVE
+from vc_model.contracts.header import Config, Parents
 from vc_model.errors import CheckpointError
 from vc_model.predictor import Fitted
 from vc_model.table.effects import Contexts
@@ -161,8 +162,8 @@ class AskModel:
         path: Path,
         rules: AnswerRules,
         *,
-        parents: Mapping[str, str] | None = None,
-        config: Mapping[str, Any] | None = None,
+        parents: Parents = None,
+        config: Config = None,
         keep: Path | None = None,
     ) -> Answers:
         """Answer checked questions, profiles to a predictions-v1 .h5ad, block by block (`vc_model.ask.writing`).

@@ -12,7 +12,7 @@ from vc_model.ask.answers import Answers, Usual, answer_block
 from vc_model.ask.blocks import FinishedBlock, KeptBlocks, finish
 from vc_model.ask.rules import AnswerPlan
 from vc_model.ask.stream import PredictionWriter
-from vc_model.contracts.header import make_header
+from vc_model.contracts.header import Config, Parents, make_header
 from vc_model.predictor import Fitted
 from vc_model.train.interrupt import InterruptedRun
 
@@ -22,8 +22,8 @@ def write_answers(
     plan: AnswerPlan,
     path: Path,
     *,
-    parents: Mapping[str, str] | None = None,
-    config: Mapping[str, Any] | None = None,
+    parents: Parents = None,
+    config: Config = None,
     keep: Path | None = None,
 ) -> Answers:
     """Answer a plan and write the profiles; nothing is written where no condition has numbers.

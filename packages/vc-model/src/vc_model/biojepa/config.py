@@ -198,15 +198,9 @@ class BioJepaConfig:
     def tiny(cls, n_genes: int = 64, **changes) -> Self:
         """Small enough for tests on one core."""
         tiny = cls(
-            n_genes=n_genes,
-            width=32,
-            n_layers=2,
-            n_mask_layers=1,
-            action_width=48,
-            mode_width=8,
-            modality_widths=(24, 16, 20),
-            target_width=16,
-        )
+            n_genes=n_genes, width=32, n_layers=2, n_mask_layers=1, action_width=48, mode_width=8,
+            modality_widths=(24, 16, 20), target_width=16,
+        )  # fmt: skip
         return replace(tiny, **changes)
 
 

@@ -1,7 +1,6 @@
 """effects-v1: measured effects as a table, and predicted ones as such a table again."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ import numpy as np
 from vc_contracts.errors import raised_as
 from vc_contracts.targets import targets_of
 
-from vc_model.contracts.header import make_header, write_adata
+from vc_model.contracts.header import Config, Parents, make_header, write_adata
 from vc_model.contracts.screen import Splits
 from vc_model.errors import ContractError
 
@@ -106,8 +105,8 @@ def write_effects(
     model: str,
     role: str,
     sd_ng: np.ndarray | None = None,
-    parents: Mapping[str, str] | None = None,
-    config: Mapping[str, object] | None = None,
+    parents: Parents = None,
+    config: Config = None,
     overwrite: bool = True,
 ) -> None:
     """Write predicted effects (zarr, or `.h5ad` by its suffix), whole or not at all.

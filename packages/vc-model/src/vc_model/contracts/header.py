@@ -15,12 +15,15 @@ from vc_model.errors import ContractError
 if TYPE_CHECKING:
     import anndata
 
-__all__ = ["check_header", "hash_path", "make_header", "refusal", "whole", "write_adata"]
+__all__ = ["Config", "Parents", "check_header", "hash_path", "make_header", "refusal", "whole", "write_adata"]
+
+type Parents = Mapping[str, str] | None
+"""Name -> sha256 of what a file was made from; its header holds it."""
+type Config = Mapping[str, Any] | None
+"""How a file was made; its header holds it."""
 
 
-def make_header(
-    name: str, *, parents: Mapping[str, str] | None = None, config: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+def make_header(name: str, *, parents: Parents = None, config: Config = None) -> dict[str, Any]:
     """The header of a contract file that vc-model writes; see `vc_contracts.make_header`."""
     return vc_contracts.header.make_header(name, writer="vc-model", parents=parents, config=config)
 

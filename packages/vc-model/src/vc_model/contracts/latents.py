@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from vc_contracts.errors import raised_as
 
-from vc_model.contracts.header import make_header, refusal, write_adata
+from vc_model.contracts.header import Config, Parents, make_header, refusal, write_adata
 from vc_model.errors import ContractError
 
 
@@ -49,8 +49,8 @@ def write_context_vectors(
     *,
     model: str,
     site: str,
-    parents: Mapping[str, str] | None = None,
-    config: Mapping[str, object] | None = None,
+    parents: Parents = None,
+    config: Config = None,
 ) -> None:
     """Write a latents-v1 file with a row of kind `condition` per cell line (zarr, or `.h5ad` by its suffix).
 

@@ -1,14 +1,13 @@
 """predictions-v1: predicted profiles beside the unperturbed profile they start from."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from vc_contracts.errors import raised_as
 
-from vc_model.contracts.header import make_header, write_adata
+from vc_model.contracts.header import Config, Parents, make_header, write_adata
 from vc_model.errors import ContractError
 
 
@@ -52,11 +51,7 @@ class PredictionFile:
 
 
 def write_predictions(
-    path: Path | str,
-    file: PredictionFile,
-    *,
-    parents: Mapping[str, str] | None = None,
-    config: Mapping[str, object] | None = None,
+    path: Path | str, file: PredictionFile, *, parents: Parents = None, config: Config = None
 ) -> None:
     """Write a predictions-v1 file (zarr, or `.h5ad` by its suffix), whole or not at all.
 

@@ -1,6 +1,5 @@
 """Predicted effects of a table of effects, as effects-v1 in the same space."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pandas as pd
 from vc_model.baselines import BASELINES
 from vc_model.contracts import hash_path
 from vc_model.contracts.effects import write_effects
+from vc_model.contracts.header import Config, Parents
 from vc_model.errors import VcModelError
 from vc_model.predictor import Fitted
 from vc_model.table.effects import Conditions
@@ -30,12 +30,7 @@ def predict_effects(fitted: Fitted, checkpoint: Path, effects: Path, splits: Pat
 
 
 def write_predicted(
-    fitted: Fitted,
-    conditions: Conditions,
-    out: Path,
-    *,
-    parents: Mapping[str, str] | None = None,
-    config: Mapping[str, object] | None = None,
+    fitted: Fitted, conditions: Conditions, out: Path, *, parents: Parents = None, config: Config = None
 ) -> None:
     """Predict conditions with a model of effects and write them; ranks are written as ranks, without a deviation.
 

@@ -20,7 +20,7 @@ from vc_contracts.progress import progress
 from vc_contracts.whole import lock_output
 
 from vc_model.contracts import PredictionFile
-from vc_model.contracts.header import make_header, whole
+from vc_model.contracts.header import Config, Parents, make_header, whole
 from vc_model.emit.cells import PLAIN, CellSource, Knobs, draw_cells
 from vc_model.errors import VcModelError
 
@@ -78,8 +78,8 @@ def stream_cells(
     knobs: Knobs = PLAIN,
     wanted: tuple[str, ...] | None = None,
     with_controls: bool = True,
-    parents: Mapping[str, str] | None = None,
-    config: Mapping[str, object] | None = None,
+    parents: Parents = None,
+    config: Config = None,
 ) -> int:
     """Write predicted profiles as a predictions-v1 .h5ad of cells with counts.
 

@@ -8,11 +8,10 @@ from vc_model.plan.bank import EffectBank
 from vc_model.plan.doubt import calibrate, false_discovery_rate, permutation_p, robust_p
 from vc_model.plan.query import shared_genes
 
-N_NULL = 200
-N_DRAWS = 100
+N_NULL, N_DRAWS, _N_QUESTIONS = 200, 100, 60
+"""Shufflings of genes, draws of genes with replacement, and measured effects that calibration asks for at most."""
 HIT_SHARE = 0.05
 """Share of the measured effects that count as hits of a question: the best ones."""
-_N_QUESTIONS = 60
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-N_CODES = 20
-N_STARTS = 16
-N_STEPS = 200
-N_NEAREST = 10
-_STEP = 0.05
-_PENALTY = 0.05
+N_CODES, N_NEAREST = 20, 10
+"""Dimensions of the space of actions, and real actions that are named."""
+N_STARTS, N_STEPS = 16, 200
+"""Actions from which the climb begins, and its steps."""
+_STEP, _PENALTY = 0.05, 0.05
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,8 +25,7 @@ Direction = Literal["high", "low", "both"]
 STRATEGIES: tuple[Strategy, ...] = ("hits", "ucb", "thompson", "disagreement", "kcenter", "random", "essentials")
 LEAST_TO_LEARN = 20
 """Measured entities before the features are asked; until then a batch is chosen for what it would teach."""
-_CLIP = 4.0
-_BETA = 1.0
+_CLIP, _BETA = 4.0, 1.0
 
 
 @dataclass(frozen=True, eq=False)

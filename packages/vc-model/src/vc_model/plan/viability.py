@@ -16,9 +16,10 @@ from vc_model.plan.surrogate import fit_posterior, left_out
 from vc_model.predictor import Fitted, Prediction
 from vc_model.table.effects import Action
 
-LEAST_MEASURED = 20
-N_COMPONENTS = 50
+LEAST_MEASURED, N_COMPONENTS = 20, 50
+"""Measured singles that the head needs, and main components of effects that it reads."""
 Z_CALL = 1.645
+"""Standard deviations below which a pair is called."""
 
 
 @dataclass(frozen=True, eq=False)

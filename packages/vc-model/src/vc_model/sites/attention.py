@@ -5,7 +5,7 @@ encoder, all heads side by side (`q0, q1, ..., k0, k1, ...`). The weight of gene
 phi(q_t)^T phi(k_s) / (phi(q_t)^T sum_s phi(k_s) + 1e-6) (`vc_model.biojepa.layers`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from vc_model.biojepa.config import BioJepaConfig
 from vc_model.biojepa.fitted import FittedBioJepa, reader_of
 from vc_model.biojepa.layers import feature_map, linear, rms_norm, self_attention, swiglu
 from vc_model.biojepa.stages import bind
+from vc_model.contracts.header import Parents
 from vc_model.errors import VcModelError
 from vc_model.sites.site import Block
 from vc_model.sites.write import stream_latents
@@ -30,7 +31,7 @@ def write_attention(
     *,
     layer: int = -1,
     cells: int = 64,
-    parents: Mapping[str, str] | None = None,
+    parents: Parents = None,
 ) -> int:
     """Write the factors of one layer for control cells of every line.
 

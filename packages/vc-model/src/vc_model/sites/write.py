@@ -10,7 +10,7 @@ from tqdm import tqdm
 from vc_contracts.content import Digest, stamp
 from vc_contracts.tables import Tables
 
-from vc_model.contracts.header import make_header, refusal, whole, write_adata
+from vc_model.contracts.header import Config, Parents, make_header, refusal, whole, write_adata
 from vc_model.sites.site import Block, Site
 
 CHUNK_BYTES = 1 << 21  # of one chunk of the stored activations
@@ -20,8 +20,8 @@ def write_site(
     path: Path | str,
     site: Site,
     *,
-    parents: Mapping[str, str] | None = None,
-    config: Mapping[str, object] | None = None,
+    parents: Parents = None,
+    config: Config = None,
     total: int | None = None,
     batches: Mapping[str, Sequence[str]] | None = None,
 ) -> int:
@@ -56,8 +56,8 @@ def stream_latents(
     site: str,
     model: str,
     *,
-    parents: Mapping[str, str] | None = None,
-    config: Mapping[str, object] | None = None,
+    parents: Parents = None,
+    config: Config = None,
     batches: Mapping[str, Sequence[str]] | None = None,
 ) -> int:
     """Write blocks of activations as one latents-v1 folder, whole or not at all; arguments as in `write_site`.
@@ -98,13 +98,7 @@ def stream_latents(
     return at
 
 
-def write_gradient(
-    path: Path | str,
-    site: Site,
-    *,
-    parents: Mapping[str, str] | None = None,
-    config: Mapping[str, object] | None = None,
-) -> None:
+def write_gradient(path: Path | str, site: Site, *, parents: Parents = None, config: Config = None) -> None:
     """Write the mean gradient of every gene's expression as latents-v1 with a row of kind `gene` per gene.
 
     Args:
