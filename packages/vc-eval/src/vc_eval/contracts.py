@@ -74,8 +74,7 @@ def read_screen(screen: "str | Path | anndata.AnnData") -> "anndata.AnnData":
 def read_predictions(predictions: "str | Path | anndata.AnnData") -> "anndata.AnnData":
     """Read and check a predictions-v1 file.
 
-    Args:
-        predictions: Path of a `.zarr` folder or `.h5ad` file, or the AnnData itself.
+    The argument is as that of `read_screen`.
 
     Raises:
         ContractError: Any refusal of docs/contracts/predictions-v1.md.

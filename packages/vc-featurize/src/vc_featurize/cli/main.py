@@ -84,17 +84,8 @@ def main(argv: list[str] | None = None) -> int:
 
     argv = switches(argv, ("vc-featurize", "vc-contracts"))
 
-    commands = {
-        "list": list_encoders,
-        "protein": protein,
-        "guide": guide,
-        "compound": compound,
-        "geneset": geneset,
-        "graph": graph,
-        "table": table,
-        "inspect": inspect,
-        "compare": compare,
-    }
+    others = (protein, guide, compound, geneset, graph, table, inspect, compare)
+    commands = {"list": list_encoders} | {function.__name__: function for function in others}
 
     def command() -> None:
         tyro.extras.subcommand_cli_from_dict(

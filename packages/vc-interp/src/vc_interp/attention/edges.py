@@ -15,8 +15,8 @@ from scipy import stats
 from vc_interp.errors import InputError
 from vc_interp.files.effects import Effects
 
-FDR = 0.05
-LEAST = 5
+FDR, LEAST = 0.05, 5
+"""False discovery rate of an edge, and the fewest single perturbations that are compared."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -107,15 +107,8 @@ def main(argv: list[str] | None = None) -> int:
 
     argv = switches(argv, ("vc-interp", "vc-contracts"))
 
-    commands = {
-        "sae": sae,
-        "features": features,
-        "attention": attention,
-        "probe": probe,
-        "report": report,
-        "enrich": enrich,
-        "inspect": inspect,
-    }
+    functions = (sae, features, attention, probe, report, enrich, inspect)
+    commands = {function.__name__: function for function in functions}
 
     def command() -> None:
         tyro.extras.subcommand_cli_from_dict(

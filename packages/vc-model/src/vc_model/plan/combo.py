@@ -12,7 +12,7 @@ from vc_model.plan.doubt import FDR, false_discovery_rate
 from vc_model.plan.errors import PlanError
 from vc_model.plan.figures import ranked_intervals
 from vc_model.plan.proof import Proof
-from vc_model.plan.results import Decision, rank_table
+from vc_model.plan.results import Decision, ranged, rank_table
 from vc_model.predictor import Fitted, Prediction
 from vc_model.table.effects import Action
 
@@ -82,10 +82,7 @@ def combo(
     q_n = false_discovery_rate(p_n)
     table = rank_table(
         {
-            "name": [action.label for action in joined],
-            "effect": effect_n,
-            "low": effect_n - 1.645 * sd_n,
-            "high": effect_n + 1.645 * sd_n,
+            **ranged([action.label for action in joined], effect_n, sd_n),
             "evidence": [f"additive part {size:.2f}" for size in found["sum"]],
             "doubts": np.where(q_n > FDR, "may be chance", ""),
             "support": verdicts(found["supported"]),

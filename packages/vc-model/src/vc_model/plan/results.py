@@ -1,11 +1,12 @@
 """The answer to a question: a ranked table, what it rests on, and the one figure that shows the decision."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from vc_contracts.text.names import safe_table
 
@@ -57,6 +58,11 @@ class Decision:
         names = ("verb", "question", "answer", "called", "caption")
         facts = json.loads(json.dumps(dict(self.facts), default=str))
         return {name: getattr(self, name) for name in names} | {"facts": facts, "doubts": list(self.doubts)}
+
+
+def ranged(names: Sequence[str], effect_n: np.ndarray, sd_n: np.ndarray) -> dict[str, Any]:
+    """Columns `name`, `effect`, `low` and `high`: effects with a Gaussian interval of 90%."""
+    return {"name": list(names), "effect": effect_n, "low": effect_n - 1.645 * sd_n, "high": effect_n + 1.645 * sd_n}
 
 
 def rank_table(rows: Mapping[str, Any], order: Any) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from vc_model.plan.errors import PlanError
 from vc_model.plan.figures import ranked_intervals
 from vc_model.plan.library import check_known
 from vc_model.plan.query import Scores
-from vc_model.plan.results import Decision, rank_table
+from vc_model.plan.results import Decision, ranged, rank_table
 from vc_model.plan.surrogate import fit_posterior, left_out
 from vc_model.predictor import Fitted, Prediction
 from vc_model.table.effects import Action
@@ -125,10 +125,7 @@ def _decide(context, head: Head, joined, found, value_k, rows, floor, measured_n
     doubt_n = np.where(tolerated_n, np.where(called_n, "", "smaller than its uncertainty"), "a single is harmful alone")
     table = rank_table(
         {
-            "name": [action.label for action in joined],
-            "effect": eps_n,
-            "low": eps_n - 1.645 * sd_n,
-            "high": eps_n + 1.645 * sd_n,
+            **ranged([action.label for action in joined], eps_n, sd_n),
             "evidence": [f"predicted viability {value:.2f} together" for value in found["value"]],
             "doubts": doubt_n,
             "support": verdicts(found["supported"]),
