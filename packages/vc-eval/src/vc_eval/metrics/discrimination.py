@@ -8,13 +8,13 @@ import numpy as np
 from vc_eval.metrics.pairwise import distances
 from vc_eval.metrics.registry import Metric
 
-ALONE = "no other condition in the cell line"
+SOURCE, ALONE = "docs/metrics.md#profile-suite", "no other condition in the cell line"
 
 
 def _accuracy(name: str, title: str, definition: str, *, headline: bool = False, also: str = "") -> Metric:
     return Metric(
         name=name, title=title, direction="higher", best=1.0, chance="0.5", unit="share of other conditions",
-        definition=definition, reference=f"docs/metrics.md#profile-suite{also}", excludes_target=True, headline=headline,
+        definition=definition, reference=SOURCE + also, excludes_target=True, headline=headline,
         undefined=ALONE,
     )  # fmt: skip
 
@@ -22,7 +22,7 @@ def _accuracy(name: str, title: str, definition: str, *, headline: bool = False,
 def _top1(name: str, title: str, definition: str, *, excludes_target: bool = True, also: str = "") -> Metric:
     return Metric(
         name=name, title=title, direction="higher", best=1.0, chance="1/N, N conditions of the cell line",
-        unit="share of conditions", definition=definition, reference=f"docs/metrics.md#profile-suite{also}",
+        unit="share of conditions", definition=definition, reference=SOURCE + also,
         excludes_target=excludes_target, undefined=ALONE,
     )  # fmt: skip
 
