@@ -21,13 +21,16 @@ from typing import NoReturn
 COMMANDS = ("vc", "vc-contracts", "vc-data", "vc-eval", "vc-featurize", "vc-interp", "vc-model")
 LIBRARIES = (
     "anndata",
+    "flax.nnx",
     "jax.numpy",
     "matplotlib.figure",
     "numba",
     "optax",
+    "orbax.checkpoint",
     "pandas",
     "pyarrow.parquet",
     "scipy.stats",
+    "sklearn.linear_model",
     "tyro",
     "zarr",
 )
