@@ -3,12 +3,11 @@
     uv run python experiments/quality/intervals.py all run/intervals docs/results/intervals.md
     uv run python experiments/quality/intervals.py scores run/intervals norman2019_k562_crispra_500g
     uv run python experiments/quality/intervals.py scores run/intervals few --world-seed 60
-    uv run python experiments/quality/intervals.py page run/intervals docs/results/intervals.md --before run/before
+    uv run python experiments/quality/intervals.py page run/intervals docs/results/intervals.md
 
 Two things can be covered. *The measured effect* of held-out cells: the interval then has the noise of measuring in it, as
 `Prediction.noise` gives it before the experiment from numbers of cells, or as vc-eval counts it from the held-out cells themselves. And
-*the effect itself*, without noise, which only the simulator knows. `scores` keeps one row per held-out condition and stratum. `--before` is a folder
-of rows that another version of vc-model made, e.g. with its `src` first in PYTHONPATH. `few`, `noisy` and `rich` are simulated
+*the effect itself*, without noise, which only the simulator knows. `scores` keeps one row per held-out condition and stratum. `few`, `noisy` and `rich` are simulated
 worlds, all others real screens (`fair.SCREENS`). Intervals of the shares are of conditions, resampled by perturbation.
 """
 
@@ -68,7 +67,7 @@ def scores(folder: Path, name: str, splits: int, seed: int) -> None:
 
 
 def covered(said, test, genes: tuple[str, ...], truth, free) -> pd.DataFrame:
-    """One row per condition and stratum: shares inside, mean half-width and interval score of the measured effect."""
+    """One row per condition and stratum: shares inside."""
     row_of = {key: row for row, key in enumerate(zip(test.cell_line, test.perturbation, strict=True))}
     rows = np.array([row_of[truth.cell_line, name] for name in truth.perturbations])
     column_of = {gene: column for column, gene in enumerate(genes)}
@@ -87,7 +86,6 @@ def covered(said, test, genes: tuple[str, ...], truth, free) -> pd.DataFrame:
         gaps["free"] = np.abs(np.asarray(free[names, truth.genes.tolist()].X) - delta_pg)
     # A gene that no cell and no control shows says nothing about an interval; nor does an infinite one.
     use_pg = ~truth.excluded_pg & ~((truth.noise_var_pg == 0) & (truth.effects.delta_pg == 0)) & np.isfinite(width_p1)
-    score_pg = 2 * half["scored"] + 2 / (1 - LEVEL) * np.maximum(gap_pg - half["scored"], 0)
     found = []
     for stratum, in_pg in strata_of(delta_pg, said.base_pg[at][0], half["free"]).items():
         for p, label in enumerate(truth.perturbations):
@@ -96,8 +94,7 @@ def covered(said, test, genes: tuple[str, ...], truth, free) -> pd.DataFrame:
                 continue
             row = {"cell_line": truth.cell_line, "perturbation": label, "stratum": stratum, "genes": mask_g.sum()}
             row |= {name: np.mean(gaps[name][p][mask_g] <= half[name][p][mask_g]) for name in TARGETS}
-            row |= {f"width {name}": half[name][p][mask_g].mean() for name in TARGETS}
-            found.append(row | {"score": score_pg[p][mask_g].mean()})
+            found.append(row)
     frame = pd.DataFrame(found, columns=None if found else ["cell_line", "perturbation", "stratum", "genes", *TARGETS])
     return frame.assign(free=np.nan) if free is None else frame
 
@@ -111,23 +108,17 @@ def strata_of(delta_pg: np.ndarray, base_g: np.ndarray, half_pg: np.ndarray) -> 
     return dict(zip(STRATA, masks, strict=True))
 
 
-def tables(folder: Path, before: Path | None) -> str:
-    """Coverage by stratum for each of `TARGETS`, widths and interval scores."""
-    frames: dict[str, pd.DataFrame] = {"after": read(folder)}
-    if before is not None:
-        frames["before"] = read(before)
-    text = []
+def tables(folder: Path) -> str:
+    """Coverage by stratum for each of `TARGETS`."""
+    rows, text = read(folder), []
     for target, title in TARGETS.items():
-        head = ["screen", "", *STRATA, "called"]
+        head = ["screen", *STRATA, "called"]
         lines = [f"### Covered: {title}", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-        for screen in frames["after"]["screen"].unique():
-            for version in [name for name in ("before", "after") if name in frames]:
-                found = frames[version].loc[frames[version]["screen"] == screen, :]
-                if found[target].notna().any():
-                    lines.append(f"| {screen} | {version} | " + " | ".join(row(found, target)) + " |")
+        for screen in rows["screen"].unique():
+            found = rows.loc[rows["screen"] == screen, :]
+            if found[target].notna().any():
+                lines.append(f"| {screen} | " + " | ".join(row(found, target)) + " |")
         text.append("\n".join(lines))
-    if before is not None:
-        text.append(widths(frames["before"], frames["after"]))
     return "\n\n".join(text) + "\n"
 
 
@@ -158,24 +149,6 @@ def row(found: pd.DataFrame, target: str) -> list[str]:
     return [*cells, str(int(found["genes"].to_numpy()[found["stratum"] == "called changed"].sum()))]
 
 
-def widths(before: pd.DataFrame, after: pd.DataFrame) -> str:
-    """Ratio of mean half-widths and of interval scores, after over before; below 1: narrower, better."""
-    columns = {
-        "width, measured (planned)": "width measured",
-        "width, measured (scored)": "width scored",
-        "width, effect itself": "width free",
-        "interval score": "score",
-    }
-    lines = ["### Widths and interval scores, after over before", "", "| screen | " + " | ".join(columns) + " |"]
-    lines.append("|---" * (len(columns) + 1) + "|")
-    for screen in after["screen"].unique():
-        parts = [found[(found["screen"] == screen) & (found["stratum"] == "all")] for found in (before, after)]
-        if all(len(part) for part in parts):
-            ratios = [f"{parts[1][name].mean() / parts[0][name].mean():.3f}" for name in columns.values()]
-            lines.append(f"| {screen} | " + " | ".join(ratios) + " |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Run one of the parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -189,7 +162,6 @@ def main() -> None:
         show = parts.add_parser(name)
         show.add_argument("folder", type=Path)
         show.add_argument("target", type=Path)
-        show.add_argument("--before", type=Path)
     args = parser.parse_args()
     if args.part == "scores":
         scores(args.folder, args.screen, args.splits, args.world_seed)
@@ -201,7 +173,7 @@ def main() -> None:
             for seed in (20, 21, 22, 60, 61, 62, 63):
                 scores(args.folder, name, 2, seed)
     head = args.target.read_text().split("\n### ")[0].rstrip() if args.target.exists() else "# 90 % intervals"
-    args.target.write_text(f"{head}\n\n{tables(args.folder, args.before)}")
+    args.target.write_text(f"{head}\n\n{tables(args.folder)}")
 
 
 if __name__ == "__main__":
