@@ -82,7 +82,7 @@ class KnownActions:
 
     @cached_property
     def _known(self) -> tuple[set[tuple[str, Action]], set[tuple[str, ...]], set[str]]:
-        singles = {action.targets for _, action in self.pairs if len(action.targets) == 1}
+        singles: set[tuple[str, ...]] = {action.targets for _, action in self.pairs if len(action.targets) == 1}
         return set(self.pairs), singles, {target for _, action in self.pairs for target in action.targets}
 
     def bins(self, conditions: Conditions) -> np.ndarray:
