@@ -212,7 +212,8 @@ def effects_of(train: EffectTable, truths, truth: anndata.AnnData | None) -> tup
             measured[one.cell_line, label] = effect_g
     if truth is None:
         return measured, None
-    return measured, {key: truth[[f"{key[0]}|{key[1]}"], list(train.genes)].X[0] for key in measured}
+    free = truth.to_df()[list(train.genes)]
+    return measured, {key: free.loc[f"{key[0]}|{key[1]}"].to_numpy() for key in measured}
 
 
 def page(folder: Path) -> str:
