@@ -16,7 +16,7 @@ def score(config, params, sets, table, unknown=False):
     rows, total = sets.rows(), []
 
     @jax.jit
-    def distance(batch, measured):
+    def distance(params, batch, measured):
         return energy_distance(bind_mapper(config, params)(batch).y, measured)[0]
 
     for at, action in enumerate(sets.action_p):
@@ -24,7 +24,7 @@ def score(config, params, sets, table, unknown=False):
             continue
         batch = {"x_control": sets.x_ng[rows[0]][None], "pert_feature": table.features([action])}
         batch["pert_id"] = table.ids([action]) * (not unknown)
-        total.append(float(distance(batch, sets.x_ng[rows[at]][None])))
+        total.append(float(distance(params, batch, sets.x_ng[rows[at]][None])))
     return np.mean(total)
 
 
@@ -39,7 +39,7 @@ def test_controls_alone_are_learnt_to_nothing(tmp_path):
     alone = sets.without({1})
     params = fit_tiny(alone, table, config, tmp_path, steps=250)
     batch = SetBatches(alone, table, config, n_sets=1, seed=5).at(0)
-    mapped = jax.jit(lambda batch: bind_mapper(config, params)(batch).y)(batch)
+    mapped = jax.jit(lambda params, batch: bind_mapper(config, params)(batch).y)(params, batch)
     change = np.asarray(mapped).mean(axis=1) - batch["x_control"].mean(axis=1)
     assert (change**2).mean() < 1e-3
 
