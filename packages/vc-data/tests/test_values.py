@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vc_contracts.errors import Refusal
 from vc_contracts.text.plain import clean, compound_name
-from vc_data.convert.columns import as_bool, as_text
+from vc_data.convert.controls import as_bool
+from vc_data.convert.series import as_text
 from vc_data.errors import ColumnError, ControlError
 from vc_data.genes.link import GeneIndex
 from vc_data.genes.tables import read_panel
@@ -173,8 +174,8 @@ def test_links_go_by_id_symbol_r_excel_alias_and_case(tmp_path):
 
 
 @given(
-    st.permutations(["TP53", "MYC", "HLA-A", "KLF1"]),
-    st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le"]),
+    st.permutations(["TP53", "MYC", "HLA-A", "KLF1", "G\u00f6del"]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "latin-1", "cp1252"]),
     st.sampled_from(["\n", "\r\n", "\r"]),
     st.sampled_from(["{}", '"{}"', " {} ", "{}\n"]),
     st.sampled_from(["", "gene_name", "Gene Symbol", "index,gene", ",gene_names"]),

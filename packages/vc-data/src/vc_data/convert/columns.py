@@ -3,29 +3,45 @@
 import dataclasses
 import difflib
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from vc_contracts.text.plain import clean, plain
+from vc_contracts.text.plain import plain
 
+from vc_data.convert.controls import (
+    COUNTS_OF_CONTROLS,
+    boolean_column,
+    find_controls,
+    mixed_labels,
+    positive_controls,
+    suspects,
+)
+from vc_data.convert.series import as_text, distinct, labels_of, split_names
 from vc_data.errors import ColumnError, ControlError, few
 from vc_data.options import Columns
-from vc_data.text.controls import control_stem, is_control_name
+from vc_data.text.controls import control_rank
 from vc_data.text.modes import is_chemical, parse_mode
-from vc_data.text.values import is_no_label, is_nothing, read_booleans
+from vc_data.text.values import is_no_label
 
 # In order of trust; a later tier is used when no earlier one has a column with control cells in it.
 _PERTURBATION = (
     ("perturbation", "perturbations"),
     ("targetgene", "genetarget", "target", "condition", "gene", "drug", "compound", "productname", "treatment"),
+    (
+        "smname",
+        "drugname",
+        "compoundname",
+        "chemical",
+        "cytokine",
+        "ligand",
+        "perturbagen",
+        "pertiname",
+        "genesymbol",
+        "genotype",
+    ),
     ("guideidentity", "guideid", "guideids", "guide", "sgrna", "grna", "sgrnaid", "grnaid", "sgidab", "featurecall"),
 )
-_IS_CONTROL = ("iscontrol", "isctrl", "iscontrolcell", "control", "ctrl")
-_COUNTS_OF_CONTROLS = ("control", "ctrl")
-"""Names that may as well count control guides, or mark an arm of the experiment."""
 _DOSE_UNIT = ("doseunit", "doseunits", "concentrationunit", "concunit", "unit", "units")
 _POOLED = (
     *(
@@ -58,13 +74,19 @@ _POOLED = (
     *("celltype", "celltypes", "tissue", "genotype", "donor", "donorid", "patient", "patientid"),
 )
 """Columns whose values may be part of what was done to a cell, or to another kind of cell."""
+_AMOUNT = re.compile(r"dose|dosage|concentration|drug_?conc|(?<![a-z])conc(?![a-z])", re.IGNORECASE)
+"""In names of columns that may hold doses."""
 _CELL_LINE = ("cellline", "celllinename", "celltype", "celltypes", "line")
 _BATCH = ("batch", "gemgroup", "lane", "channel", "batchid", "plate", "well")
 _MODE = ("perturbationtype", "perturbationmode", "crisprtype")
 _DOSE = ("dose", "dosevalue", "doseum", "dosenm", "doseasgiven", "doseval", "concentration")
+_DOSE_NAME = re.compile(
+    r"(?:drug|pert|compound|final|treatment)?(?:doses?|conc|concentration|dosage)(?:value|val)?[(\[]?(?:in)?[fpnum\u00b5\u03bc]?m?[)\]]?"
+)
+"""Other names of columns with doses, without case, blanks, '-' and '_': `drug_conc_nM`, `Dose [uM]`."""
 _GUIDE = (
     "guide", "guideidentity", "guideid", "guideids", "guidename", "guiderna", "sgrna", "sgrnaid", "sgrnaname",
-    "sgrnas", "grna", "grnaid", "grnaname", "grnas", "sgid", "sgidab", "protospacer", "featurecall",
+    "sgrnas", "guidetarget", "grna", "grnaid", "grnaname", "grnas", "sgid", "sgidab", "protospacer", "featurecall",
 )  # fmt: skip
 _TOTAL = ("totalcountsallgenes",)
 _OTHER_TOTALS = ("totalcounts", "ncounts", "ncount", "umicount", "numis", "ncountrna")
@@ -131,7 +153,11 @@ def guess_columns(
         if key == "dose_unit" and (value or found["dose"] is None):
             found[key] = value
             continue
+        if key == "dose_unit":
+            candidates = (*(f"{plain(str(found['dose']))}{end}" for end in ("unit", "units")), *candidates)
         found[key] = value or next((names[name] for name in candidates if name in names), None)
+        if key == "dose" and found[key] is None:
+            found[key] = next((column for name, column in names.items() if _DOSE_NAME.fullmatch(name)), None)
         if found[key] in ("none", "sum"):
             found[key] = None
         label = key.replace("_", " ")
@@ -147,22 +173,27 @@ def _guess_labels(
 ) -> tuple[str, tuple[str, ...], str | None, list[str]]:
     """Column with labels, labels of controls, column that marks controls (or None), and statements."""
     statements: list[str] = []
-    is_control = given.is_control or (None if given.control else _boolean_column(obs, names, path))
+    is_control = given.is_control or (None if given.control else boolean_column(obs, names, path))
     perturbation = given.perturbation or _guess_perturbation(obs, names, bool(is_control or given.control), path)
-    if is_control and not given.is_control and plain(is_control) in _COUNTS_OF_CONTROLS:
+    if is_control and not given.is_control and plain(is_control) in COUNTS_OF_CONTROLS:
         both = mixed_labels(obs[is_control], labels_of(obs, perturbation))
         if both:
             statements.append(
                 f"column {is_control!r} does not tell control cells apart ({few(both, 3)} both ways): not used"
             )
             is_control = None
+        elif positive := positive_controls(obs[is_control], labels_of(obs, perturbation)):
+            do = f"Pass --control with the labels that are, or --is-control {is_control} if all of them are."
+            found = f"it marks {few(positive, 3)}, too"
+            raise ControlError(path, f"obs[{is_control!r}]", "only cells that nothing was done to", found, do)
     statements.append(_say("perturbation column", perturbation, given.perturbation))
     control = given.control
     if is_control:
         statements.append(_say("control cells: true in column", is_control, given.is_control))
     else:
-        control = _find_controls(labels_of(obs, perturbation), given.control, perturbation, path)
-        statements.append(_say("control label", ", ".join(control), given.control))
+        control = find_controls(labels_of(obs, perturbation), given.control, perturbation, path)
+        shown = ", ".join(control[:6]) + (f" ... ({len(control)} in all)" if len(control) > 6 else "")
+        statements.append(_say("control label", shown, given.control))
     return perturbation, control, is_control, statements
 
 
@@ -225,46 +256,26 @@ def check_given(obs: pd.DataFrame, var: pd.DataFrame, given: Columns, path: str 
         raise ColumnError(path, "obs", "one source of the cell line", "two", "Pass --cell-line or --cell-line-name.")
 
 
-def split_names(given: str | None, obs: pd.DataFrame) -> list[str]:
-    """Names of columns that a comma joins; a name that holds a comma and exists stays whole."""
-    if not given:
-        return []
-    return [given] if given in obs.columns else given.split(",")
-
-
-def labels_of(obs: pd.DataFrame, perturbation: str, joint: str = "+") -> pd.Series:
-    """[n] Label of every cell as text, '' for none; labels of several columns are joined."""
-    columns = [as_text(obs[name]) for name in split_names(perturbation, obs)]
-    if len(columns) == 1:
-        return columns[0]
-    rows = zip(*columns, strict=True)
-    joined = [joint.join(part for part in row if not is_nothing(part)) for row in rows]
-    return pd.Series(joined, index=obs.index, dtype=object)
-
-
-def as_text(column: pd.Series) -> pd.Series:
-    """[n] Values as text without blanks around them, '' for missing ones; bytes are decoded."""
-    values = column.astype(object)
-    meaning = {value: clean(value) for value in values[values.notna()].unique()}
-    return values.map(meaning).astype(object).where(values.notna(), "").astype(object)
-
-
-def mixed_labels(is_control: pd.Series, labels: pd.Series) -> list[str]:
-    """Labels that some cells carry as controls and others not."""
-    marked, _ = as_bool(is_control)
-    return sorted((set(labels[marked]) & set(labels[~marked])) - {""})
-
-
 def pooled_columns(obs: pd.DataFrame, columns: Columns, labels: pd.Series) -> list[str]:
     """Columns that may be part of what was done, are not used, and differ among cells of one label and cell line."""
-    used = {*split_names(columns.perturbation, obs), *split_names(columns.cell_line, obs), columns.batch, columns.dose}
+    used = {*split_names(columns.perturbation, obs), *split_names(columns.cell_line, obs)}
+    used |= {columns.batch, columns.dose, columns.dose_unit}
     found = []
+    dose = as_text(obs[columns.dose]) if columns.dose in obs else ""
+    alike = (labels.astype(str) + "\0" + dose).to_numpy()
     for name in map(str, obs.columns):
-        if plain(name) in _POOLED and name not in used:
+        # A column that joins compound and dose has many values.
+        most = 50 if plain(name) in _POOLED else len(obs) // 2
+        if name not in used and (plain(name) in _POOLED or holds_amounts(name)):
             values = as_text(obs[name])
-            if values.groupby(labels.to_numpy()).nunique().max() > 1 and 1 < values.nunique() <= 50:
+            if values.groupby(alike).nunique().max() > 1 and 1 < values.nunique() <= most:
                 found.append(name)
     return found
+
+
+def holds_amounts(name: str) -> bool:
+    """Whether a column's name speaks of doses."""
+    return bool(_AMOUNT.search(name))
 
 
 def second_columns(obs: pd.DataFrame, perturbation: str) -> list[str]:
@@ -282,82 +293,36 @@ def second_columns(obs: pd.DataFrame, perturbation: str) -> list[str]:
     return [column for column in fitting if any(not is_no_label(text) for text in as_text(obs[column]).unique())]
 
 
-def _boolean_column(obs: pd.DataFrame, names: dict[str, str], path: str | Path) -> str | None:
-    """Name of a column like is_control that holds true and false in any spelling.
-
-    Raises:
-        ColumnError: One whose name says what it is, but whose values are not understood.
-    """
-    for name in _IS_CONTROL:
-        if name in names:
-            values = obs[names[name]].astype(object).unique()
-            if read_booleans(values) is not None:
-                return names[name]
-            if name not in _COUNTS_OF_CONTROLS:
-                do = "Pass --control LABEL to let the labels decide, or mend the column."
-                found = few(sorted({clean(value) for value in values}), 6)
-                raise ColumnError(path, f"obs[{names[name]!r}]", "true and false (or TRUE, T, yes, 1)", found, do)
-    return None
-
-
-def as_bool(column: pd.Series, path: str | Path = "the file") -> tuple[np.ndarray, np.ndarray]:
-    """[n] Which cells a column of true and false marks, in any spelling, and for which it says nothing.
-
-    Raises:
-        ColumnError: A value that is neither.
-    """
-    values = column.astype(object)
-    meaning = read_booleans(values[values.notna()].unique())
-    if meaning is None:
-        found = few(sorted({clean(value) for value in values.unique()}), 6)
-        do = "Pass --control LABEL to let the labels decide, or mend the column."
-        raise ColumnError(path, f"obs[{column.name!r}]", "true and false (or TRUE, T, yes, 1)", found, do)
-    found_values = [meaning[value] if known else None for value, known in zip(values, values.notna(), strict=True)]
-    marked = np.array([value is True for value in found_values], bool)
-    return marked, np.array([value is None for value in found_values], bool)
-
-
 def _guess_perturbation(obs: pd.DataFrame, names: dict[str, str], controls_known: bool, path: str | Path) -> str:
     tiers = [[names[name] for name in tier if name in names] for tier in _PERTURBATION]
-    for tier in tiers:
-        fitting = [column for column in tier if controls_known or any(map(is_control_name, _labels(obs[column])))]
-        if len(fitting) == 1:
-            return fitting[0]
-        if fitting:
-            do = "Pass --perturbation with the one you mean."
-            raise ColumnError(path, "obs", "one column with perturbations", f"several: {few(fitting)}", do)
+    rank_of = {
+        column: 2 if controls_known else max(map(control_rank, distinct(obs[column])), default=0)
+        for column in {column for tier in tiers for column in tier}
+    }
+    # A column of control and one other label is more often an arm of the experiment than the screen.
+    for least, rank in ((4, 2), (4, 1), (0, 2), (0, 1)):
+        for tier in tiers:
+            fitting = [column for column in tier if rank_of[column] >= rank and len(distinct(obs[column])) >= least]
+            if len(fitting) == 1:
+                return fitting[0]
+            if fitting:
+                do = "Pass --perturbation with the one you mean."
+                raise ColumnError(path, "obs", "one column with perturbations", f"several: {few(fitting)}", do)
     candidates = [column for tier in tiers for column in tier]
     if candidates:
-        labels = _labels(obs[candidates[0]])
-        do = "Pass --control LABEL (and --perturbation COLUMN if that is not the column)."
+        labels = distinct(obs[candidates[0]])
+        do = f"{suspects(labels)}Pass --control LABEL (and --perturbation COLUMN if that is not the column)."
         raise ControlError(path, f"obs[{candidates[0]!r}]", "a label of control cells", f"{few(labels, 8)}", do)
-    do = "Pass --perturbation COLUMN."
+    pairs = [f"{names[name]},{second[0]}" for name in names for second in [_partners(names, name)] if second]
+    do = f"Pass --perturbation {pairs[0]} to join the two, or one COLUMN." if pairs else "Pass --perturbation COLUMN."
     if not len(obs.columns):
         do = "Pass --obs-table TABLE with the cells' columns (cell names first), or --control-only."
         raise ColumnError(path, "obs", "a column with perturbations", "no columns", do)
     raise ColumnError(path, "obs", "a column with perturbations", f"the columns {few(obs.columns, 30)}", do)
 
 
-def _labels(column: pd.Series) -> list[str]:
-    return sorted(set(as_text(column)) - {""})
-
-
-def _find_controls(column: pd.Series, given: Sequence[str], name: str, path: str | Path) -> tuple[str, ...]:
-    labels = _labels(column)
-    where = f"obs[{name!r}]"
-    given = tuple(clean(label) for label in given)
-    for label in given:
-        if label not in labels:
-            near = difflib.get_close_matches(label, labels, n=5, cutoff=0.4) or labels[:5]
-            do = f"Nearest labels: {few(near)}. Pass --control with one that exists."
-            raise ControlError(path, where, f"control label {label!r}", "no cell with it", do)
-    if given:
-        return tuple(given)
-    controls = [label for label in labels if is_control_name(label)]
-    if not controls:
-        do = "Pass --control LABEL, or another --perturbation COLUMN."
-        raise ControlError(path, where, "a label of control cells", f"{few(labels, 8)}", do)
-    if len({control_stem(label) for label in controls}) > 1:
-        do = f"Pass --control with those that are controls, e.g. --control {controls[0]!r}."
-        raise ControlError(path, where, "one kind of control", f"several: {few(controls)}", do)
-    return tuple(controls)
+def _partners(names: dict[str, str], name: str) -> list[str]:
+    """Columns that go on from a first one: `gene_b` of `gene_a`, `perturbation_2` of `perturbation_1`."""
+    stem, end = name[:-1], {"1": "2", "a": "b"}.get(name[-1:])
+    usual = {known for tier in _PERTURBATION for known in tier}
+    return [names[f"{stem}{end}"]] if end and stem in usual and f"{stem}{end}" in names else []

@@ -72,7 +72,14 @@ class GeneColumns:
         own = unique_names(genes)
         index: Any = self.var.index
         names = [str(index[column]) if column >= 0 else name for column, name in zip(at, own, strict=True)]
-        return GeneIndex(names, genes.gene_ids, genes.symbols, aliases=options.aliases, gene_table=options.gene_table)
+        return GeneIndex(
+            names,
+            genes.gene_ids,
+            genes.symbols,
+            aliases=options.aliases,
+            gene_table=options.gene_table,
+            rows=genes.rows,
+        )
 
     def most(self, max_g: np.ndarray) -> int:
         """A bound on the counts of the screen: the greatest sum of column maxima that meet in one column."""

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from vc_data.convert.columns import as_text, other_totals, split_names
+from vc_data.convert.columns import other_totals
 from vc_data.convert.counts import Spool
 from vc_data.convert.notes import Notes, ask, say
 from vc_data.convert.roles import Roles, read_roles
+from vc_data.convert.series import as_text, split_names
 from vc_data.errors import ColumnError, ControlError, SourceError, TooFewError, few
 from vc_data.genes.link import GeneIndex
 from vc_data.options import Columns, ConvertOptions
@@ -18,7 +19,7 @@ from vc_data.text.controls import CONTROL
 from vc_data.text.modes import KNOCKOUT, UNKNOWN, is_chemical, parse_mode
 from vc_data.text.values import is_nothing, read_amounts, tidy_unit
 
-_UNIT_IN_NAME = re.compile(r"[-_. (]([fpnum\u00b5\u03bc]?M)\)?$", re.IGNORECASE)
+_UNIT_IN_NAME = re.compile(r"[-_. (\[]([fpnum\u00b5\u03bc]?M)[)\]]?$", re.IGNORECASE)
 """A molar unit at the end of a column's name: `dose_uM`."""
 
 
@@ -64,10 +65,11 @@ def read_cells(
     mode, more = _read_modes(raw, columns, path, ~is_control & (roles.target != "").to_numpy())
     notes += more
     mode[is_control] = UNKNOWN
+    line = _join(raw, columns)
+    _refuse_two_modes(roles.target, line, mode, columns, path)
     dose, unit, more = _read_doses(raw, columns, (mode > KNOCKOUT) & ~is_control, given, path)
     perturbation, labelled = _label_doses(roles.target, dose, options.dose_in_label)
     notes += more + labelled
-    line = _join(raw, columns)
     obs = pd.DataFrame(
         {
             "perturbation": perturbation,
@@ -152,6 +154,19 @@ def _read_modes(raw: pd.DataFrame, columns: Columns, path: Path, perturbed: np.n
     if not unclear:
         return mode, Notes()
     return mode, ask(f"{columns.mode!r} does not tell how {few(unclear)} acts (mode 8, unknown); --mode-name says it")
+
+
+def _refuse_two_modes(target: pd.Series, line: pd.Series | str, mode: np.ndarray, columns: Columns, path: Path) -> None:
+    """A gene that is repressed in some cells and activated in others of a line is two perturbations, not one."""
+    known = pd.DataFrame({"target": target.to_numpy(), "line": line, "mode": mode})[(mode != UNKNOWN)]
+    several = known.groupby(["target", "line"])["mode"].nunique()
+    names = sorted({name for name, _ in several.index[several > 1]} - {"", CONTROL})
+    if names:
+        do = f"Pass --cell-line {columns.cell_line or 'CELL_LINE'},{columns.mode} to keep them apart, or --mode-name with one for all."
+        found = f"several for {few(names, 3)}"
+        raise ColumnError(
+            path, f"obs[{columns.mode!r}]", "one type of perturbation per target and cell line", found, do
+        )
 
 
 def _read_doses(

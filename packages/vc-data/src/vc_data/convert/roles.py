@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 from vc_contracts.text.plain import clean
 
-from vc_data.convert.columns import as_bool, is_chemical_file, labels_of, pooled_columns, second_columns
+from vc_data.convert.columns import holds_amounts, is_chemical_file, pooled_columns, second_columns
+from vc_data.convert.controls import as_bool, match_labels
 from vc_data.convert.notes import Notes, ask
+from vc_data.convert.series import labels_of
 from vc_data.convert.targets import link_targets
 from vc_data.errors import ColumnError, ControlError, OptionError, few
 from vc_data.genes.link import GeneIndex
 from vc_data.options import Columns, ConvertOptions
-from vc_data.text.controls import CONTROL
+from vc_data.text.controls import CONTROL, resembles_control
 from vc_data.text.labels import read_labels
 from vc_data.text.values import is_no_call, is_no_label
 
@@ -79,10 +81,10 @@ def read_roles(
     target[~left] = ""
     _refuse_mixed(columns, label, target, marked, path)
     notes += Notes(meaning.statements, meaning.questions) + more
-    genes = sorted(name for name in controls if columns.is_control and name in index)
-    if genes:
+    others = sorted(name for name in controls if columns.is_control and (name in index or not resembles_control(name)))
+    if others and (len(controls) > 1 or others[0] in index):
         notes += ask(
-            f"labels of genes count as controls: {few(genes)} by column {columns.is_control!r}; --control, if not"
+            f"labels that name no controls count as such: {few(others)} by column {columns.is_control!r}; --control, if not"
         )
     notes += Notes(dropped={
         "left out by --drop": int(dropped.sum()),
@@ -111,17 +113,24 @@ def _ask_columns(raw: pd.DataFrame, columns: Columns, label: pd.Series, path: Pa
     for name in pooled_columns(raw, columns, label):
         line = columns.cell_line or "CELL_LINE"
         values = few(sorted(set(map(clean, raw[name].astype(object).unique())) - {""}), 4)
-        notes += ask(f"column {name!r} ({values}) is pooled over; --cell-line {line},{name} keeps its values apart")
+        flag = (
+            f"--dose {name} reads it as doses"
+            if holds_amounts(name)
+            else f"--cell-line {line},{name} keeps its values apart"
+        )
+        notes += ask(f"column {name!r} ({values}) is pooled over; {flag}")
     return notes
 
 
 def _dropped_labels(label: pd.Series, drop: tuple[str, ...], path: Path) -> np.ndarray:
     """[n] bool: cells of labels that are to be left out."""
-    wanted, there = {clean(name) for name in drop}, set(label)
-    if wanted - there:
-        name = sorted(wanted - there)[0]
-        near = difflib.get_close_matches(name, there, n=3, cutoff=0.4)
-        raise OptionError(path, "--drop", f"a label {name!r}", "no cell with it", f"Nearest labels: {few(near)}.")
+    there, wanted = sorted(set(label)), set()
+    for name in map(clean, drop):
+        found = match_labels(name, there)
+        if not found:
+            near = difflib.get_close_matches(name, there, n=3, cutoff=0.4)
+            raise OptionError(path, "--drop", f"a label {name!r}", "no cell with it", f"Nearest labels: {few(near)}.")
+        wanted |= set(found)
     return label.isin(wanted).to_numpy()
 
 
@@ -133,6 +142,9 @@ def _controls(
         controls = {clean(name) for name in columns.control}
         return label.isin(controls).to_numpy(), np.zeros(len(raw), bool), controls
     marked, unsaid = as_bool(raw[columns.is_control], path)
+    if unsaid.any() and (marked | unsaid).all():
+        do = "Pass --control LABEL to let the labels decide, or write false for perturbed cells."
+        raise ControlError(path, f"obs[{columns.is_control!r}]", "true and false", "true and blanks only", do)
     return marked, unsaid, {name for name in label[marked].unique() if not is_no_label(name)}
 
 

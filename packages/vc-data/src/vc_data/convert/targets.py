@@ -5,16 +5,20 @@ A target that a gene of the file answers to (`genes.link`) takes that gene's nam
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vc_data.convert.notes import Notes, ask, say
 from vc_data.errors import few
-from vc_data.genes.link import GeneIndex, Link
+from vc_data.genes.link import GeneIndex, Link, is_date
 from vc_data.text.controls import CONTROL
 
-_DOSED = re.compile(r"[\s_@(-]\d+([.,]\d+)?\s*[fpnumµμ]M\)?$", re.IGNORECASE)
-"""Ends in a number with a molar unit."""
+_DOSED = re.compile(
+    r"(?:[\s_@(-]|, )\d+([.,]\d+)?[', ]*(?:[fpnum\u00b5\u03bc]M|hr?s?|hours?|days?)['\])]*$", re.IGNORECASE
+)
+"""Ends in a number with a molar unit or hours."""
+_NUMBERED = re.compile(r"(.+[_@ ])\d+(?:[.,]\d+)?")
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,12 @@ def _ask_same_compounds(parts: list[str]) -> Notes:
     for part in parts:
         folded.setdefault(" ".join(part.casefold().split()), []).append(part)
     several = [names for names in folded.values() if len(names) > 1]
-    dosed = [part for part in parts if _DOSED.search(part)]
+    stems = Counter(match[1] for part in parts if (match := _NUMBERED.fullmatch(part)))
+    numbered = {stem for stem, n in stems.items() if n > 1}
+    dosed = [
+        part for part in parts
+        if _DOSED.search(part) or ((match := _NUMBERED.fullmatch(part)) and (match[1] in numbered or match[1].endswith("@")))
+    ]  # fmt: skip
     notes = Notes()
     if several:
         notes += ask(
@@ -90,7 +99,7 @@ def _ask_same_compounds(parts: list[str]) -> Notes:
         )
     if dosed:
         notes += ask(
-            f"names that hold a dose stay whole: {few(dosed)}. Give name and dose a column each, and --dose, if they do"
+            f"names that hold a dose or a time stay whole: {few(dosed)}. Give name and dose a column each, and --dose, if they do"
         )
     return notes
 
@@ -114,6 +123,11 @@ def _tell(name_of: Mapping[str, str], links: Mapping[str, Link]) -> Notes:
         rules = ", ".join(sorted({links[part].how for part in changed}))
         statements.append(f"targets took the gene's name: {len(changed)} ({part!r} is {name!r}), by {rules}")
     notes = say(*statements)
+    dates = [name for name in unknown if is_date(name) or re.fullmatch(r"\d{4}-\d\d-\d\d(?: 00:00:00)?", name)]
+    if dates:
+        notes += ask(
+            f"targets that Excel made dates of are no known gene: {few(dates)}. Restore them in the file, or --drop"
+        )
     if len(unknown) == len(names) >= 3:
         notes += ask(
             "no target is a gene of the file; --gene-table TABLE or --symbol COLUMN, if genes go by other names there"

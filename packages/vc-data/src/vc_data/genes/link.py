@@ -3,6 +3,7 @@
 Rules, in order; the first that gives exactly one gene of the file counts:
 1. `id`: the Ensembl id, without version.
 2. `symbol`: the symbol, or the gene's name in the screen.
+2b. `row`: the name of its row in the file, where rows have names of another kind (Entrez ids, ORFs of yeast).
 3. `R`: the symbol as R's make.names rewrites it (`HLA.A`, `X7SK`), on either side.
 4. `Excel`: a date that Excel made of a symbol (`7-Sep`), on either side (`1-Mar` is MARCH1 or MARC1, so none among genes).
 5. `renamed`: the families that were renamed because of 4 (SEPT7 is SEPTIN7, MARCH1 is MARCHF1, MARC1 is MTARC1).
@@ -62,6 +63,7 @@ class GeneIndex:
         *,
         aliases: str | Path | None = None,
         gene_table: str | Path | None = None,
+        rows: Sequence[str] = (),
     ):
         """Index genes.
 
@@ -71,14 +73,17 @@ class GeneIndex:
             symbols: [g] Symbol, or ''.
             aliases: Table as `read_aliases` takes it.
             gene_table: Table as `read_gene_table` takes it.
+            rows: [g] Names of the file's rows, where they are neither of these.
         """
         self._names, self._ids, self._symbols = list(names), list(gene_ids), list(symbols)
         self._approved_of, self._approved = read_aliases(aliases) if aliases else ({}, set())
         self._symbols_of, self._ids_of = read_gene_table(gene_table) if gene_table else ({}, {})
-        own = [{name, symbol} - {""} for name, symbol in zip(self._names, self._symbols, strict=True)]
+        copies = _numbered_copies({*self._names, *self._symbols})
+        own = [{name, symbol} - {"", *copies} for name, symbol in zip(self._names, self._symbols, strict=True)]
         self._rules: list[tuple[str, Callable[[str], Iterable[str]], dict[str, set[int]]]] = [
             ("id", lambda n: [strip_version(n)], _index([{i} - {""} for i in self._ids])),
             ("symbol", lambda n: [n], _index(own)),
+            ("row", lambda n: [n], _index([{row} for row in rows])),
             ("R", lambda n: [r_name(n)], _index([{r_name(n) for n in names} for names in own])),
             ("Excel", dates_of, _index([set().union(*map(_date_of, names)) for names in own])),
             ("renamed", renamed, _index([set().union(*map(renamed, names)) for names in own])),
@@ -121,6 +126,16 @@ class GeneIndex:
     def _canonical(self, name: str) -> list[str]:
         options = self._approved_of.get(name, set())
         return [next(iter(options)) if name not in self._approved and len(options) == 1 else name]
+
+
+def _numbered_copies(names: set[str]) -> set[str]:
+    """Names that a program numbered because they repeated (`TP53-1` beside `TP53`; R writes `TP53.1`): no names of genes."""
+    found = set()
+    for name in names:
+        base, mark, number = name[:-2], name[-2:-1], name[-1:]
+        if number == "1" and mark in ("-", ".") and base in names:
+            found |= {copy for k in range(1, 100) if (copy := f"{base}{mark}{k}") in names}
+    return found
 
 
 def r_name(name: str) -> str:

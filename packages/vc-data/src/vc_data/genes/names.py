@@ -3,11 +3,11 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vc_contracts.text.ids import is_ensembl, strip_version
-from vc_contracts.text.plain import plain
+from vc_contracts.text.plain import clean, plain
 
 from vc_data.errors import ColumnError, GeneError, few
 from vc_data.genes.tables import read_gene_table
@@ -34,6 +34,8 @@ class GeneNames:
     """Symbols, '' where unknown."""
     statements: list[str]
     """Where they were found, for people."""
+    rows: list[str] = field(default_factory=list)
+    """Names of the rows of var, where those are neither (ids of Entrez, ORFs of yeast); else empty."""
 
     @property
     def keys(self) -> list[str]:
@@ -63,10 +65,8 @@ def identify_genes(
         GeneError: Some genes have only an id and others only a symbol, and no column or table says which are the same;
             or ids of several species.
     """
-    columns = {"index": [str(name).strip() for name in var.index]}
-    columns |= {
-        str(c): ["" if v != v or v is None else str(v).strip() for v in var[c].astype(object)] for c in var.columns
-    }
+    columns = {"index": [clean(name) for name in var.index]}
+    columns |= {str(c): [clean(value) for value in var[c].astype(object)] for c in var.columns}
     tidied = _tidy(columns)
 
     def is_id_column(values: Sequence[str]) -> bool:
@@ -106,7 +106,11 @@ def identify_genes(
         f"gene ids: {id_column!r} ({given[0]})" if id_column else "gene ids: none",
         f"gene symbols: {symbol_column!r} ({given[1]})" if symbol_column else "gene symbols: none",
     ]
-    return GeneNames(ids, symbols, statements)
+    rows = columns["index"]
+    others = (
+        rows if set(rows).isdisjoint({*ids, *symbols} - {""}) and rows != [str(i) for i in range(len(rows))] else []
+    )
+    return GeneNames(ids, symbols, statements, others)
 
 
 def _tidy(columns: dict[str, list[str]]) -> list[str]:

@@ -1,7 +1,7 @@
 """Combinations: which separator joins which names."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 SEPARATORS = ("|", ",", ";", "&", "/", ":", "__", "_", " ", "-")
 """Beside '+', which always joins names; the others only between names that are known."""
@@ -75,3 +75,9 @@ def glued(label: str, known: Callable[[str], bool]) -> bool:
         if cut <= 4 and head.islower() and len(tail) >= 3 and known(tail):
             return True
     return False
+
+
+def half_joined(label: str, own: Container[str]) -> bool:
+    """Whether ' + ' stands in a label between a known compound and another."""
+    parts = [part.strip() for part in label.split(" + ")]
+    return len(parts) > 1 and any(part in own for part in parts)

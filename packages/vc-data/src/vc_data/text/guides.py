@@ -4,6 +4,8 @@ import re
 from collections.abc import Container, Iterable
 
 _SUFFIX = r"(?:sg|g|sgrna|grna|guide|cr|crrna|rep|seq|oligo)?[-_. ]?\d{1,6}[a-d]?"
+METHODS = ("KO", "cKO", "KD", "OE", "ORF", "knockout", "knockdown", "overexpression", "CRISPRi", "CRISPRa", "CRISPRko")
+"""Words behind a gene that say what was done to it."""
 _STYLES: tuple[tuple[str, re.Pattern], ...] = (
     ("GENE_+_POSITION", re.compile(r"(.+?)_[-+]_\d+(?:\.\d+)?(?:-\w+)?(?:-\w+)?")),
     ("GENE_SEQUENCE", re.compile(r"(.+?)[-_. ][ACGTacgt]{15,}")),
@@ -12,8 +14,13 @@ _STYLES: tuple[tuple[str, re.Pattern], ...] = (
     ("GENE (NUMBER)", re.compile(r"(.+?)[-_. ]?\(\d{1,5}\)")),
     ("GENE-NUMBER", re.compile(rf"(.+?)[-_. #:]{_SUFFIX}", re.IGNORECASE)),
     ("GENEgNUMBER", re.compile(r"(.+?)(?:sg|g|sgRNA|gRNA)\d{1,3}")),
-    ("GENE_P1P2", re.compile(r"(.+?)_P\d(?:P\d)?")),
+    ("GENE_P1P2", re.compile(r"(.+?)_P\d(?:P\d)?(?:_[A-Z])?")),
+    ("GENE KO", re.compile(rf"(.+?)(?:[-_. ]\(?(?:{'|'.join(METHODS)})\)?|K[OD])(?:[-_. ]\d{{1,3}})?")),
+    ("GENE_TSS", re.compile(r"(.+?)[-_. ](?:TSS\d?|promoter)", re.IGNORECASE)),
+    ("LIBRARY0001-GENE", re.compile(r"(?!LINC)[A-Za-z]{2,}\d{4,}[-_](.+)")),
 )
+
+_METHOD = re.compile(rf".+?(?:[-_. ]\(?({'|'.join(METHODS)})\)?|(K[OD]))(?:[-_. ]\d{{1,3}})?")
 
 
 def gene_of_guide(label: str, known: Container[str]) -> tuple[str, str] | None:
@@ -26,6 +33,14 @@ def gene_of_guide(label: str, known: Container[str]) -> tuple[str, str] | None:
     if label in known:
         return None
     return next(((gene, style) for style, gene in candidates(label) if gene in known), None)
+
+
+def method_of(label: str) -> str:
+    """What the word behind a gene's name says was done to it (`KO` of `TP53 knockout`); '' where there is none."""
+    match = _METHOD.fullmatch(label)
+    word = (match[1] or match[2]).upper() if match else ""
+    same = {"CKO": "KO", "KNOCKOUT": "KO", "CRISPRKO": "KO", "KNOCKDOWN": "KD", "ORF": "OE", "OVEREXPRESSION": "OE"}
+    return same.get(word, word)
 
 
 def candidates(label: str) -> list[tuple[str, str]]:
@@ -46,7 +61,18 @@ def sisters(labels: Iterable[str]) -> dict[str, list[str]]:
                 "GENE_P1P2",
                 "GENE (NUMBER)",
                 "GENEgNUMBER",
+                "LIBRARY0001-GENE",
             ):
                 groups.setdefault(gene, []).append(label)
                 break
+    return {gene: members for gene, members in groups.items() if len(members) > 1}
+
+
+def worded_sisters(labels: Iterable[str], known: Container[str]) -> dict[str, list[str]]:
+    """Known gene -> labels that add different words to it behind a '-' (`TP53-A`, `TP53-B`), two or more."""
+    groups: dict[str, list[str]] = {}
+    for label in labels:
+        gene, dash, _ = label.rpartition("-")
+        if dash and gene in known:
+            groups.setdefault(gene, []).append(label)
     return {gene: members for gene, members in groups.items() if len(members) > 1}
