@@ -266,3 +266,19 @@ def test_folder_hash_is_the_one_of_the_contract(tmp_path):
     one, two = (hashlib.sha256(x).hexdigest() for x in (b"2", b"1"))
     assert contracts.sha256_tree(tmp_path) == hashlib.sha256(f"a\0{one}\nb/x\0{two}\n".encode()).hexdigest()
     assert contracts.sha256_tree(tmp_path / "a") == one
+
+
+def test_scores_of_two_versions_of_the_data_are_not_compared(tmp_path, monkeypatch):
+    def scored(name, **parents):
+        config = {"truth": ["screen.zarr"]} if parents else {}
+        contracts.write_scores(tmp_path / name, scores_table(), parents=parents, config=config, summary={})
+        return tmp_path / name
+
+    one, same = (scored(name, **{"screen.zarr": "a" * 64, f"{name}.zarr": name * 16}) for name in ("aaaa", "bbbb"))
+    other = scored("cccc", **{"screen.zarr": "b" * 64})
+    contracts.check_same_truth(one, same)
+    contracts.check_same_truth(one, scored("older"))
+    with pytest.raises(ContractError, match=r"another content of 'screen\.zarr'"):
+        contracts.check_same_truth(one, other)
+    monkeypatch.setenv("VC_TRUST_CONTENT", "1")
+    contracts.check_same_truth(one, other)

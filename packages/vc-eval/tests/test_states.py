@@ -61,6 +61,18 @@ def test_controls_that_are_cells_of_two_perturbations_or_moved_a_little_are_note
 @pytest.mark.parametrize("seed", [11, 12, 13])
 def test_other_cells_of_the_same_controls_have_no_note(seed):
     assert said(log1p(counts(seed)), controls=True) == ""
+    shallow = [log1p(counts(one, 0.08) + np.eye(len(LABELS), 120)) for one in (seed, seed + 50)]
+    assert said(*shallow, controls=True) == ""
+
+
+@pytest.mark.parametrize(("seed", "share"), [(41, 0.25), (42, 0.5), (43, 0.9)])
+def test_cells_of_a_perturbation_among_the_controls_are_noted_by_its_name(seed, share):
+    rng = np.random.default_rng(seed)
+    honest, gene = log1p(counts(seed)), GENES[int(rng.integers(8))]
+    rows = rng.choice(np.flatnonzero(IS_CONTROL), int(share * IS_CONTROL.sum()), replace=False)
+    mixed = honest.copy()
+    mixed[rows] = honest[rng.choice(np.flatnonzero(gene == LABELS), len(rows))]
+    assert f"real cells of '{gene}'" in said(mixed, controls=True)
 
 
 def test_permuted_swapped_shifted_and_mirrored_controls_are_noted():

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTROL",
     "Splits",
+    "check_same_truth",
     "check_target",
     "fill_scores",
     "is_effects",
@@ -196,6 +197,37 @@ def fill_scores(folder: Path, scores: pd.DataFrame, *, parents: dict[str, str], 
     header["content"] = {"scores.parquet": sha256_tree(folder / "scores.parquet"), "summary": hash_json(summary)}
     text = json.dumps({"contract": header, "summary": summary}, indent=1, sort_keys=True, allow_nan=False)
     (folder / "scores.json").write_text(text + "\n", encoding="utf-8")
+
+
+def check_same_truth(first: str | Path, second: str | Path) -> None:
+    """Refuse to compare scores of two versions of the real data, by the hashes among the parents of each folder.
+
+    Args:
+        first: Folder of scores.
+        second: The other one; its header names the files that hold the truth.
+
+    Raises:
+        ContractError: Their truth has other content. Scores that do not name it are not judged.
+    """
+    from vc_contracts.content import SWITCH, trusting
+    from vc_contracts.kinds import header_of
+
+    truths = []
+    for folder in (first, second):
+        header = header_of(Path(folder))
+        names = header.get("config", {}).get("truth", [])
+        parents = header.get("parents") or {}
+        truths.append({parents[name]: name for name in names if name in parents})
+    if not all(truths) or trusting() or set(truths[0]) == set(truths[1]):
+        return
+    other = [name for content, name in truths[1].items() if content not in truths[0]] or list(truths[1].values())
+    raise ContractError(
+        second,
+        "contract['parents']",
+        f"scores of the same data as {first}",
+        f"another content of {', '.join(map(repr, other))}",
+        f"Score both predictions on one version of the data. {SWITCH}=1 compares them all the same.",
+    )
 
 
 def read_scores(path: str | Path) -> tuple[pd.DataFrame, dict]:

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from vc_eval.cells.ranked import RankedSide
 
 OTHER_DEPTH = 1.25  # control cells of one experiment differ by less
+BY_DRAWING = 3.0  # standard deviations of the drawn depth ratio that are no other depth
 LOST_VALUES = 20  # a gene of which so much is expected in the predicted controls, and nothing found, is lost
 SWAPPED = 0.75  # nearer than this share of the distance to the real controls: taken from a perturbation
 MIRRORED = -0.3  # median correlation of predicted and real change below which signs are turned
+LIKELY = 1.5  # control means apart by less than so many times what drawing cells explains are no finding, whatever they are near
 BEYOND_CHANCE = 1.75  # control means further apart than so many times what drawing cells explains are of other cells
+LEAST_SHARE, SURE, FEWEST_EFFECTS = 0.1, 5.0, 6  # a smaller share, or one of fewer standard errors, is not worth a note
 SPREAD = 1.0  # sd of the log of cell totals after undoing the log: more than log1p values of one experiment have
 
 
@@ -41,6 +44,12 @@ class ControlState:
     """Median over perturbations of the correlation of predicted and real change; below 0 where signs are turned."""
     chance: float = 0.0
     """The gap that drawing so many cells leaves, from the halves of the real cells; 0 where it is not known."""
+    towards: str = ""
+    """Perturbation towards which the predicted controls are moved by more than drawing cells explains, or empty."""
+    share: float = 0.0
+    """How far, as a share of its effect."""
+    depth_chance: float = 0.0
+    """Standard deviation that drawing so many cells gives the logarithm of the ratio of control depths; 0 if not known."""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON."""
@@ -49,12 +58,18 @@ class ControlState:
     def notes(self, model: str) -> list[str]:
         """What a reader of the score has to know, one line each."""
         found = []
-        if self.nearest:
+        beyond = not self.chance or self.gap > LIKELY * self.chance
+        if self.nearest and beyond:
             found.append(f"its controls are nearer to the real cells of {self.nearest!r} than to the real controls")
-        elif self.gap > self.typical_effect > 0:
+        elif self.gap > self.typical_effect > 0 and beyond:
             found.append(
                 f"its controls differ from the real ones by {self.gap:.3g} (root mean square over genes; correlation "
                 f"{self.correlation:.2f}), more than a typical perturbation changes cells ({self.typical_effect:.3g})"
+            )
+        elif self.towards:
+            found.append(
+                f"its controls are moved towards the real cells of {self.towards!r} by {self.share:.2f} of that effect, as if "
+                "some of them were such cells"
             )
         elif self.gap > BEYOND_CHANCE * self.chance > 0:
             found.append(
@@ -109,8 +124,42 @@ def compare_sides(predicted: "RankedSide", real: "RankedSide") -> ControlState:
     first, second = real.halves
     if first.labels != second.labels:
         return state
+    towards, share = _find_admixture(predicted, real, (first, second))
     apart_l = np.mean((first.mean_lg - second.mean_lg) ** 2, axis=1) / (1 / first.sizes + 1 / second.sizes)
-    return replace(state, chance=float(np.sqrt(np.mean(apart_l) * (1 / predicted.sizes[-1] + 1 / real.sizes[-1]))))
+    chance = float(np.sqrt(np.mean(apart_l) * (1 / predicted.sizes[-1] + 1 / real.sizes[-1])))
+    depth_l = np.log(_depths(first.mean_lg) / np.maximum(_depths(second.mean_lg), 1e-12))
+    drawn = float(np.sqrt(np.mean(depth_l**2 / (1 / first.sizes + 1 / second.sizes))))
+    depth_chance = drawn * float(np.sqrt(1 / predicted.sizes[-1] + 1 / real.sizes[-1]))
+    return replace(state, chance=chance, towards=towards, share=share, depth_chance=depth_chance)
+
+
+def _find_admixture(
+    predicted: "RankedSide", real: "RankedSide", halves: "tuple[RankedSide, RankedSide]"
+) -> tuple[str, float]:
+    """The perturbation whose cells may be among the predicted controls, and their share; ('', 0) where none is.
+
+    The distance of the controls is projected on each real effect. Effect and distance are taken from different halves of the
+    real controls, because common noise would look like a share. What drawing cells does along an effect is measured by the
+    halves of the other perturbations, which drift apart along the same axes.
+    """
+    shares, errors = [], []
+    if len(halves[0].labels) < FEWEST_EFFECTS:
+        return "", 0.0
+    for one, other in (halves, halves[::-1]):
+        effect_pg = one.mean_lg[:-1] - one.mean_lg[-1]
+        norm_p = np.linalg.norm(effect_pg, axis=1)
+        along_pg = np.divide(effect_pg, norm_p[:, None], out=np.zeros_like(effect_pg), where=norm_p[:, None] > 0)
+        step_p = along_pg @ (predicted.mean_lg[-1] - other.mean_lg[-1])
+        drawn_lp = (one.mean_lg - other.mean_lg) @ along_pg.T / np.sqrt(1 / one.sizes + 1 / other.sizes)[:, None]
+        drawn_lp[np.arange(len(norm_p)), np.arange(len(norm_p))] = np.nan
+        drawn_lp[-1] = np.nan  # the effect holds the control's own noise
+        noise_p = np.sqrt(np.nanmean(drawn_lp**2, axis=0))
+        errors.append(noise_p * np.sqrt(1 / predicted.sizes[-1] + 1 / other.sizes[-1]) / np.maximum(norm_p, 1e-12))
+        shares.append(step_p / np.maximum(norm_p, 1e-12))
+    share_p, error_p = np.mean(shares, axis=0), np.mean(errors, axis=0)
+    certain = np.where(share_p > LEAST_SHARE, share_p / np.maximum(error_p, 1e-12), 0)
+    best = int(np.argmax(certain))
+    return (str(halves[0].labels[best]), float(share_p[best])) if certain[best] > SURE else ("", 0.0)
 
 
 def describe_sides(predicted: "RankedSide", real: "RankedSide") -> dict[str, Any]:
@@ -123,7 +172,11 @@ def describe_sides(predicted: "RankedSide", real: "RankedSide") -> dict[str, Any
 
 def control_depth(side: "RankedSide") -> float:
     """About how many counts a control cell holds after scaling: summed exponentials of means."""
-    return float(np.expm1(side.mean_lg[-1]).sum(dtype=np.float64))
+    return float(_depths(side.mean_lg[-1:])[0])
+
+
+def _depths(mean_lg: np.ndarray) -> np.ndarray:
+    return np.expm1(mean_lg).sum(axis=1, dtype=np.float64)
 
 
 def gather(described: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -141,7 +194,8 @@ def notes_of(model: str, provenance: dict[str, Any]) -> list[str]:
                 name, side, Scale(**{key: value for key, value in given.items() if key != "control_depth"})
             )
         depths = [given["control_depth"] for given in sides.values() if given.get("control_depth") is not None]
-        if len(depths) == 2 and max(depths) > OTHER_DEPTH * min(depths):
+        drawn = provenance.get("control_state", {}).get(context, {}).get("depth_chance", 0.0)
+        if len(depths) == 2 and max(depths) > max(OTHER_DEPTH, np.exp(BY_DRAWING * drawn)) * min(depths):
             notes.append(
                 f"note: {name}: a control cell holds about {depths[1]:,.0f} counts, one of the real file "
                 f"{depths[0]:,.0f}: the two were scaled to different depths, which counts as error. Scale both alike."

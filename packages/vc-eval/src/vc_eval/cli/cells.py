@@ -113,6 +113,7 @@ def _write(
         "notes": scores.notes | {"said": notes},
     }
     config = {"model": model, "baselines": baselines, "seed": command.seed, "n_boot": command.n_boot, "rule": rule}
+    config |= {"truth": [command.real.name]}
     hashes = {path.name: sha256_tree(path) for path in sources}
     written = ["scores.parquet", "scores.json"]
     with write_whole(

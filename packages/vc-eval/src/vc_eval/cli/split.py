@@ -109,6 +109,7 @@ def _write(
     config = {
         "model": model, "baselines": baselines, "seed": command.seed, "n_boot": command.n_boot,
         "n_ceiling": command.n_ceiling, "n_ceiling_des": command.n_ceiling_des,
+        "truth": [command.screen.name, command.splits.name],
     }  # fmt: skip
     meta: dict[str, Any] = config | {
         "command": _command(command, files, model, baselines),

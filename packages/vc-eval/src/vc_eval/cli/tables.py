@@ -13,7 +13,7 @@ def compare(command: options.Compare) -> None:
     """`vc-eval compare`: two models, paired."""
     from vc_contracts.text.names import safe_table
 
-    from vc_eval.contracts import check_target, read_scores, write_whole
+    from vc_eval.contracts import check_same_truth, check_target, read_scores, write_whole
 
     if command.out is not None:
         check_target(command.out, overwrite=command.overwrite, inputs=command.folders, make_parent=True)
@@ -24,6 +24,7 @@ def compare(command: options.Compare) -> None:
         table, summary = read_scores(folder)
         tables.append(table)
         models.append(command.models[k] if command.models else str(summary.get("model", "")))
+    check_same_truth(*command.folders)
     result = compare_scores(
         *tables, first_model=models[0], second_model=models[1], metrics=list(command.metrics) or None,
         seed=command.seed, n_boot=command.n_boot,
