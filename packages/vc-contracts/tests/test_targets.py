@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from vc_contracts import ContractError
 from vc_contracts.parents import check_parent
-from vc_contracts.targets import TargetTable, read_targets, target_keys, tell_unproven, unproven_of
+from vc_contracts.targets import TargetTable, match_names, read_targets, target_keys, tell_unproven, unproven_of
 
 VAR = pd.DataFrame(
     {"gene_id": ["ENSG00000141510", "ENSG00000136997", "ENSG00000206503"], "symbol": ["TP53", "MYC", "HLA-A"]},
@@ -85,3 +85,9 @@ def test_a_parent_is_compared_by_its_hash(tmp_path):
     (tmp_path / "screen.zarr").write_text("changed")
     with pytest.raises(ContractError, match="parents"):
         check_parent(header, "prediction.zarr", tmp_path / "screen.zarr")
+
+
+def test_names_of_two_lists_meet_by_spelling_where_one_alone_is_meant():
+    known = ["HLA-A", "ENSG00000141510", "MYC", "(-)-JQ1", "AB-1", "AB1"]
+    names = ["HLA.A", "ENSG00000141510.18", "MYC", "Myc", "(+)-JQ1", "AB.1", "AB-1", "TP53"]
+    assert match_names(names, known) == [0, 1, 2, -1, -1, -1, 4, -1]

@@ -111,7 +111,7 @@ def _bank(verb: wishes.Target | wishes.Network) -> "EffectBank":
             bank = extend(bank, _library(names, features), seed=verb.seed)
         return bank
     fitted = sources.read_model(verb)
-    return model_bank(fitted, sources.context_of(verb, fitted), sources.read_actions(verb))
+    return model_bank(fitted, sources.context_of(verb, fitted), sources.read_actions(verb, fitted))
 
 
 def _checked(verb: wishes.Asked, decision: "Decision", what: Literal["singles", "combinations"]) -> "Decision":
@@ -157,7 +157,8 @@ def _combo(verb: wishes.Combo) -> "Decision":
     from vc_model.plan.library import check_known
     from vc_model.plan.query import read_profile
 
-    fitted, actions = sources.read_model(verb), sources.read_actions(verb)
+    fitted = sources.read_model(verb)
+    actions = sources.read_actions(verb, fitted)
     by_name = {action.label: action for action in actions}
     if verb.fixed is not None:
         check_known([verb.fixed], by_name, "--fixed", "the library")
@@ -193,7 +194,8 @@ def _lethal_by_model(verb: wishes.Lethal) -> "Decision":
     from vc_model.plan.viability import lethal_by_model
 
     assert verb.viability is not None
-    fitted, actions = sources.read_model(verb), sources.read_actions(verb)
+    fitted = sources.read_model(verb)
+    actions = sources.read_actions(verb, fitted)
     by_name = {action.label: action for action in actions}
     if verb.query is not None:
         check_known([verb.query], by_name, "--query", "the library")
@@ -245,14 +247,17 @@ def _safety(verb: wishes.Safety) -> "Decision":
     panels = read_named_gmt(verb.panels)
     goal = None if verb.signature is None else goal_on(fitted, *read_profile(verb.signature))
     contexts = None if verb.context is None else [verb.context]
-    return _checked(verb, safety(fitted, sources.read_actions(verb), panels, contexts=contexts, goal_g=goal), "singles")
+    return _checked(
+        verb, safety(fitted, sources.read_actions(verb, fitted), panels, contexts=contexts, goal_g=goal), "singles"
+    )
 
 
 def _escape(verb: wishes.Escape) -> "Decision":
     from vc_model.plan.escape import escape
     from vc_model.plan.library import check_known
 
-    fitted, actions = sources.read_model(verb), sources.read_actions(verb)
+    fitted = sources.read_model(verb)
+    actions = sources.read_actions(verb, fitted)
     by_name = {action.label: action for action in actions}
     check_known([verb.given], by_name, "--given", "the library")
     return _checked(
@@ -267,7 +272,9 @@ def _steer(verb: wishes.Steer) -> "Decision":
     fitted = sources.read_model(verb)
     goal = goal_on(fitted, *sources.wanted(verb.signature, None, None, verb.like, verb.run, verb.context))
     context = sources.context_of(verb, fitted)
-    return _checked(verb, steer(fitted, context, goal, sources.read_actions(verb), steps=verb.steps), "combinations")
+    return _checked(
+        verb, steer(fitted, context, goal, sources.read_actions(verb, fitted), steps=verb.steps), "combinations"
+    )
 
 
 def _network(verb: wishes.Network) -> "Decision":

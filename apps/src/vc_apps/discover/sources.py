@@ -79,21 +79,24 @@ def context_of(asked: Asked, fitted: "Fitted") -> str:
 
 
 def read_names(fpath: Path) -> list[str]:
-    """Names of a text file, one a line.
+    """Names of a list, as every command reads lists.
 
     Raises:
         AppError: If there are none.
+        ListError: If it is no text.
     """
+    from vc_contracts.text import lists
+
     if not fpath.is_file():
         raise AppError(f"{fpath}: no such file. Give a text file of names, one a line.")
-    names = [line.strip() for line in fpath.read_text().splitlines() if line.strip()]
+    names = lists.read_names(fpath)
     if not names:
         raise AppError(f"{fpath}: no names in it. Give one name a line.")
     return names
 
 
-def read_actions(asked: Asked) -> "list[Action]":
-    """The single actions to choose from.
+def read_actions(asked: Asked, fitted: "Fitted") -> "list[Action]":
+    """The single actions to choose from, by the names that the model has for their targets.
 
     Raises:
         AppError: If neither a library nor a run is given.
@@ -103,6 +106,7 @@ def read_actions(asked: Asked) -> "list[Action]":
 
     if asked.library is not None:
         names = read_names(asked.library)
+        names = [fitted.contexts.call(name) for name in names]
         check_unique(names, str(asked.library))
         return [Action((name,), MODES.index(asked.mode)) for name in names]
     if asked.run is None:
@@ -172,6 +176,8 @@ def measured_effect(run: Path, like: str, context: str | None) -> tuple[tuple[st
 
     table = read_run(run)
     labels = list(table.conditions.perturbation)
+    if like not in labels:
+        like = "+".join(sorted(table.contexts.call(part.strip()) for part in like.split("+")))
     check_known([like], set(labels), "--like", "the trained perturbations of the run")
     rows = [
         row

@@ -177,6 +177,34 @@ def target_keys(tables: Sequence[TargetTable]) -> list[dict[str, str]]:
     return [{name: shown[root(token)] for name, token in names.items()} for names in own]
 
 
+def name_key(name: str) -> str:
+    """What spellings of one gene or compound share, where nothing but the name is known.
+
+    Ids lose their version, symbols their punctuation, other names (compounds) their case. Symbols keep their case: `MYC`, `Myc`
+    and `myc` are genes of three species, as far as names tell.
+
+    Examples:
+        >>> name_key("HLA.A") == name_key("HLA-A"), name_key("ENSG00000141510.18"), name_key("(-)-JQ1") == name_key("(+)-JQ1")
+        (True, 'ENSG00000141510', False)
+    """
+    if is_ensembl(name):
+        return strip_version(name)
+    return re.sub(r"[^0-9A-Za-z]+", "", name) if _form(name) else compound_name(name).casefold()
+
+
+def match_names(names: Sequence[str], known: Sequence[str]) -> list[int]:
+    """[n] Position of each name among known ones, -1 where it is none: the name itself, else the only one with its key."""
+    exact = {name: at for at, name in enumerate(known)}
+    at_key: dict[str, set[int]] = {}
+    for at, name in enumerate(known):
+        at_key.setdefault(name_key(name), set()).add(at)
+    found = []
+    for name in names:
+        alike = at_key.get(name_key(name), set())
+        found.append(exact[name] if name in exact else next(iter(alike)) if len(alike) == 1 else -1)
+    return found
+
+
 def unproven_of(table: TargetTable, others: Sequence[TargetTable] = ()) -> list[str]:
     """Targets of which nobody can say that no other name means the same gene.
 

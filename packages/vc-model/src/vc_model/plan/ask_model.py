@@ -102,7 +102,8 @@ def goal_on(fitted: Fitted, genes: Sequence[str], value_n: np.ndarray) -> np.nda
     """
     from vc_model.plan.query import shared_genes
 
-    value_m, column_m = shared_genes(tuple(genes), value_n, fitted.contexts.genes, "goal")
+    called = tuple(fitted.contexts.call(gene) for gene in genes)
+    value_m, column_m = shared_genes(called, value_n, fitted.contexts.genes, "goal")
     goal_g = np.zeros(len(fitted.contexts.genes))
     goal_g[column_m] = value_m
     return goal_g

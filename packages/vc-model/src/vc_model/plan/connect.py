@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from vc_contracts.targets import match_names
 
 from vc_model.plan.bank import EffectBank
 from vc_model.plan.doubt import calibrate, false_discovery_rate, permutation_p, robust_p
@@ -104,8 +105,8 @@ def agree(
     value_m, column_m = shared_genes(genes, value_g, bank.genes, "signature")
     back_m = None
     if background_g is not None:
-        value_of = dict(zip(genes, background_g, strict=True))
-        back_m = np.array([value_of[bank.genes[column]] for column in column_m])
+        value_of = dict(zip(match_names(genes, bank.genes), background_g, strict=True))
+        back_m = np.array([value_of[column] for column in column_m])
     made = frame(bank, column_m)
     left_km, right_m = made.left_km, made.goal(value_m, back_m)
     rng = np.random.default_rng(seed)

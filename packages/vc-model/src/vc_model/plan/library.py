@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from vc_contracts.errors import Refusal
+from vc_contracts.targets import match_names
 from vc_contracts.text import gmt
 
 from vc_model.plan.errors import PlanError
@@ -77,8 +78,10 @@ class Library:
         Raises:
             PlanError: If some are not here; names the nearest ones.
         """
-        check_known(names, self.position, what, "the library")
-        return np.array([self.position[name] for name in names], dtype=np.int64)
+        names = list(names)
+        at = match_names(names, self.names)
+        check_known([name for name, row in zip(names, at, strict=True) if row < 0], self.position, what, "the library")
+        return np.array(at, dtype=np.int64)
 
 
 def make_library(names: Sequence[str], sources: Mapping[str, tuple[Sequence[str], np.ndarray]]) -> Library:
@@ -98,7 +101,8 @@ def make_library(names: Sequence[str], sources: Mapping[str, tuple[Sequence[str]
 
 def _block(key: str, names: Sequence[str], entities: Sequence[str], values_nf: np.ndarray) -> np.ndarray:
     row_of = {str(name): row for row, name in enumerate(entities)}
-    at_e = np.array([row_of.get(name, -1) for name in names])
+    known, rows = list(row_of), np.array([*row_of.values(), -1])
+    at_e = rows[match_names(names, known)]
     known_e = at_e >= 0
     if known_e.mean() < LEAST_KNOWN:
         shouted = {name.upper() for name in row_of}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from vc_contracts.targets import match_names
 
 from vc_model.plan.errors import PlanError
 from vc_model.plan.library import check_unique, read_frame
@@ -121,8 +122,8 @@ def shared_genes(
     Raises:
         PlanError: If fewer than `LEAST_GENES` are, or all values are 0 there.
     """
-    at = {gene: column for column, gene in enumerate(measured)}
-    pairs = [(value, at[gene]) for gene, value in zip(genes, value_g, strict=True) if gene in at]
+    column_of = dict(zip(match_names(genes, measured), value_g, strict=True))
+    pairs = [(value, column) for column, value in column_of.items() if column >= 0]
     if len(pairs) < LEAST_GENES:
         raise PlanError(
             f"{what}: {len(pairs)} of its {len(genes)} genes are measured (e.g. {list(genes[:3])} against {list(measured[:3])}); "
