@@ -52,6 +52,17 @@ def test_the_table_holds_model_baselines_and_ceiling(run):
     assert np.isfinite([pearson["baseline"], pearson["ceiling"]]).all()
 
 
+def test_its_last_words_are_the_table_as_json_where_asked(run, capsys):
+    from vc_apps.quickstart import _say_goodbye
+
+    table, _ = read_scores(run)
+    _say_goodbye(Quickstart(out=run, json=True), table, "G1")
+    said = json.loads(capsys.readouterr().out)
+    rows = table[(table["model"] == "anchored") & (table["group"] == "all")].set_index("metric")
+    assert said["out"] == str(run)
+    assert said["scores"]["anchored"]["pearson_delta"]["value"] == rows.loc["pearson_delta", "value"]
+
+
 def test_no_held_out_condition_was_trained_on(run):
     conditions = json.loads((run / "splits" / "split-0.json").read_text())["conditions"]
     parts = {
@@ -79,7 +90,7 @@ def test_the_challenge_file_holds_cells_as_the_challenge_wants_them(run):
     np.testing.assert_allclose(mean_g, np.asarray(profile.X[row]).ravel()[expressed], atol=0.02)
 
 
-def test_predictions_become_counts_that_the_challenge_of_2026_takes(run, tmp_path, monkeypatch):
+def test_predictions_become_counts_that_the_challenge_of_2026_takes(run, tmp_path, monkeypatch, capsys):
     from vc_eval.split.truth import log1p_cp10k
     from vc_eval.vcc2026.submission import SubmissionRules, check_submission
 
@@ -101,7 +112,9 @@ def test_predictions_become_counts_that_the_challenge_of_2026_takes(run, tmp_pat
     assert expressed.sum() > 20 and abs(gap[expressed].mean()) < 0.03 and np.abs(gap[expressed]).max() < 0.4
     before = out.read_bytes()
     assert main(["submit", *files, "-o", str(out), "--cells", "60"]) == 2, "an existing file is kept"
-    assert main(["submit", *files, "-o", str(out), "--cells", "60", "--overwrite"]) == 0
+    capsys.readouterr()
+    assert main(["submit", *files, "-o", str(out), "--cells", "60", "--overwrite", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "cells.receipt.json").read_text())
     assert out.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"cells.h5ad", "cells.receipt.json"}
 

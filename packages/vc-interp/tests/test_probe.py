@@ -103,3 +103,7 @@ def test_command_writes_a_table(embedding, tmp_path, capsys):
     assert main(["probe", str(tmp_path / "g.zarr"), "--out", str(tmp_path / "p.tsv"), *options]) == 0
     assert "pathway co-membership AUROC" in (tmp_path / "p.tsv").read_text()
     assert "by chance" in capsys.readouterr().out
+    assert main(["probe", str(tmp_path / "g.zarr"), "--out", str(tmp_path / "q.tsv"), *options[:2], "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {"probe", "value", "chance"} <= set(rows[0])
+    assert [row["probe"] for row in rows] == pd.read_csv(tmp_path / "q.tsv", sep="\t")["probe"].tolist()
