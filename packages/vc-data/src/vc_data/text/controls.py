@@ -19,12 +19,14 @@ _NUMBERED = r"negative(?:control|ctrl)|neg(?:control|ctrl)|nontarget(?:ing|ed)?|
 """Those that stay what they are with a number behind them."""
 _EVERYDAY = r"notarget(?:ing)?|notreatment|nontreated|unstim|nostim(?:ulation)?|veh|media|medium|saline|solvent|scr"
 _BEFORE = r"(?:sgrna|grna|crrna|sirna|shrna|guide|sg|si|sh|cr|g)?"
-_MORE = r"(?:sgrna|grna|crrna|sirna|shrna|guide|oligo|rna|sg|g|human|mouse|hs|mm|cells?|treated|only|alone|tf)*"
+_MORE = r"(?:sgrna|grna|crrna|sirna|shrna|guide|oligo|rna|sg|g|human|mouse|hs|mm|cells?|treated|only|alone|tf){0,4}"
 _PERCENT, _HOURS = r"(?:\d+%)?", r"(?:\d+(?:%|hr?s?|hours?))?"
 _STRONG = re.compile(
-    rf"{_PERCENT}(?:(?:{_USUAL}){_MORE})+{_HOURS}|(?:(?:{_NUMBERED}){_MORE}\d*)+|(?:{_NUMBERED}){_MORE}(?:{_USUAL})\d+"
+    rf"{_PERCENT}(?:(?:{_USUAL}){_MORE}){{1,4}}{_HOURS}|(?:(?:{_NUMBERED}){_MORE}\d*){{1,4}}|(?:{_NUMBERED}){_MORE}(?:{_USUAL})\d+"
 )
-_WEAK = re.compile(rf"(?:{_BEFORE}(?:{_USUAL}|{_EVERYDAY}){_MORE}\d*)+")
+_WEAK = re.compile(rf"(?:{_BEFORE}(?:{_USUAL}|{_EVERYDAY}){_MORE}\d*){{1,4}}")
+LONGEST = 60
+"""Letters that a name of controls has at most; the patterns repeat little, so that no label takes long."""
 _SYMBOLS = re.compile(r"G(?:NT|SCR)\d*|(?:NT|SCR)G-?\d*")
 """Names of genes (SCRG1, GNT1) that could as well be guides of controls: no controls by rule."""
 _STEM = re.compile(rf"{_USUAL}|{_EVERYDAY}")
@@ -46,7 +48,7 @@ def is_control_name(label: str) -> bool:
 def control_rank(label: str) -> int:
     """2: a usual name of control cells; 1: one that counts where a file has no usual ones; 0: none of these."""
     parts = [_tight(part) for part in _JOINED.split(label)]
-    if not all(parts) or _SYMBOLS.fullmatch(label):
+    if not all(parts) or _SYMBOLS.fullmatch(label) or max(map(len, parts)) > LONGEST:
         return 0
     strong = [bool(_STRONG.fullmatch(part)) for part in parts]
     if all(is_strong or _WEAK.fullmatch(part) for part, is_strong in zip(parts, strong, strict=True)):
