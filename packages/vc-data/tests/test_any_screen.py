@@ -8,6 +8,8 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from vc_data.convert.formats import open_source
+from vc_data.convert.plan import make_plan
 from vc_data.convert.run import convert
 from vc_data.errors import ColumnError, OptionError, VcDataError
 from vc_data.options import Columns, ConvertOptions
@@ -152,12 +154,11 @@ def test_doses_come_back_whatever_their_unit(made, tmp_path_factory):
     which = [i % len(made["texts"]) for i in range(24)]
     columns = {made["name"]: ["0"] * 6 + [made["texts"][i] for i in which], "perturbation_type": "drug", **made["obs"]}
     options = ConvertOptions(columns=Columns(dose_unit=made["flag"]))
-    report = convert(toy(folder / "a.h5ad", **columns), folder / "a.zarr", options)
-    (unit,) = [line.split("'")[1] for line in report.statements if line.startswith("doses are in")]
-    screen = read_screen(folder / "a.zarr")
-    found = screen.obs["dose"][[f"c{i}" for i in range(6, 30)]] * {"nm": 1e-3, "um": 1, "mm": 1e3}[unit]
+    with open_source(toy(folder / "a.h5ad", **columns)) as source:
+        cells = make_plan(source, options).cells
+    found = cells.obs["dose"][[f"c{i}" for i in range(6, 30)]] * {"nm": 1e-3, "um": 1, "mm": 1e3}[cells.dose_unit]
     assert found.tolist() == pytest.approx([made["truth"][i] for i in which], rel=1e-5)
-    assert screen.obs.loc[screen.obs["is_control"], "dose"].isna().all()
+    assert cells.obs.loc[cells.obs["is_control"], "dose"].isna().all()
 
 
 def toy(path, **columns):
