@@ -120,10 +120,6 @@ def fit_direct(table: EffectTable, oof: OutOfFold, delta_mg: np.ndarray, weight_
         if len(np.unique(unit_i)) >= FEWEST:
             square_i = (check_i[at] - said_i) ** 2 - noise_i[at]
             error_b[kind] = max(weight_i @ square_i, 0.0) / max(weight_i @ said_i**2, 1e-12)
-    # Pairs of unseen targets that no fold held out are taken for pairs with a known one.
-    unseen, partly = BINS.index("combo_unseen"), BINS.index("combo_unmeasured")
-    if unseen not in oof.bin_m:
-        gate_b[unseen], error_b[unseen] = gate_b[partly], error_b[partly]
     left_m = shares(np.ones(len(row_e), dtype=bool), whole_e)
     return DirectEffect(*(x.astype(np.float32) for x in (left_m, gate_b, error_b)))
 

@@ -173,7 +173,7 @@ def pair_folds(table: EffectTable, n_folds: int, seed: int) -> list[Fold]:
     """Combinations held out together with everything that was done to any of their targets; only they are predicted.
 
     Targets of a combination fall into one of `target_folds` by chance only, so few would be held out as a whole. A fold that
-    leaves less than a third of the table is none, since it says little of a model fitted on all of it.
+    leaves less than half of the table is none, since it says little of a model fitted on all of it.
     """
     fold_of = _deal(
         sorted({action.label for action in table.conditions.actions if len(action.targets) > 1}), n_folds, seed
@@ -183,7 +183,7 @@ def pair_folds(table: EffectTable, n_folds: int, seed: int) -> list[Fold]:
         test_p = np.array([fold_of.get(action.label, -1) == fold for action in table.conditions.actions])
         gone = {target for row in np.flatnonzero(test_p) for target in table.conditions.actions[row].targets}
         train_p = np.array([gone.isdisjoint(action.targets) for action in table.conditions.actions])
-        if test_p.any() and 3 * train_p.sum() >= len(table):
+        if test_p.any() and 2 * train_p.sum() >= len(table):
             folds.append(Fold(np.flatnonzero(train_p), np.flatnonzero(test_p)))
     return folds
 
