@@ -8,14 +8,12 @@ from vc_model.baselines import effect_factories
 from vc_model.table.effects import Action, Conditions
 from vc_model.table.folds import (
     BINS,
-    FIRST_BINS,
     all_folds,
     combo_folds,
     known_actions,
     line_and_target_folds,
     line_folds,
     out_of_fold,
-    pair_folds,
     target_folds,
     target_groups,
     transfer_folds,
@@ -63,18 +61,6 @@ def test_other_folds_hold_out_what_they_say(table):
             assert all(table.conditions.cell_line[r] != table.conditions.cell_line[row] for r in others)
 
 
-def test_pair_folds_hold_out_a_combination_with_all_that_its_targets_took_part_in(table):
-    folds = pair_folds(table, 5, 0)
-    combos = np.flatnonzero(table.conditions.sizes > 1)
-    assert sorted(np.concatenate([fold.test for fold in folds])) == combos.tolist()
-    for fold in folds:
-        assert not targets_of(table, fold.test) & targets_of(table, fold.train)
-        kinds = known_actions(table.subset(fold.train)).bins(table.conditions.subset(fold.test))
-        assert (kinds == BINS.index("combo_unseen")).all()
-    singles = table.subset(np.flatnonzero(table.single_p))
-    assert pair_folds(singles, 5, 0) == []
-
-
 def test_bins_tell_what_the_table_knows(table):
     seen = table.conditions.actions[0]
     pair = next(action for action in table.conditions.actions if len(action.targets) == 2)
@@ -89,18 +75,10 @@ def test_bins_tell_what_the_table_knows(table):
         ("Z", Action(("new",), 0)): "new_line_unseen",
         ("A", Action(new_pair, 0)): "combo_measured",
         ("A", Action(("G0", "new"), 0)): "combo_unmeasured",
-        ("A", Action(("new", "newer"), 0)): "combo_unseen",
         ("Z", Action(new_pair, 0)): "combo_unmeasured",
     }
     conditions = Conditions(np.array([line for line, _ in cases]), tuple(action for _, action in cases))
-    known = known_actions(table)
-    assert [BINS[kind] for kind in known.bins(conditions)] == list(cases.values())
-    # A model that was saved before unseen pairs were a kind of their own keeps to the kinds it has numbers for.
-    older = replace(known, n_bins=FIRST_BINS).bins(conditions)
-    assert [BINS[kind] for kind in older] == [
-        name.replace("combo_unseen", "combo_unmeasured") for name in cases.values()
-    ]
-    assert older.max() < FIRST_BINS
+    assert [BINS[kind] for kind in known_actions(table).bins(conditions)] == list(cases.values())
 
 
 def test_all_bins_but_measured_are_covered_by_two_lines_with_combinations(table):

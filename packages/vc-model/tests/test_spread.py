@@ -42,24 +42,3 @@ def test_every_bin_has_a_positive_variance_and_borrows_where_it_must():
     unseen, combo = BINS.index("unseen"), BINS.index("combo_unmeasured")
     np.testing.assert_array_equal(spread.var_bg[BINS.index("new_line")], spread.var_bg[unseen])
     np.testing.assert_allclose(spread.var_bg[combo], 2 * spread.var_bg[unseen], rtol=1e-6)
-
-
-def test_pairs_of_unseen_targets_have_the_variance_of_their_own_errors():
-    rng = np.random.default_rng(0)
-    table = make_world(n_train=40, n_genes=60, n_combos=30, features="none").train
-    pairs = np.flatnonzero(table.conditions.sizes == 2)
-    half, unseen = BINS.index("combo_unmeasured"), BINS.index("combo_unseen")
-    size_m = np.repeat([0.1, 0.5], len(pairs))
-    error_mg = size_m[:, None] * rng.standard_normal((2 * len(pairs), 60))
-    rows, bins = np.concatenate([pairs, pairs]), np.repeat([half, unseen], len(pairs))
-    said_mg = (table.check_pg[rows] - error_mg).astype(np.float32)
-    spread = fit_spread(table, OutOfFold(rows, bins, {}), said_mg)
-    nothing = np.zeros((2, 60), np.float32)
-    ratio = (
-        spread.variance(np.array([unseen]), nothing[:1]).mean() / spread.variance(np.array([half]), nothing[:1]).mean()
-    )
-    assert 8 < ratio < 80
-    # Where none was held out as a whole, they borrow from pairs of which one target is known.
-    only = bins == half
-    borrowed = fit_spread(table, OutOfFold(rows[only], bins[only], {}), said_mg[only])
-    np.testing.assert_array_equal(borrowed.var_bg[unseen], borrowed.var_bg[half])

@@ -35,8 +35,7 @@ FALLBACK = {
     "new_line": ("new_line_unseen", "transfer", "unseen"),
     "new_line_unseen": ("new_line", "unseen", "transfer"),
     "combo_measured": ("combo_unmeasured",),
-    "combo_unmeasured": ("combo_measured", "combo_unseen"),
-    "combo_unseen": ("combo_unmeasured", "combo_measured"),
+    "combo_unmeasured": ("combo_measured",),
 }
 
 

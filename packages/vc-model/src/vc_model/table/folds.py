@@ -25,9 +25,7 @@ BINS = (
     "new_line_unseen",  # single; neither line nor target is in a training single
     "combo_measured",  # combination; every single measured in this line
     "combo_unmeasured",  # combination; at least one single not measured in this line
-    "combo_unseen",  # combination; none of its targets is in any training action
 )
-FIRST_BINS = 7  # those of models that were saved before combinations of unseen targets were a kind of their own
 FEW_TARGETS = 3  # targets below which cell lines are the independent repeats
 
 
@@ -59,7 +57,7 @@ def known_actions(table: EffectTable) -> "KnownActions":
 
     def make() -> KnownActions:
         lines, actions = table.conditions.cell_line.tolist(), table.conditions.actions
-        return KnownActions(table.trained_lines, tuple(zip(lines, actions, strict=True)), len(BINS))
+        return KnownActions(table.trained_lines, tuple(zip(lines, actions, strict=True)))
 
     return table.once("known_actions", make)
 
@@ -68,26 +66,25 @@ def known_before(table: EffectTable, rows: np.ndarray) -> "KnownActions":
     """What a table of some rows alone would know, without making it."""
     conditions = table.conditions.subset(rows)
     lines = conditions.cell_line.tolist()
-    return KnownActions(tuple(sorted(set(lines))), tuple(zip(lines, conditions.actions, strict=True)), len(BINS))
+    return KnownActions(tuple(sorted(set(lines))), tuple(zip(lines, conditions.actions, strict=True)))
 
 
 @stored
 @dataclass(frozen=True, eq=False)
 class KnownActions:
-    """The (line, action) pairs of a training table, its trained lines, and how many of `BINS` the model was fitted with."""
+    """The (line, action) pairs of a training table and its trained lines."""
 
     lines: tuple[str, ...]
     pairs: tuple[tuple[str, Action], ...]
-    n_bins: int = FIRST_BINS
 
     @cached_property
-    def _known(self) -> tuple[set[tuple[str, Action]], set[tuple[str, ...]], set[str]]:
+    def _known(self) -> tuple[set[tuple[str, Action]], set[tuple[str, ...]]]:
         singles: set[tuple[str, ...]] = {action.targets for _, action in self.pairs if len(action.targets) == 1}
-        return set(self.pairs), singles, {target for _, action in self.pairs for target in action.targets}
+        return set(self.pairs), singles
 
     def bins(self, conditions: Conditions) -> np.ndarray:
         """[q] position in `BINS` of each condition."""
-        pairs, targets, touched = self._known
+        pairs, targets = self._known
         lines = set(self.lines)
         bins = []
         for line, action in zip(conditions.cell_line.tolist(), conditions.actions, strict=True):
@@ -96,8 +93,6 @@ class KnownActions:
             elif len(action.targets) > 1:
                 singles = (Action((target,), action.mode, action.dose) for target in action.targets)
                 name = "combo_measured" if all((line, single) in pairs for single in singles) else "combo_unmeasured"
-                if self.n_bins > FIRST_BINS and touched.isdisjoint(action.targets):
-                    name = "combo_unseen"
             elif line in lines:
                 name = "transfer" if action.targets in targets else "unseen"
             else:
@@ -169,25 +164,6 @@ def combo_folds(table: EffectTable, n_folds: int, seed: int) -> list[Fold]:
     return _folds([(fold_p == fold) & combo_p for fold in range(n_folds)])
 
 
-def pair_folds(table: EffectTable, n_folds: int, seed: int) -> list[Fold]:
-    """Combinations held out together with everything that was done to any of their targets; only they are predicted.
-
-    Targets of a combination fall into one of `target_folds` by chance only, so few would be held out as a whole. A fold that
-    leaves less than half of the table is none, since it says little of a model fitted on all of it.
-    """
-    fold_of = _deal(
-        sorted({action.label for action in table.conditions.actions if len(action.targets) > 1}), n_folds, seed
-    )
-    folds = []
-    for fold in range(n_folds):
-        test_p = np.array([fold_of.get(action.label, -1) == fold for action in table.conditions.actions])
-        gone = {target for row in np.flatnonzero(test_p) for target in table.conditions.actions[row].targets}
-        train_p = np.array([gone.isdisjoint(action.targets) for action in table.conditions.actions])
-        if test_p.any() and 2 * train_p.sum() >= len(table):
-            folds.append(Fold(np.flatnonzero(train_p), np.flatnonzero(test_p)))
-    return folds
-
-
 def all_folds(table: EffectTable, n_folds: int = 5, seed: int = 0) -> list[Fold]:
     """Every hold-out the table supports, so that every bin it can speak about is covered.
 
@@ -202,7 +178,6 @@ def all_folds(table: EffectTable, n_folds: int = 5, seed: int = 0) -> list[Fold]
         *line_folds(table),
         *line_and_target_folds(table, 2, seed),
         *combo_folds(table, n_folds, seed),
-        *pair_folds(table, n_folds, seed),
     ]
 
 
