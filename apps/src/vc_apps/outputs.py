@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vc_contracts.bucket.address import shown
+from vc_contracts.command import json_values
 from vc_contracts.errors import Refusal
 from vc_contracts.progress import say
 
@@ -87,5 +88,6 @@ def plain(settings: Any) -> dict[str, Any]:
 
 
 def write_json(fpath: Path, value: dict) -> None:
-    """Write `value` as readable JSON with sorted keys."""
-    fpath.write_text(json.dumps(value, indent=2, sort_keys=True, default=shown) + "\n")
+    """Write `value` as readable JSON with sorted keys; a number that is not finite is null."""
+    values = json_values(json.loads(json.dumps(value, default=shown)))
+    fpath.write_text(json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n")

@@ -82,16 +82,17 @@ def version_line(packages: Sequence[str]) -> str:
 
 def print_json(value: Any) -> None:
     """A table, or anything else, as JSON on standard output; what is not a finite number is null."""
-    print(json.dumps(_plain(value), allow_nan=False))
+    print(json.dumps(json_values(value), allow_nan=False))
 
 
-def _plain(value: Any) -> Any:
+def json_values(value: Any) -> Any:
+    """The value in what JSON has: mappings, lists, text, finite numbers, booleans, and null for every other number."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {str(key): json_values(part) for key, part in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(part) for part in value]
+        return [json_values(part) for part in value]
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return json_values(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, bool | int | str) else str(value)

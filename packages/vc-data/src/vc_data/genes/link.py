@@ -1,9 +1,10 @@
 """Targets of perturbations and the genes they are: linked once, at conversion, for everything that comes after.
 
 Rules, in order; the first that gives exactly one gene of the file counts:
+
 1. `id`: the Ensembl id, without version.
-2. `symbol`: the symbol, or the gene's name in the screen.
-2b. `row`: the name of its row in the file, where rows have names of another kind (Entrez ids, ORFs of yeast).
+2. `symbol`: the symbol, or the gene's name in the screen; else
+   `row`: the name of its row in the file, where rows have names of another kind (Entrez ids, ORFs of yeast).
 3. `R`: the symbol as R's make.names rewrites it (`HLA.A`, `X7SK`), on either side.
 4. `Excel`: a date that Excel made of a symbol (`7-Sep`), on either side (`1-Mar` is MARCH1 or MARC1, so none among genes).
 5. `renamed`: the families that were renamed because of 4 (SEPT7 is SEPTIN7, MARCH1 is MARCHF1, MARC1 is MTARC1).

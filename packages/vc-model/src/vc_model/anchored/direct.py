@@ -11,7 +11,6 @@ entry then was out of fold, in proportion to it, is its variance: that of the ge
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from vc_model.anchored.gate import fit_gate
 from vc_model.doubt.noise import cell_floor, measured_noise
@@ -131,6 +130,8 @@ def _change(control_e: np.ndarray, left_e: np.ndarray | float) -> np.ndarray:
 
 def _share(control_e: np.ndarray, truth_e: np.ndarray, weight_e: np.ndarray) -> float:
     """The share that is left by weighted least squares, pulled towards no effect as `PRIOR_TARGETS` without one would."""
+    from scipy.optimize import minimize_scalar  # here: naming models must not wait for it
+
     pull = PRIOR_TARGETS / len(control_e)
 
     def loss(log_left: float) -> float:
