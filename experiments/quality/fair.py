@@ -22,6 +22,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
+from command import parts
 from page import UNITS, page, summary
 from sources import name_of, shuffle_labels, tables_of
 from vc_eval.split.evaluate import profile_scores
@@ -111,20 +112,10 @@ def score(said, test, genes: tuple[str, ...], truths) -> pd.DataFrame:
 
 def main() -> None:
     """Run one of the two parts."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = parser.add_subparsers(dest="part", required=True)
-    run = parts.add_parser("scores")
-    run.add_argument("folder", type=Path)
-    run.add_argument("screen")
-    run.add_argument("--splits", type=int, default=3)
-    run.add_argument("--world-seed", type=int, default=0)
+    parser, run = parts(__doc__, 3)
     run.add_argument("--recipe", default=None)
     run.add_argument("--models", nargs="*", default=[])
     run.add_argument("--null", action="store_true")
-    for name in ("page", "all"):
-        show = parts.add_parser(name)
-        show.add_argument("folder", type=Path)
-        show.add_argument("target", type=Path)
     args = parser.parse_args()
     if args.part == "scores":
         scores(args)

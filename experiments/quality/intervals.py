@@ -11,7 +11,6 @@ Two things can be covered. *The measured effect* of held-out cells: the interval
 worlds, all others real screens (`fair.SCREENS`). Intervals of the shares are of conditions, resampled by perturbation.
 """
 
-import argparse
 import os
 import tempfile
 from dataclasses import replace
@@ -23,10 +22,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import anndata
 import numpy as np
 import pandas as pd
+from command import run_parts, share
 from fair import CELLS, SCREENS
 from sources import tables_of
 from vc_data.simulate import SimulatorConfig, write_simulation
-from vc_eval.stats.differences import resampled
 from vc_model.anchored import Anchored
 
 LEVEL = 0.9
@@ -137,43 +136,15 @@ def read(folder: Path) -> pd.DataFrame:
 
 def row(found: pd.DataFrame, target: str) -> list[str]:
     """Shares with their intervals, bold beyond 0.05 of the level, and the number of genes called changed."""
-    cells = []
-    for stratum in STRATA:
-        part = found[(found["stratum"] == stratum) & found[target].notna()]
-        if part.empty:
-            cells.append("-")
-            continue
-        value, lower, upper = resampled(part.set_index(["split", "cell_line", "perturbation"])[target])
-        mark = "**" if abs(value - LEVEL) > 0.05 else ""
-        cells.append(f"{mark}{value:.3f}{mark} [{lower:.2f}, {upper:.2f}]")
+    cells = [share(found[found["stratum"] == stratum], target, LEVEL) for stratum in STRATA]
     return [*cells, str(int(found["genes"].to_numpy()[found["stratum"] == "called changed"].sum()))]
 
 
 def main() -> None:
     """Run one of the parts."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = parser.add_subparsers(dest="part", required=True)
-    run = parts.add_parser("scores")
-    run.add_argument("folder", type=Path)
-    run.add_argument("screen")
-    run.add_argument("--splits", type=int, default=4)
-    run.add_argument("--world-seed", type=int, default=0)
-    for name in ("page", "all"):
-        show = parts.add_parser(name)
-        show.add_argument("folder", type=Path)
-        show.add_argument("target", type=Path)
-    args = parser.parse_args()
-    if args.part == "scores":
-        scores(args.folder, args.screen, args.splits, args.world_seed)
-        return
-    if args.part == "all":
-        for name in [name for name, (kind, _) in SCREENS.items() if kind == CELLS]:
-            scores(args.folder, name, 4, 0)
-        for name in WORLDS:
-            for seed in (20, 21, 22, 60, 61, 62, 63):
-                scores(args.folder, name, 2, seed)
-    head = args.target.read_text().split("\n### ")[0].rstrip() if args.target.exists() else "# 90 % intervals"
-    args.target.write_text(f"{head}\n\n{tables(args.folder)}")
+    screens = [(name, 4, 0) for name, (kind, _) in SCREENS.items() if kind == CELLS]
+    worlds = [(name, 2, seed) for name in WORLDS for seed in (20, 21, 22, 60, 61, 62, 63)]
+    run_parts(__doc__, 4, scores, [*screens, *worlds], tables, "\n### ", "# 90 % intervals")
 
 
 if __name__ == "__main__":

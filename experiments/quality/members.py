@@ -2,14 +2,13 @@
 
     uv run python experiments/quality/members.py all run/members docs/results/intervals-by-knowledge.md
     uv run python experiments/quality/members.py scores run/members pairs --world-seed 60
-    uv run python experiments/quality/members.py page run/members docs/results/intervals-by-knowledge.md --before run/before
+    uv run python experiments/quality/members.py page run/members docs/results/intervals-by-knowledge.md
 
 A member of a combination is unseen where no training action, alone or in a combination, has it. `pairs` and `lines` are simulated
 worlds: one line with many pairs, a quarter of the perturbations held out; and four lines, each held out in turn. Everything else is as
-in `intervals.py`, whose rows these are. `--before` is a folder of rows that another version of vc-model made, e.g. with its `src` first in PYTHONPATH.
+in `intervals.py`, whose rows these are.
 """
 
-import argparse
 import os
 import tempfile
 from dataclasses import replace
@@ -21,11 +20,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import anndata
 import numpy as np
 import pandas as pd
+from command import KEYS, run_parts, share
 from fair import SCREENS
 from intervals import LEVEL, TARGETS, covered
 from sources import tables_of
 from vc_data.simulate import SimulatorConfig, write_simulation
-from vc_eval.stats.differences import resampled
 from vc_model.anchored import Anchored
 
 _WORLD = replace(SimulatorConfig(), n_genes=600, n_pathways=20, controls_per_line=600)
@@ -84,71 +83,27 @@ def kinds(train, test) -> list[str]:
     return found
 
 
-def page(folder: Path, before: Path | None) -> str:
-    """One table a kind of screen: shares covered, and how the stated variance stands to the squared error."""
-    frames = {"before": before, "after": folder}
-    read = {
-        name: pd.concat([pd.read_parquet(path) for path in sorted(place.glob("*.parquet"))])
-        for name, place in frames.items()
-        if place is not None
-    }
+def page(folder: Path) -> str:
+    """One table of what is covered, by screen and by what is known."""
+    rows = pd.concat([pd.read_parquet(fpath) for fpath in sorted(folder.glob("*.parquet"))])
     text = []
     for target in ("measured", "free"):
-        head = ["screen", "kind", "", "conditions", *STRATA, "infinitely wide"]
+        head = ["screen", "kind", "conditions", *STRATA, "infinitely wide"]
         text += [f"### Covered: {TARGETS[target]}", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-        last = read["after"]
-        for (screen, kind), _ in last.groupby(["screen", "kind"], sort=True):
-            for version, found in read.items():
-                part = found[(found["screen"] == screen) & (found["kind"] == kind)]
-                if part[target].notna().any():
-                    text.append(
-                        f"| {screen.split('_')[0]} | {kind} | {version} | " + " | ".join(cells(part, target)) + " |"
-                    )
+        for (screen, kind), part in rows.groupby(["screen", "kind"], sort=True):
+            if part[target].notna().any():
+                wide = part.groupby(KEYS)["infinite"].first()
+                cells = [share(part[part["stratum"] == stratum], target, LEVEL) for stratum in STRATA]
+                cells = [screen.split("_")[0], kind, str(len(wide)), *cells, f"{wide.mean():.2f}"]
+                text.append("| " + " | ".join(cells) + " |")
         text.append("")
     return "\n".join(text)
 
 
-def cells(part: pd.DataFrame, target: str) -> list[str]:
-    """Number of conditions and shares with their intervals, bold beyond 0.05 of the level."""
-    keys, row = ["split", "cell_line", "perturbation"], []
-    wide = part.groupby(keys)["infinite"].first()
-    row.append(str(len(wide)))
-    for stratum in STRATA:
-        own = part[(part["stratum"] == stratum) & part[target].notna()]
-        if own.empty:
-            row.append("-")
-            continue
-        value, lower, upper = resampled(own.set_index(keys)[target])
-        mark = "**" if abs(value - LEVEL) > 0.05 else ""
-        row.append(f"{mark}{value:.3f}{mark} [{lower:.2f}, {upper:.2f}]")
-    return [*row, f"{wide.mean():.2f}"]
-
-
 def main() -> None:
     """Run one of the parts."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = parser.add_subparsers(dest="part", required=True)
-    run = parts.add_parser("scores")
-    run.add_argument("folder", type=Path)
-    run.add_argument("screen")
-    run.add_argument("--splits", type=int, default=4)
-    run.add_argument("--world-seed", type=int, default=0)
-    for name in ("page", "all"):
-        show = parts.add_parser(name)
-        show.add_argument("folder", type=Path)
-        show.add_argument("target", type=Path)
-        show.add_argument("--before", type=Path)
-    args = parser.parse_args()
-    if args.part == "scores":
-        scores(args.folder, args.screen, args.splits, args.world_seed)
-        return
-    if args.part == "all":
-        scores(args.folder, NORMAN, 4, 0)
-        for name in WORLDS:
-            for seed in SEEDS:
-                scores(args.folder, name, SPLITS[name], seed)
-    head = args.target.read_text().split("\n### ")[0].rstrip()
-    args.target.write_text(f"{head}\n\n{page(args.folder, args.before)}")
+    worlds = [(name, SPLITS[name], seed) for name in WORLDS for seed in SEEDS]
+    run_parts(__doc__, 4, scores, [(NORMAN, 4, 0), *worlds], page, "\n### ")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ A training target has an effect where its mean squared effect on other genes, in
 deviations, as mirrored from the rows below 1.
 """
 
-import argparse
 import os
 import tempfile
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import anndata
 import numpy as np
 import pandas as pd
+from command import run_parts
 from fair import CELLS, SCREENS
 from sources import tables_of
 from vc_data.simulate import SimulatorConfig, write_simulation
@@ -262,28 +262,8 @@ def page(folder: Path) -> str:
 
 def main() -> None:
     """Run one of the parts."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = parser.add_subparsers(dest="part", required=True)
-    run = parts.add_parser("scores")
-    run.add_argument("folder", type=Path)
-    run.add_argument("screen")
-    run.add_argument("--splits", type=int, default=2)
-    run.add_argument("--world-seed", type=int, default=0)
-    for name in ("page", "all"):
-        show = parts.add_parser(name)
-        show.add_argument("folder", type=Path)
-        show.add_argument("target", type=Path)
-    args = parser.parse_args()
-    if args.part == "scores":
-        scores(args.folder, args.screen, args.splits, args.world_seed)
-        return
-    if args.part == "all":
-        for name in [name for name, (kind, recipe) in SCREENS.items() if kind == CELLS and recipe == "by_perturbation"]:
-            scores(args.folder, name, 2, 0)
-        for seed in range(20, 30):
-            scores(args.folder, "world", 2, seed)
-    head = args.target.read_text().split("\n| screen |")[0].rstrip()
-    args.target.write_text(f"{head}\n\n{page(args.folder)}")
+    screens = [(name, 2, 0) for name, (kind, recipe) in SCREENS.items() if (kind, recipe) == (CELLS, "by_perturbation")]
+    run_parts(__doc__, 2, scores, [*screens, *(("world", 2, seed) for seed in range(20, 30))], page, "\n| screen |")
 
 
 if __name__ == "__main__":
