@@ -47,10 +47,8 @@ FEW = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A tiny screen, its split, guides for most of its targets; compiled programs are kept, as every run needs the same."""
+    """A tiny screen, its split, guides for most of its targets."""
     path = tmp_path_factory.mktemp("train")
-    jax.config.update("jax_compilation_cache_dir", str(path / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     config = replace(PRESETS["tiny"], n_genes=60, n_singles=12, n_pairs=2, cells_per_condition=20, controls_per_line=60)
     write_simulation(config, 0, path / "simulated")
     convert(path / "simulated" / "screen.h5ad", path / "screen.zarr", ConvertOptions(seed=0))
@@ -69,8 +67,7 @@ def folder(tmp_path_factory):
         encoder={"id": "random", "revision": "0", "pooling": "", "dtype": "float32", "dim": 20, "licence": "none"},
     )
     write_features(path / "guides.zarr", guides)
-    yield path
-    jax.config.update("jax_compilation_cache_dir", None)
+    return path
 
 
 def vc(folder, command, *args):

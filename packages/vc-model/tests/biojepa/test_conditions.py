@@ -39,10 +39,11 @@ PLANS = [plan("ac")]
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_compiler():
-    """These tests compile much and compute little."""
+    """These tests compile much and compute little; what was set before is set again, as child processes have it, too."""
+    before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 class Setting:
