@@ -93,7 +93,8 @@ def find_controls(column: pd.Series, given: Sequence[str], name: str, path: str 
     if given:
         return tuple(dict.fromkeys(chosen))
     rank_of = {label: control_rank(label) for label in labels}
-    controls = [label for label in labels if rank_of[label] and rank_of[label] == max(rank_of.values())]
+    plainest = max(rank_of.values(), default=0)
+    controls = [label for label in labels if plainest and rank_of[label] == plainest]
     if not controls:
         do = f"{suspects(labels)}Pass --control LABEL, or another --perturbation COLUMN."
         raise ControlError(path, where, "a label of control cells", f"{few(labels, 8)}", do)
