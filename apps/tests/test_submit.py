@@ -195,6 +195,16 @@ def test_a_better_prediction_scores_higher_and_nothing_is_said_of_it(scored):
     assert good.notes == ()
 
 
+def test_lines_that_were_asked_for_different_perturbations_have_a_score():
+    wanted = {"A": WANTED["A"], "B": {"P0": 8, "P3": 8}}
+    challenge = make_challenge("vcc2025", GENES, wanted)
+    real, train = (make("vcc2025", seed=seed, n_control=40, wanted=wanted) for seed in (1, 2))
+    good, none = (make("vcc2025", seed=3, wanted=wanted, effect=effect) for effect in (1, 0))
+    found, nothing = (score_cells(cells, real, train, challenge, n_boot=20) for cells in (good, none))
+    assert found.n == 8 and np.isfinite(list(found.members.values())).all()
+    assert found.value > nothing.value and found.notes == ()
+
+
 def dropped(cells):
     matrix = cells.X.toarray()
     matrix[(cells.obs["target_gene"] != CONTROL_LABEL).to_numpy(), :10] = 0

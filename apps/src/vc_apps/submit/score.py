@@ -94,7 +94,8 @@ def _settings(challenge: Challenge, seed: int, **options: Any) -> Any:
 
 
 def _wide(table: "pd.DataFrame") -> "pd.DataFrame":
-    return table.pivot_table(index=["context", "perturbation"], columns="metric", values="value", dropna=False)
+    """A row per condition that was scored and a column per metric; contexts need not share their perturbations."""
+    return table.set_index(["context", "perturbation", "metric"])["value"].astype(float).unstack("metric")
 
 
 def _score_2025(cells, real, train, challenge, n_boot, seed, notes) -> LocalScore:
@@ -108,6 +109,10 @@ def _score_2025(cells, real, train, challenge, n_boot, seed, notes) -> LocalScor
     )
     names = [f"vcc2025/{name}" for name in ("mae", "pds", "des")]
     own_pm, base_pm = own[names].to_numpy(), other.loc[own.index, names].to_numpy()
+    # The rule makes a member that is no number 0; a 0 of that kind must not pass for a measured one.
+    for name, broken in zip(names, (~np.isfinite(own_pm)).sum(axis=0).tolist(), strict=True):
+        if broken:
+            notes = (*notes, f"{name} is no number for {broken} of {len(own_pm)} conditions, so the rule gives it 0")
 
     def scaled(mean_m: np.ndarray, base_m: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore", invalid="ignore"):
