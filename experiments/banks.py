@@ -79,8 +79,8 @@ def stems(targets: Sequence[str]) -> dict[str, list[str]]:
     return {part: members for part, members in found.items() if len(members) > 1}
 
 
-def make_kernels(data: Path, targets: list[str]) -> dict[str, np.ndarray]:
-    """A kernel per bank; targets that a bank does not know are like nothing in it."""
+def make_vectors(data: Path, targets: list[str]) -> dict[str, np.ndarray]:
+    """Vectors of the targets in every bank, [target, feature]; zeros where a bank does not know a target."""
     side = data / "side"
     vectors = {name: membership(read_gmt(side / "genesets" / f), targets) for name, f in SETS.items()}
     vectors["symbol stems"] = membership(stems(targets), targets)
@@ -97,7 +97,12 @@ def make_kernels(data: Path, targets: list[str]) -> dict[str, np.ndarray]:
     bank = encode_bank(DipeptideEncoder(), targets, [proteins[t].text for t in targets], "protein")
     centred = bank.vectors_ef - bank.vectors_ef[~bank.missing].mean(axis=0)
     vectors["protein dipeptides"] = np.where(bank.missing[:, None], 0, centred)
-    return {name: cosine_kernel(v, ~v.any(axis=1)) for name, v in vectors.items()}
+    return vectors
+
+
+def make_kernels(data: Path, targets: list[str]) -> dict[str, np.ndarray]:
+    """A kernel per bank; targets that a bank does not know are like nothing in it."""
+    return {name: cosine_kernel(v, ~v.any(axis=1)) for name, v in make_vectors(data, targets).items()}
 
 
 def other_line(data: Path, ranks: np.ndarray, targets: list[str], genes: list[str]) -> FeatureBank:

@@ -19,11 +19,11 @@ from typing import Any
 
 import anndata
 import numpy as np
+from banks import make_vectors
 from vc_apps.ask.fit import TrainingData, load
 from vc_apps.ask.screens import tell_shared
 from vc_data.cli.main import main as vc_data
 from vc_data.simulate import SimulatorConfig, simulate
-from vc_featurize.geneset.svd import read_gmt
 from vc_model.ask.informed import FittedInformed, Informed
 from vc_model.contracts import FeatureBank
 from vc_model.errors import TableError
@@ -37,11 +37,6 @@ SCREENS = {
     "Schraivogel": ("schraivogel2020_k562_crispri_tapseq", "K562, CRISPRi"),
     "McFaline": ("mcfaline2023_gbm_crispri_500g", "three glioblastoma lines, CRISPRi"),
     "Norman": ("norman2019_k562_crispra_500g", "K562, CRISPRa"),
-}
-SETS = {
-    "GO process": "go_biological_process_2021_enrichr",
-    "Reactome": "reactome_msigdb_v6.2",
-    "KEGG": "kegg_2016_enrichr",
 }
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -168,15 +163,8 @@ def simulated(data: Path, folder: Path, say: Callable[[str], None]) -> None:
     say(row("LineA, with LineB (two worlds)", "Pearson with the truth", joined))
 
 
-def bank_of_sets(name: str, fpath: Path, targets: list[str]) -> FeatureBank:
-    """Membership of targets in sets, each set weighted by the root of its size."""
-    columns = [np.isin(targets, list(genes)) / np.sqrt(len(genes)) for genes in read_gmt(fpath).values()]
-    member_tk = np.column_stack([column for column in columns if column.any()])
-    return FeatureBank(name, tuple(targets), member_tk.astype(np.float32), ~member_tk.any(axis=1))
-
-
 def knockdowns(data: Path, folder: Path, say: Callable[[str], None]) -> None:
-    """468 knock-downs in K562 and RPE1 as ranks (Replogle 2022), each line a screen; both with three banks of gene sets."""
+    """468 knock-downs in K562 and RPE1 as ranks (Replogle 2022), each line a screen; with the banks of banks.md."""
     ranks = anndata.read_h5ad(data / "ranks/replogle2022_k562_rpe1_top1000_up_ranks.h5ad")
     for line in ("K562", "RPE1"):
         ranks[ranks.obs["cell_line"] == line].copy().write_h5ad(folder / f"{line}.h5ad")
@@ -184,11 +172,12 @@ def knockdowns(data: Path, folder: Path, say: Callable[[str], None]) -> None:
                  "--mode-name", "crispri"])  # fmt: skip
     tables = {line: load(folder / f"{line}.zarr", None, ()).table for line in ("K562", "RPE1")}
     targets = sorted({a.label for table in tables.values() for a in table.conditions.actions})
-    banks = [bank_of_sets(name, data / f"side/genesets/{file}.gmt", targets) for name, file in SETS.items()]
+    banks = [FeatureBank(name, tuple(targets), vector_tk.astype(np.float32), ~vector_tk.any(axis=1))
+             for name, vector_tk in make_vectors(data, targets).items()]  # fmt: skip
     say("## Knock-downs of the same genes in K562 and RPE1, as ranks\n\n" + HEAD)
     for own, other in (("K562", "RPE1"), ("RPE1", "K562")):
         table = replace(tables[own], bank=banks[0], more_banks=tuple(banks[1:]))
-        found = held_out(table, {other: tables[other]}, 6, 6, overlap)
+        found = held_out(table, {other: tables[other]}, 10, 10, overlap)
         say(row(f"{own}, with {other}", f"overlap@{TOP}", found))
 
 

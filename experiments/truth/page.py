@@ -105,7 +105,8 @@ def _markers(table: pd.DataFrame) -> str:
     )
     return _table(
         "lethal: partner of a tumour marker in DepMap",
-        "Rank of the known partner among 17,787 genes. Only the first method has seen the marker.",
+        "Rank of the known partner among 17,787 genes. Only the first method has seen the marker. The last takes the most correlated "
+        "other column, whatever it names: MTAP is deleted with CDKN2A, so that column is the marker's in other words.",
         ("marker -> partner", "method", "rank", "of the list"),
         rows,
     )

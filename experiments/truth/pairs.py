@@ -161,6 +161,7 @@ def markers() -> list[dict]:
         ]
         others = [m for m in column if m != marker and m not in same]
         near = max(others, key=lambda m: together.loc[marker, m])
+        twin = max((m for m in column if m != marker), key=lambda m: together.loc[marker, m])
         at, alike = library.position[gene], np.zeros(len(names))
         for block in library.blocks.values():
             length = np.maximum(np.linalg.norm(block, axis=1) * np.linalg.norm(block[at]), 1e-12)
@@ -171,7 +172,8 @@ def markers() -> list[dict]:
         right = names.index(partner)
         for method, score in (("measured with the marker itself", -x[:, column[marker]]), ("most like the marker's gene", alike),
                               ("mean over the other markers", mean_n), ("nearest other marker", -x[:, column[near]]),
-                              ("likeness and nearest marker", both)):  # fmt: skip
+                              ("likeness and nearest marker", both),
+                              ("nearest, the same event allowed", -x[:, column[twin]])):  # fmt: skip
             rows.append({"test": f"{marker} -> {partner}", "method": method, "rank": int((score > score[right]).sum()) + 1,
                          "n": len(names)})  # fmt: skip
     return rows

@@ -90,9 +90,11 @@ def _markers(table: pd.DataFrame) -> Iterator[Row]:
     ours = table[table["method"] == "likeness and nearest marker"]
     share = 100 * ours["rank"] / ours["n"]
     words = "; ".join(f"{test} {value:.2f} %" for test, value in zip(ours["test"], share, strict=True))
+    near = table[table["method"] == "nearest, the same event allowed"]
+    words += f". By the nearest column, the same event allowed, at most {100 * (near['rank'] / near['n']).max():.2f} %"
     yield (
         "lethal",
-        "must: known partner of a marker in the first 1 %, the marker left out",
+        "must: known partner of a marker in the first 1 %, the marker and what names the same event left out",
         _said(bool((share <= 1).all())),
         words,
     )
