@@ -16,7 +16,7 @@ from retrieval import SCREENS, find
 from screens import REAL
 from states import MODELS, compare_cells
 
-WORLD_SEEDS = (0, 1)
+WORLD_SEEDS = (0, 1, 2, 3)
 
 
 def main() -> None:
