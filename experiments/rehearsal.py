@@ -1,7 +1,7 @@
 """A challenge from beginning to end on a simulated screen: time and peak memory of every step, and the scores.
 
     python experiments/rehearsal.py --size small --out docs/results/rehearsal.md     # minutes on two cores
-    python experiments/rehearsal.py --size medium --out docs/results/rehearsal.md    # half an hour
+    python experiments/rehearsal.py --size medium --worlds 3 --out docs/results/rehearsal.md    # an hour and a half
     python experiments/rehearsal.py --size full --out docs/results/rehearsal.md      # H1-like, 18,080 genes: hours
 
 Every step is a command of its own, run in a process of its own, so that its peak memory is its own.
@@ -52,13 +52,13 @@ def timed(name: str, command: list[str], folder: Path) -> dict:
     return row
 
 
-def steps(size: dict, rules: tuple[str, ...]) -> list[tuple[str, list[str]]]:
+def steps(size: dict, world: int, rules: tuple[str, ...]) -> list[tuple[str, list[str]]]:
     """Names and commands of all steps."""
     scripts = Path(sys.executable).parent
     cells = ["--cells", str(size["cells"])] if size["cells"] else []
     vc, data = str(scripts / "vc"), str(scripts / "vc-data")
     found = [
-        ("simulate", [sys.executable, str(Path(__file__).resolve()), "--simulate", json.dumps(size)]),
+        ("simulate", [sys.executable, str(Path(__file__).resolve()), "--simulate", json.dumps(size | {"seed": world})]),
         ("split", [data, "split", "screen.zarr", "splits.json", "--test", "0.34"]),
     ]
     for rule in rules:
@@ -72,30 +72,43 @@ def steps(size: dict, rules: tuple[str, ...]) -> list[tuple[str, list[str]]]:
     return found
 
 
-def make_page(rows: list[dict], size: str, folder: Path, rules: tuple[str, ...]) -> str:
-    """Steps, then the rehearsals' own pages."""
+def make_page(worlds: list[list[dict]], size: str, folders: list[Path], rules: tuple[str, ...]) -> str:
+    """Steps of the first world, its entries member by member, then every world's rehearsals."""
+    more = f" --worlds {len(worlds)}" if len(worlds) > 1 else ""
     lines = [
         "# A rehearsal of the challenge", "",
-        f"Made by `python experiments/rehearsal.py --size {size}` on {os.cpu_count()} cores, shared with other work. The screen "
-        "is simulated, so scores here say how the steps behave and not what a real entry earns.", "",
+        f"Made by `python experiments/rehearsal.py --size {size}{more}` on {os.cpu_count()} cores, shared with other work. The screens "
+        "are simulated, so scores here say how the steps behave and not what a real entry earns.", "",
+        "## Steps", "",
         "| step | seconds | processor seconds | peak memory, MiB |", "|---|---|---|---|",
-        *(f"| {row['step']} | {row['seconds']:.0f} | {row['cpu']:.0f} | {row['mib']:.0f} |" for row in rows), "",
+        *(f"| {row['step']} | {row['seconds']:.0f} | {row['cpu']:.0f} | {row['mib']:.0f} |" for row in worlds[0]), "",
+        "## Entries", "", "| entry | official tool | local score | members, and those of the mean baseline |", "|---|---|---|---|",
     ]  # fmt: skip
-    said = [line for row in rows for line in row["said"] if line.startswith(("official tool", "local score"))]
-    names = [row["step"] for row in rows if row["step"].startswith("submit")]
-    per_step = [[line for line in row["said"] if line.startswith(("official tool", "local score"))] for row in rows]
-    if said:
-        lines += ["## Entries", "", "| entry | official tool | local score |", "|---|---|---|"]
-        for name, each in zip(names, [one for one in per_step if one], strict=True):
-            official = next((line.split(":", 1)[1].strip() for line in each if line.startswith("official")), "")
-            score = next((line.split("): ", 1)[1] for line in each if line.startswith("local")), "not scored")
-            lines.append(f"| {name.removeprefix('submit ')} | {official} | {score} |")
-        lines.append("")
-    for rule in rules:
-        page = folder / f"rehearsal-{rule}" / "rehearsal.md"
-        if page.exists():
-            lines.append(page.read_text().replace("\n## ", "\n### ").replace("# Rehearsal", "## Rehearsal", 1))
+    for row in worlds[0]:
+        if row["step"].startswith("submit "):
+            model, rule = row["step"].removeprefix("submit ").split(", ")
+            receipt = json.loads((folders[0] / f"{model}-{rule}.receipt.json").read_text())
+            lines.append(entry(model, rule, receipt))
+    lines.append("")
+    for folder in folders:
+        for rule in rules:
+            text = (folder / f"rehearsal-{rule}" / "rehearsal.md").read_text().replace("\n## ", "\n### ")
+            lines.append(text.replace("# Rehearsal", f"## World {folder.name}: rehearsal", 1))
     return "\n".join(lines)
+
+
+def entry(model: str, rule: str, receipt: dict) -> str:
+    """A row of the table of entries."""
+    score, official = receipt["local_score"], receipt["official"]
+    of_mean = " of the mean baseline"
+    members = []
+    for name, value in score["members"].items():
+        if not name.endswith(of_mean) and not name.endswith("overall") and value is not None:
+            other = score["members"].get(name + of_mean)
+            members.append(f"{name.split('/')[1]} {value:.3f}" + ("" if other is None else f" ({other:.3f})"))
+    interval = f"{score['value']:.3f} [{score['lower']:.3f}, {score['upper']:.3f}]"
+    said = f"{official['tool']} {official['version']} {official['verdict']}"
+    return f"| {model}, {rule} | {said} | {interval} | {', '.join(members)} |"
 
 
 def simulate(size: dict) -> None:
@@ -103,13 +116,16 @@ def simulate(size: dict) -> None:
     from worlds import make_world
 
     changes = {name: tuple(value) if isinstance(value, list) else value for name, value in size["changes"].items()}
-    make_world(Path(), seed=0, preset=size["preset"], **changes)
+    make_world(Path(), seed=size["seed"], preset=size["preset"], **changes)
 
 
 def main() -> None:
     """Run all steps and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument("--worlds", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first world")
+    parser.add_argument("--work", type=Path, help="a folder in which finished worlds are kept and found again")
     parser.add_argument("--rules", nargs="+", default=["vcc2025", "vcc2026"])
     parser.add_argument("--out", type=Path, default=Path("docs/results/rehearsal.md"))
     parser.add_argument("--simulate", help=argparse.SUPPRESS)
@@ -118,10 +134,18 @@ def main() -> None:
         simulate(json.loads(arguments.simulate))
         return
     with tempfile.TemporaryDirectory() as name:
-        folder, rules = Path(name), tuple(arguments.rules)
-        rows = [timed(step, command, folder) for step, command in steps(SIZES[arguments.size], rules)]
+        rules, worlds, folders = tuple(arguments.rules), [], []
+        for world in range(arguments.first, arguments.first + arguments.worlds):
+            folder = (arguments.work or Path(name)) / str(world)
+            folder.mkdir(parents=True, exist_ok=True)
+            done = folder / "steps.json"
+            if not done.exists():
+                found = [timed(step, cmd, folder) for step, cmd in steps(SIZES[arguments.size], world, rules)]
+                done.write_text(json.dumps(found))
+            worlds.append(json.loads(done.read_text()))
+            folders.append(folder)
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(make_page(rows, arguments.size, folder, rules))
+        arguments.out.write_text(make_page(worlds, arguments.size, folders, rules))
     print(f"wrote {arguments.out}")
 
 

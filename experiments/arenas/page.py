@@ -10,6 +10,7 @@ from states import MODELS
 from vc_eval.stats.differences import KEYS, resampled
 
 FIRST = "anchored, drawn"
+SIMULATED = ("states", "world")
 SIDES = {"half", FIRST}  # neither is judged against the first
 
 
@@ -20,7 +21,10 @@ def page(folder: Path) -> str:
     for pattern, make in parts:
         fpaths = sorted(folder.glob(f"{pattern}.parquet"))
         if fpaths:
-            text.append(make(pd.concat([pd.read_parquet(fpath) for fpath in fpaths], ignore_index=True)))
+            found = pd.concat([pd.read_parquet(fpath) for fpath in fpaths], ignore_index=True)
+            # Worlds name their genes alike; those of two worlds have nothing in common.
+            world_n = found["split"].astype(str).radd("world ").add(", ").where(found["screen"].isin(SIMULATED), "")
+            text.append(make(found.assign(perturbation=world_n + found["perturbation"])))
     return "\n\n".join(text) + "\n"
 
 

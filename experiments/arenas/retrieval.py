@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from vc_data.simulate import SimulatorConfig, write_simulation
 from vc_eval.metrics.retrieval import retrieval_ranks
 from vc_featurize.bank import write_features
 from vc_featurize.geneset import geneset_features
+from vc_model.anchored import Anchored
 from vc_model.ask.everything import whole_split
 from vc_model.ask.halves import halves
 from vc_model.contracts import read_screen
-from vc_model.table.effects import EffectTable
+from vc_model.table.effects import Conditions, EffectTable
 from vc_model.table.pseudobulk import load_tables
 
 SCREENS = {
@@ -29,8 +31,9 @@ WORLD = SimulatorConfig(n_genes=1000, n_pathways=30, n_singles=100, n_pairs=0, c
 GENESETS = SHARED.parent / "side" / "genesets" / "reactome_msigdb_v6.2.gmt"
 QUESTIONS = {
     "repeat": "effects of all, measured on other cells",
+    "predicted": "effects that `anchored` foretells for a third of the targets, held out together, from the other cells of the rest",
 }
-MIN_CELLS = 10
+MIN_CELLS, FOLDS, FEWEST, DRAWS = 10, 3, 5, 40
 
 
 def find(folder: Path, name: str, seed: int) -> None:
@@ -70,47 +73,58 @@ def ranks(known: EffectTable, put_aside: EffectTable) -> list[dict]:
     Queries are effects on the cells put aside; banks are made of the other cells. Both sides lose their mean over the bank, so
     what all perturbations share helps nobody.
     """
-    pairs, theirs = _pairs(known), {pair: row for row, pair in enumerate(_pairs(put_aside))}
+    theirs = {pair: row for row, pair in enumerate(_pairs(put_aside.conditions))}
     column = [known.gene_position[gene] for gene in put_aside.genes]
-    banks = {"repeat": (np.arange(len(known)), known.delta_pg)}
     found = []
-    for question, (row_n, bank_ng) in banks.items():
+    for question, asked, bank_ng in banks(known):
+        pairs = _pairs(asked)
         for line in known.trained_lines:
-            at = [
-                i
-                for i, row in enumerate(row_n)
-                if known.single_p[row] and pairs[row][0] == line and pairs[row] in theirs
-            ]
-            if len(at) < 5:
+            at = [i for i, pair in enumerate(pairs) if len(pair[1].targets) == 1 and pair[0] == line and pair in theirs]
+            if len(at) < FEWEST:
                 continue
-            labels = [pairs[row_n[i]] for i in at]
-            query_qg = put_aside.check_pg[[theirs[label] for label in labels]]
-            said_qg = bank_ng[at][:, column]
-            genes = [put_aside.gene_position.get(action.targets[0], -1) for _, action in labels]
+            query_qg = put_aside.check_pg[[theirs[pairs[i]] for i in at]]
+            genes = [put_aside.gene_position.get(pairs[i][1].targets[0], -1) for i in at]
+            key = {"question": question, "cell_line": line, "n": len(at)}
             for own in (True, False):
-                rank_q, n = _ranks(query_qg, said_qg, genes, own)
+                rank_dq = _ranks(query_qg, bank_ng[at][:, column], genes, own)
                 found += [
-                    {
-                        "question": question,
-                        "cell_line": line,
-                        "perturbation": action.label,
-                        "own": own,
-                        "rank": rank,
-                        "n": n,
-                    }
-                    for (_, action), rank in zip(labels, rank_q.tolist(), strict=True)
+                    key | {"perturbation": pairs[i][1].label, "own": own, "rank": rank}
+                    for rank_q in rank_dq
+                    for i, rank in zip(at, rank_q.tolist(), strict=True)
                 ]
     return found
 
 
-def _ranks(query_qg: np.ndarray, said_qg: np.ndarray, gene_q: list[int], own: bool) -> tuple[np.ndarray, int]:
-    """Ranks by cosine; without the perturbed genes, the columns of all of them are left out on both sides."""
+def banks(known: EffectTable) -> Iterator[tuple[str, Conditions, np.ndarray]]:
+    """Question, conditions and their effects: as measured, and predicted for targets that were held out together.
+
+    A prediction made without a target leans away from it, as the mean of the others does; so only predictions of one model, which
+    saw none of the targets, stand in one bank.
+    """
+    yield "repeat", known.conditions, known.delta_pg
+    targets = sorted({target for action in known.conditions.actions for target in action.targets})
+    fold_of = dict(zip(targets, (np.random.default_rng(0).permutation(len(targets)) % FOLDS).tolist(), strict=True))
+    for fold in range(FOLDS):
+        held_p = np.array([any(fold_of[t] == fold for t in action.targets) for action in known.conditions.actions])
+        asked = known.conditions.subset(held_p & known.single_p)
+        if len(asked) >= FEWEST and (~held_p).sum() >= FEWEST:
+            yield "predicted", asked, Anchored().fit(known.subset(~held_p)).predict(asked).delta_pg
+
+
+def _ranks(query_qg: np.ndarray, said_qg: np.ndarray, gene_q: list[int], own: bool) -> np.ndarray:
+    """[d, q] ranks by cosine; without the perturbed genes, the columns of all of them are left out on both sides.
+
+    Predictions that are all the same are put in an order by chance, d times: their mean rank would have a lesser reciprocal than
+    chance has.
+    """
     keep_g = np.ones(query_qg.shape[1], bool)
     if not own:
         keep_g[[gene for gene in gene_q if gene >= 0]] = False
     query_qg, said_qg = (x[:, keep_g] - x[:, keep_g].mean(axis=0) for x in (query_qg, said_qg))
-    return retrieval_ranks(query_qg, said_qg, np.arange(len(query_qg)))
+    rng, answer_q = np.random.default_rng(0), np.arange(len(query_qg))
+    shaken = (said_qg + 1e-9 * rng.standard_normal(said_qg.shape) for _ in range(DRAWS))
+    return np.stack([retrieval_ranks(query_qg, one_qg, answer_q)[0] for one_qg in shaken])
 
 
-def _pairs(table: EffectTable) -> list[tuple]:
-    return list(zip(table.conditions.cell_line.tolist(), table.conditions.actions, strict=True))
+def _pairs(conditions: Conditions) -> list[tuple]:
+    return list(zip(conditions.cell_line.tolist(), conditions.actions, strict=True))
