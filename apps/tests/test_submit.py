@@ -254,6 +254,21 @@ def test_nothing_is_said_of_an_archive_that_holds_log_values(scored):
     assert attack_notes(cells, real, challenge) == ()
 
 
+def test_nothing_is_said_of_few_cells_of_few_counts_that_differ_by_chance():
+    rng, genes = np.random.default_rng(0), tuple(f"G{at}" for at in range(500))
+    rate = rng.gamma(0.5, 0.3, len(genes))
+    labels = [CONTROL_LABEL] * 30 + [name for name in WANTED["A"] for _ in range(8)]
+    obs = pd.DataFrame({"target_gene": labels, "celltype": "A"}, index=[str(at) for at in range(len(labels))])
+    cells, real = (
+        anndata.AnnData(sp.csr_matrix(rng.poisson(rate, (len(labels), len(genes))).astype(np.float32)), obs=obs)
+        for _ in range(2)
+    )
+    assert attack_notes(cells, real, make_challenge("vcc2025", genes, {"A": WANTED["A"]})) == ()
+    cells.X = sp.csr_matrix(np.where(np.arange(len(genes)) < 250, 0, cells.X.toarray()))
+    said = attack_notes(cells, real, make_challenge("vcc2025", genes, {"A": WANTED["A"]}))
+    assert {note.split(":")[0] for note in said} == {"swapped controls", "dropped genes"}
+
+
 def test_measured_cells_are_no_prediction(scored):
     challenge, real, _ = scored
     assert any("measured ones" in note for note in attack_notes(real, real, challenge))
