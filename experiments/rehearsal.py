@@ -25,6 +25,12 @@ SIZES = {
     "full": {"preset": "vcc", "changes": {}, "cells": None},
 }  # fmt: skip
 MODELS = "no_change mean_effect anchored"
+REAL = {
+    "Norman": "norman2019_k562_crispra_500g",
+    "McFaline": "mcfaline2023_gbm_crispri_500g",
+    "Datlinger": "datlinger2021_jurkat_crisprko_tcrstim",
+}
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "single_cell"
 
 
 def timed(name: str, command: list[str], folder: Path) -> dict:
@@ -72,13 +78,23 @@ def steps(size: dict, world: int, rules: tuple[str, ...]) -> list[tuple[str, lis
     return found
 
 
+def real_steps(file: str) -> list[tuple[str, list[str]]]:
+    """The 2025 rule on a real screen, which has few perturbations and few genes."""
+    scripts = Path(sys.executable).parent
+    convert = [str(scripts / "vc-data"), "convert", str(SHARED / f"{file}.h5ad"), "screen.zarr"]
+    rehearse = [str(scripts / "vc"), "rehearse", "screen.zarr", "--rule", "vcc2025", "--models", *MODELS.split(), "--repeats", "3",
+                "--tune", "-o", "rehearsal-vcc2025"]  # fmt: skip
+    return [("convert", convert), ("rehearse, vcc2025", rehearse)]
+
+
 def make_page(worlds: list[list[dict]], size: str, folders: list[Path], rules: tuple[str, ...]) -> str:
     """Steps of the first world, its entries member by member, then every world's rehearsals."""
-    more = f" --worlds {len(worlds)}" if len(worlds) > 1 else ""
+    n_worlds = sum(folder.name.isdigit() for folder in folders)
+    more = (f" --worlds {n_worlds}" if n_worlds > 1 else "") + (" --real" if n_worlds < len(folders) else "")
     lines = [
         "# A rehearsal of the challenge", "",
-        f"Made by `python experiments/rehearsal.py --size {size}{more}` on {os.cpu_count()} cores, shared with other work. The screens "
-        "are simulated, so scores here say how the steps behave and not what a real entry earns.", "",
+        f"Made by `python experiments/rehearsal.py --size {size}{more}` on {os.cpu_count()} cores, shared with other work. Worlds "
+        "are simulated, so scores there say how the steps behave and not what a real entry earns.", "",
         "## Steps", "",
         "| step | seconds | processor seconds | peak memory, MiB |", "|---|---|---|---|",
         *(f"| {row['step']} | {row['seconds']:.0f} | {row['cpu']:.0f} | {row['mib']:.0f} |" for row in worlds[0]), "",
@@ -91,9 +107,10 @@ def make_page(worlds: list[list[dict]], size: str, folders: list[Path], rules: t
             lines.append(entry(model, rule, receipt))
     lines.append("")
     for folder in folders:
-        for rule in rules:
+        title = f"World {folder.name}" if folder.name.isdigit() else f"{folder.name}, real"
+        for rule in rules if folder.name.isdigit() else ("vcc2025",):
             text = (folder / f"rehearsal-{rule}" / "rehearsal.md").read_text().replace("\n## ", "\n### ")
-            lines.append(text.replace("# Rehearsal", f"## World {folder.name}: rehearsal", 1))
+            lines.append(text.replace("# Rehearsal", f"## {title}: rehearsal", 1))
     return "\n".join(lines)
 
 
@@ -125,6 +142,7 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--worlds", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="seed of the first world")
+    parser.add_argument("--real", action="store_true", help="three real screens of ../shared as well")
     parser.add_argument("--work", type=Path, help="a folder in which finished worlds are kept and found again")
     parser.add_argument("--rules", nargs="+", default=["vcc2025", "vcc2026"])
     parser.add_argument("--out", type=Path, default=Path("docs/results/rehearsal.md"))
@@ -135,12 +153,18 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         rules, worlds, folders = tuple(arguments.rules), [], []
-        for world in range(arguments.first, arguments.first + arguments.worlds):
-            folder = (arguments.work or Path(name)) / str(world)
+        work, size = arguments.work or Path(name), SIZES[arguments.size]
+        wanted = {
+            str(world): steps(size, world, rules)
+            for world in range(arguments.first, arguments.first + arguments.worlds)
+        }
+        wanted |= {screen: real_steps(file) for screen, file in REAL.items()} if arguments.real else {}
+        for screen, commands in wanted.items():
+            folder = work / screen
             folder.mkdir(parents=True, exist_ok=True)
             done = folder / "steps.json"
             if not done.exists():
-                found = [timed(step, cmd, folder) for step, cmd in steps(SIZES[arguments.size], world, rules)]
+                found = [timed(step, command, folder) for step, command in commands]
                 done.write_text(json.dumps(found))
             worlds.append(json.loads(done.read_text()))
             folders.append(folder)

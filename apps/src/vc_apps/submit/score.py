@@ -302,7 +302,10 @@ def _row_keys(matrix: Any) -> list[bytes]:
 
 
 def _share(matrix: Any) -> "np.ndarray":
+    """[g] mean share of each gene in a cell's counts: an archive of 2025 holds cells of one depth, the measured ones have their own."""
     import numpy as np
+    import scipy.sparse as sp
 
-    sum_g = np.asarray(matrix.sum(axis=0)).ravel().astype(float)
-    return sum_g / max(sum_g.sum(), 1e-9)
+    total_n = np.asarray(matrix.sum(axis=1)).ravel().astype(float)
+    each: Any = sp.diags_array(1 / np.maximum(total_n, 1e-9)) @ matrix
+    return np.asarray(each.sum(axis=0)).ravel() / max(int((total_n > 0).sum()), 1)
