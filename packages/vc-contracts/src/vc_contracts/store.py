@@ -185,13 +185,15 @@ def check_links(file: Any, path: str | Path) -> None:
         raise _unreadable(path, error) from error
 
 
-def check_size(store: Any, path: str | Path, *, but: str = "") -> int:
+def check_size(store: Any, path: str | Path, *, but: str = "", only: tuple[str, ...] = ()) -> int:
     """Refuse arrays whose declared size is more than this machine's memory, before any is allocated.
 
     Args:
         store: From `open_store`.
         path: Where it lies.
         but: A group that is read by slices, e.g. `X`.
+        only: The groups that are read whole, where all others are read by slices; offsets of sparse matrices are read whole
+            everywhere.
 
     Returns:
         Bytes declared.
@@ -207,6 +209,8 @@ def check_size(store: Any, path: str | Path, *, but: str = "") -> int:
         raise _unreadable(path, error) from error
     for name, shape, itemsize in arrays:
         if but and name.startswith(f"{but}/") and name != f"{but}/indptr":
+            continue
+        if only and not name.startswith(only) and not name.endswith("/indptr"):
             continue
         total += int(np.prod([int(n) for n in shape], dtype=object)) * max(itemsize, 1)
         if total > limit:

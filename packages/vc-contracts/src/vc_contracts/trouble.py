@@ -34,6 +34,17 @@ def memory_is_short(error: BaseException | None) -> bool:
     )
 
 
+_READERS = re.compile(r"(?:^|/)(?:anndata|zarr|numcodecs|h5py)/")
+
+
+def is_of_reading(error: BaseException | None) -> bool:
+    """Whether a library failed inside that reads AnnData files: for a damaged one these raise nearly every type.
+
+    A full disk and too little memory are none of that; ask for them first.
+    """
+    return any(_READERS.search(frame) for one in _chain(error) for frame in _files(one))
+
+
 def is_of_hdf5(error: BaseException | None) -> bool:
     """Whether HDF5 failed to write: it then ends the process with a crash, unless that leaves at once."""
     return any("h5py" in frame for one in _chain(error) for frame in _files(one))

@@ -1,15 +1,17 @@
 """Opens files of others: AnnData as .h5ad or zarr, 10x .h5, and folders with matrix.mtx; says how others are converted."""
 
 import contextlib
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Never
 
 import pandas as pd
-from vc_contracts.errors import raised_as
-from vc_contracts.store import MOST_SCANNED, check_files, check_heaps, check_links
+from vc_contracts.errors import Refusal, raised_as
+from vc_contracts.store import MOST_SCANNED, check_files, check_heaps, check_links, check_size
 from vc_contracts.text.lists import read_rows
+from vc_contracts.trouble import disk_is_full, is_of_reading
 
 from vc_data.convert.source import Source
 from vc_data.convert.tenx import TenX, read_mtx
@@ -39,6 +41,11 @@ _MAGIC = {
 }  # fmt: skip
 
 
+_NO_MEMORY = re.compile(r"(?:unable|cannot|can't) (?:to )?allocate|memory allocation failed", re.IGNORECASE)
+TABLES = ("obs", "var", "raw/var", "raw.var")
+"""What is read whole, whatever the size of the counts."""
+
+
 @contextlib.contextmanager
 def open_source(path: str | Path, obs_table: str | Path | None = None) -> Iterator[Source]:
     """Open a file for reading.
@@ -65,21 +72,25 @@ def open_source(path: str | Path, obs_table: str | Path | None = None) -> Iterat
 
 @contextlib.contextmanager
 def _damage_is_said(path: Path) -> Iterator[None]:
-    """Errors of h5py, which speak of bytes, as refusals that speak of the file."""
+    """Errors of the libraries that read, which speak of bytes, as refusals that speak of the file."""
     try:
         yield
-    except (OSError, KeyError, RuntimeError, zlib.error) as error:
-        # h5py's own errors carry this word; anything else is not about the file's bytes.
-        if "synchronously" not in str(error) and not isinstance(error, zlib.error):
-            raise
-        if "alloc" in str(error):
+    except Refusal:
+        raise
+    except Exception as error:
+        of_bytes = "synchronously" in str(error)  # as h5py says it
+        if _NO_MEMORY.search(str(error)):
             raise MemoryError(f"{path}: {str(error).splitlines()[0]}") from error
-        found = str(error).splitlines()[0].strip("'\"")
+        elsewhere = isinstance(error, MemoryError) or disk_is_full(error) or getattr(error, "errno", None)
+        if not of_bytes and not isinstance(error, zlib.error) and (elsewhere or not is_of_reading(error)):
+            raise
+        found = (str(error).splitlines() or [type(error).__name__])[0].strip("'\"")
         if isinstance(error, KeyError) and "doesn't exist" in found:
             do = "The file is whole, but not as anndata writes it: write it again with anndata."
             raise SourceError(path, "file", "every key that AnnData has", f"'{found}'", do) from error
-        do = "The file is truncated or damaged: fetch it again and compare its size."
-        raise SourceError(path, "file", "a whole HDF5 file", f"'{found}'", do) from error
+        kind = "an AnnData zarr folder" if path.is_dir() else "a whole HDF5 file"
+        do = "It is truncated or damaged: fetch it again and compare its size."
+        raise SourceError(path, "file", kind, f"'{found}'", do) from error
 
 
 def _open_folder(path: Path) -> Source:
@@ -92,7 +103,10 @@ def _open_folder(path: Path) -> Source:
     import zarr
 
     try:
-        return Source(path, zarr.open_group(path, mode="r"))
+        with raised_as(SourceError):
+            group = zarr.open_group(path, mode="r")
+            check_size(group, path, only=TABLES)
+        return Source(path, group)
     except SourceError:
         raise
     except Exception as error:  # zarr raises nearly every type for a damaged folder
@@ -110,6 +124,7 @@ def _open_file(path: Path, stack: contextlib.ExitStack) -> Source:
             check_heaps(path)
         file = stack.enter_context(h5py.File(path, "r"))
         check_links(file, path)
+        check_size(file, path, only=TABLES)
     if "matrix" in file and "col_attrs" in file:
         refuse_format(path, ".loom")
     if "mod" in file and "X" not in file:

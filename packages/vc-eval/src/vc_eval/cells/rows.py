@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import scipy.sparse
+from vc_contracts.errors import Refusal
+from vc_contracts.trouble import is_of_reading, memory_is_short
 
 from vc_eval.cells.inputs import source_name
 from vc_eval.errors import VcEvalError
@@ -131,12 +133,29 @@ class RowMatrix:
             yield from self.kept
             return
         kept = []
-        for block in self._from_columns() if self.by_column else self._from_rows():
+        coming = self._from_columns() if self.by_column else self._from_rows()
+        while (block := self._next(coming)) is not None:
             if self.keep:
                 kept.append(block)
             yield block
         if self.keep:
             self.kept = kept
+
+    def _next(self, blocks: Iterator[tuple[int, scipy.sparse.csr_array]]) -> tuple[int, scipy.sparse.csr_array] | None:
+        """The next block, None after the last.
+
+        Raises:
+            VcEvalError: The bytes in the file cannot be read.
+        """
+        try:
+            return next(blocks, None)
+        except Exception as error:  # zarr and h5py raise nearly every type for damaged bytes
+            if isinstance(error, Refusal) or memory_is_short(error) or not is_of_reading(error):
+                raise
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise VcEvalError(
+                f"{self.name}: X: expected values that can be read, found '{first}'. The file is damaged: copy or make it again."
+            ) from error
 
     def _from_rows(self) -> Iterator[tuple[int, scipy.sparse.csr_array]]:
         for start in range(0, self.n_rows, self.rows_per_block):
