@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import vc_data.convert.source
+from vc_data.convert.inspect import inspect_file
 from vc_data.convert.run import convert
 from vc_data.errors import ColumnError, ControlError, CountsError, GeneError, SourceError, TooFewError
 from vc_data.genes.align import align_genes
@@ -262,6 +263,46 @@ def test_gzip_counts_read_in_parallel_are_those_of_h5py(foreign, tmp_path, monke
     with pytest.raises(SourceError, match="damaged"):
         convert(path, tmp_path / "flipped.zarr")
     assert not list(tmp_path.glob("*flipped*"))
+
+
+def spoil_chunk(folder):
+    (folder / "X/c/0/0").write_bytes(b"\0" * 40)
+
+
+def spoil_column(folder):
+    chunk = folder / "obs/target_gene/codes/c/0"
+    chunk.write_bytes(b"\x55" * chunk.stat().st_size)
+
+
+def declare(times, place):
+    def spoil(folder):
+        head = folder / "zarr.json"
+        read = json.loads(head.read_text())
+        array = read["consolidated_metadata"]["metadata"][place]
+        array["shape"] = [array["shape"][0] * times]
+        head.write_text(json.dumps(read))
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (spoil_chunk, "damaged"),
+        (spoil_column, "damaged"),
+        (declare(10**12, "obs/target_gene/codes"), "is declared to have"),
+        (declare(2, "obs/target_gene/codes"), "damaged"),
+    ],
+)
+def test_bytes_that_no_library_can_read_are_a_refusal(foreign, tmp_path, spoil, words):
+    foreign.obs["target_gene"] = foreign.obs["target_gene"].astype("category")
+    foreign.write_zarr(tmp_path / "toy.zarr")
+    spoil(tmp_path / "toy.zarr")
+    with pytest.raises(SourceError, match=words):
+        inspect_file(tmp_path / "toy.zarr", options=ConvertOptions())
+    with pytest.raises(SourceError, match=words):
+        convert(tmp_path / "toy.zarr", tmp_path / "out.zarr")
+    assert not (tmp_path / "out.zarr").exists()
 
 
 def drugs(foreign, doses, column="dose", **columns):
