@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import vc_contracts
 from vc_contracts import ContractError
 from vc_contracts.content import SWITCH, hash_content
-from vc_contracts.store import open_tables
+from vc_contracts.store import open_tables, read_parquet
 
 
 def predictions(sparse: bool = False) -> anndata.AnnData:
@@ -76,3 +76,14 @@ def test_hashes_are_those_of_the_values_whatever_the_form(tmp_path):
         with open_tables(path) as tables:
             found.append(hash_content(tables))
     assert found[0] == found[1]
+
+
+def test_a_parquet_table_with_bytes_that_are_no_text_is_refused(tmp_path):
+    path = tmp_path / "table.parquet"
+    pd.DataFrame({"metric": ["split_half", "mse"], "value": [1.0, 2.0]}).to_parquet(path, compression=None)
+    assert read_parquet(path)["metric"].tolist() == ["split_half", "mse"]
+    content = bytearray(path.read_bytes())
+    content[content.index(b"split_half") + 5] = 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="UTF8"):
+        read_parquet(path)

@@ -149,10 +149,11 @@ def test_narrow_types_are_widened_before_positions_add_up(tmp_path):
         assert (read.toarray() == truth.toarray()).all()
 
 
-def test_values_that_cannot_be_read_are_a_refusal_that_names_the_file(tmp_path):
+@pytest.mark.parametrize("array", ["data", "indptr"])
+def test_values_that_cannot_be_read_are_a_refusal_that_names_the_file(tmp_path, array):
     path = tmp_path / "cells.zarr"
     anndata.AnnData(scipy.sparse.csr_matrix(counts(1).astype(np.float32))).write_zarr(path)
-    chunk = path / "X/data/c/0"
+    chunk = path / f"X/{array}/c/0"
     chunk.write_bytes(b"\0" * chunk.stat().st_size)
     with pytest.raises(VcEvalError, match=r"cells\.zarr': X: expected values that can be read.*damaged"):
         list(RowMatrix(inputs.open_cells(path), 100).blocks())

@@ -11,7 +11,7 @@ from vc_contracts.errors import ContractError
 from vc_contracts.formats import SCHEMAS
 from vc_contracts.hashing import sha256_tree
 from vc_contracts.header import parse_json
-from vc_contracts.store import check_files, open_tables, read_anndata
+from vc_contracts.store import check_files, open_tables, read_anndata, read_parquet
 from vc_contracts.tables import Tables
 
 
@@ -113,18 +113,15 @@ def _read_folder(path: Path) -> dict[str, Any]:
 
 
 def _read_scores(path: Path) -> dict[str, Any]:
-    import pyarrow
-    import pyarrow.parquet
-
     for name in ("scores.json", "scores.parquet"):
         check_files(path / name)
     content = read_json(path / "scores.json")
     if not isinstance(content, dict):
         raise ContractError(path / "scores.json", "file", "a JSON object", type(content).__name__, "Score again.")
     try:
-        table = pyarrow.parquet.read_table(path / "scores.parquet").to_pandas()
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        table = read_parquet(path / "scores.parquet")
+    except ValueError as error:
         raise ContractError(
-            path / "scores.parquet", "file", "a parquet table", str(error)[:200], SCHEMAS["scores"].remedy
+            path / "scores.parquet", "file", "a parquet table", str(error), SCHEMAS["scores"].remedy
         ) from error
     return {"contract": content.get("contract"), "summary": content.get("summary", {}), "table": table}

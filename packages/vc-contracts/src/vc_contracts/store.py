@@ -311,6 +311,24 @@ def open_tables(path: str | Path, *, checked: bool = False) -> Iterator[Tables]:
         yield Tables(X=matrix, **parts)
 
 
+def read_parquet(path: str | Path) -> Any:
+    """A parquet table as a data frame, its text looked at: bytes that are no text fail later, wherever they are first used.
+
+    Raises:
+        ValueError: It cannot be read, whatever pyarrow raises then.
+    """
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+        table.validate(full=True)
+        return table.to_pandas()
+    except MemoryError:
+        raise
+    except Exception as error:  # pyarrow and pandas raise nearly every type for a damaged table
+        raise ValueError((str(error).splitlines() or [type(error).__name__])[0][:200]) from error
+
+
 def text_at(store: Any, place: str) -> str:
     """A stored string, e.g. the header."""
     from anndata.io import read_elem

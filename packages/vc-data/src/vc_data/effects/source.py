@@ -50,9 +50,11 @@ def read_source(path: Path, options: EffectsOptions) -> EffectsSource:
 
 
 def _read_table(path: Path, suffix: str) -> pd.DataFrame:
+    from vc_contracts.store import read_parquet
+
     try:
         if suffix == ".parquet":
-            return pd.read_parquet(path)
+            return read_parquet(path)
         return pd.read_csv(path, sep="," if suffix == ".csv" else "\t")
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise SourceError(path, "file", "a table", str(error)[:200], "Check the file and its suffix.") from error

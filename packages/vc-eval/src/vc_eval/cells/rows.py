@@ -4,6 +4,7 @@ A file that is read more than once is read again, block by block, so memory stay
 compressed file is kept once it was decompressed, and so is a small column store once its rows were put together.
 """
 
+import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
@@ -49,6 +50,24 @@ def with_bar(matrix: Rows, what: str, progress: bool) -> Iterator[tuple[int, sci
             bar.update()
 
 
+@contextlib.contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Errors of the libraries that read bytes, which raise nearly every type for damaged ones, as a refusal.
+
+    Raises:
+        VcEvalError: The bytes in the file cannot be read.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, Refusal) or memory_is_short(error) or not is_of_reading(error):
+            raise
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise VcEvalError(
+            f"{name}: X: expected values that can be read, found '{first}'. The file is damaged: copy or make it again."
+        ) from error
+
+
 class RowMatrix:
     """The rows of `X` of some cells, in memory or in a file.
 
@@ -84,15 +103,15 @@ class RowMatrix:
         single = np.dtype(np.float32 if found.itemsize <= 4 else np.float64)
         self.dtype = found if found in (np.float32, np.float64) else single
         self.dense = self.arrays = None
-        self.by_column = by_column
+        self.by_column, self.name = by_column, source_name(adata)
         self.window_bytes = memory_mb * 2**20 / 2
         if isinstance(x, scipy.sparse.csr_array):
             self.arrays = (x.data, x.indices, x.indptr)
         elif hasattr(x, "group"):  # a sparse matrix in a file
-            self.arrays = (x.group["data"], x.group["indices"], x.group["indptr"][:])
+            with _readable(self.name):
+                self.arrays = (x.group["data"], x.group["indices"], x.group["indptr"][:])
         else:
             self.dense = x
-        self.name = source_name(adata)
         self._check_pointers(x.shape[1] if by_column else x.shape[0])
         size = float(self.arrays[2][-1]) * (self.dtype.itemsize + 4) if self.arrays else self.n_rows * self._row_bytes()
         self.rows_per_block = int(max(1, min(self.n_rows, BLOCK_BYTES * self.n_rows / max(size, 1))))
@@ -134,28 +153,16 @@ class RowMatrix:
             return
         kept = []
         coming = self._from_columns() if self.by_column else self._from_rows()
-        while (block := self._next(coming)) is not None:
+        while True:
+            with _readable(self.name):
+                block = next(coming, None)
+            if block is None:
+                break
             if self.keep:
                 kept.append(block)
             yield block
         if self.keep:
             self.kept = kept
-
-    def _next(self, blocks: Iterator[tuple[int, scipy.sparse.csr_array]]) -> tuple[int, scipy.sparse.csr_array] | None:
-        """The next block, None after the last.
-
-        Raises:
-            VcEvalError: The bytes in the file cannot be read.
-        """
-        try:
-            return next(blocks, None)
-        except Exception as error:  # zarr and h5py raise nearly every type for damaged bytes
-            if isinstance(error, Refusal) or memory_is_short(error) or not is_of_reading(error):
-                raise
-            first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise VcEvalError(
-                f"{self.name}: X: expected values that can be read, found '{first}'. The file is damaged: copy or make it again."
-            ) from error
 
     def _from_rows(self) -> Iterator[tuple[int, scipy.sparse.csr_array]]:
         for start in range(0, self.n_rows, self.rows_per_block):

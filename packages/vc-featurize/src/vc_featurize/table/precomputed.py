@@ -91,6 +91,7 @@ def table_features(
 def _read(path: Path) -> "DataFrame":
     """The table with the names as its index."""
     import pandas as pd
+    from vc_contracts.store import read_parquet
 
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a table of vectors. Check the path.")
@@ -99,7 +100,7 @@ def _read(path: Path) -> "DataFrame":
         if name.endswith((".csv", ".tsv", ".txt")):
             return pd.read_csv(path, sep="," if name.endswith(".csv") else "\t", index_col=0)
         if name.endswith(".parquet"):
-            frame = pd.read_parquet(path)
+            frame = read_parquet(path)
             return frame.set_index(frame.columns[0]) if isinstance(frame.index, pd.RangeIndex) else frame
         if name.endswith(".npz"):
             with np.load(path, allow_pickle=False) as arrays:

@@ -214,12 +214,14 @@ def read_frame(fpath: Path) -> pd.DataFrame:
     Raises:
         PlanError: If the file is absent or not such a table.
     """
+    from vc_contracts.store import read_parquet
+
     name = str(fpath).removesuffix(".gz")
     if not fpath.is_file():
         raise PlanError(f"{fpath}: no such file. Give a .parquet, .csv or .tsv table.")
     try:
         if name.endswith(".parquet"):
-            return pd.read_parquet(fpath)
+            return read_parquet(fpath)
         return pd.read_csv(fpath, sep="," if name.endswith(".csv") else "\t")
     except (ValueError, OSError) as error:
         raise PlanError(f"{fpath}: not a .parquet, .csv or .tsv table that can be read ({error}).") from error
