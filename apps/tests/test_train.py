@@ -384,3 +384,21 @@ def test_help_has_examples(command, capsys):
     with pytest.raises(SystemExit):
         main([*command.split(), "--help"])
     assert f"vc {command.split()[0]}" in capsys.readouterr().out.split("For example:")[1]
+
+
+def test_finished_work_that_was_being_removed_is_never_gone_on_from(tmp_path, monkeypatch):
+    from vc_apps.train import work
+    from vc_contracts import whole
+
+    def killed(_):
+        raise KeyboardInterrupt
+
+    with work.work_folder(tmp_path / "model") as folder:
+        (folder / "saves" / "4" / "record").mkdir(parents=True)
+        monkeypatch.setattr(whole, "remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            work.close(folder)
+    monkeypatch.undo()
+    assert not (tmp_path / "model.train" / "saves").exists()
+    with work.work_folder(tmp_path / "model") as folder:
+        assert list(folder.iterdir()) == []

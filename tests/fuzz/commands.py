@@ -67,7 +67,7 @@ STEPS = (
     Step("vc discover next --scores scores.csv --library genes.txt --features demo/pathways.gmt --batch 2 -o next", ("next",),
          cheap=False),
     Step("vc train st a.zarr split.json -o st --steps 4 --per-condition 8", ("st", "st.train"), cheap=False),
-    Step("vc quickstart --preset tiny --bootstrap 20 --repeats 1 --out quick", ("quick",), cheap=False),
+    Step("vc quickstart --preset tiny --bootstrap 100 --repeats 1 --out quick", ("quick",), cheap=False),
 )  # fmt: skip
 
 

@@ -130,7 +130,7 @@ def ask(reader: str, path: str, answers: "multiprocessing.Queue") -> None:
     module, _, name = reader.partition(":")
     read = getattr(importlib.import_module(module), name)
     try:
-        content = read(path)
+        content = repr_of(read(path))  # what is read from the disk only now belongs to reading
     except ValueError as error:
         if b"HDF5-DIAG" in os.pread(noise, 1 << 20, 0):
             answers.put(("noise", f"HDF5's own report beside {type(error).__name__}"))
@@ -140,7 +140,7 @@ def ask(reader: str, path: str, answers: "multiprocessing.Queue") -> None:
     except BaseException as error:
         answers.put(("traceback", f"{type(error).__name__}: {str(error)[:150]}"))
     else:
-        answers.put(("read", repr_of(content)))
+        answers.put(("read", content))
 
 
 def repr_of(content: object) -> str:

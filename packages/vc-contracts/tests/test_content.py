@@ -87,3 +87,14 @@ def test_a_parquet_table_with_bytes_that_are_no_text_is_refused(tmp_path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="UTF8"):
         read_parquet(path)
+
+
+def test_hashes_under_another_name_are_refused(monkeypatch):
+    stamped = vc_contracts.content.stamp_json({"contract": {"name": "splits", "parents": {"a": "0" * 64}}, "seed": 1})
+    vc_contracts.content.verify_json(stamped, "a.json")
+    header = dict(stamped["contract"])
+    header["bontent"] = header.pop("content")
+    with pytest.raises(ContractError, match="under the name 'content' alone"):
+        vc_contracts.content.verify_json({**stamped, "contract": header}, "a.json")
+    monkeypatch.setenv(SWITCH, "1")
+    vc_contracts.content.verify_json({**stamped, "contract": header}, "a.json")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from vc_model.contracts import read_screen
 from vc_model.contracts.screen import slices
-from vc_model.errors import TableError
+from vc_model.errors import ContractError, TableError
 from vc_model.table.pseudobulk import load_conditions, load_control_cells, load_tables
 
 
@@ -80,6 +80,15 @@ def test_a_folder_is_opened_once_however_many_rows_are_read(tiny, monkeypatch):
     monkeypatch.setattr(zarr, "open_group", None)
     for at in range(0, adata.n_obs, 3):
         np.testing.assert_array_equal(screen.rows(at, at + 2).toarray(), adata.X[at : at + 2].toarray())
+
+
+@pytest.mark.parametrize("spoiled", ["data", "indices"])
+def test_counts_whose_description_is_cut_are_a_refusal(tiny, spoiled):
+    path, _, _ = tiny()
+    screen = read_screen(path)
+    (path / "X" / spoiled / "zarr.json").write_text('{"shape": [')
+    with pytest.raises(ContractError, match="expected counts that can be read"):
+        screen.rows(0, 2)
 
 
 def test_contexts_describe_control_cells(tiny):

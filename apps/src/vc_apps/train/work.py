@@ -1,7 +1,6 @@
 """`OUT.train`: where unfinished training lies; the same command goes on from it."""
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from vc_apps.outputs import AppError
 
 PARTS = frozenset(["pretrain", "align", "ac", "decode", "folds", "saves", "metrics.jsonl"])
 """What training leaves in it."""
+DONE = ".done-"
 
 
 @contextlib.contextmanager
@@ -23,7 +23,7 @@ def work_folder(out: Path, *, first: bool = True) -> Iterator[Path]:
         AppError: Something of the user's has that name.
         OutputError: Another process trains towards the same output.
     """
-    from vc_contracts.whole import lock_output
+    from vc_contracts.whole import lock_output, remove
 
     work = out.with_name(out.name + ".train")
     if not first:
@@ -38,16 +38,21 @@ def work_folder(out: Path, *, first: bool = True) -> Iterator[Path]:
         )
     work.parent.mkdir(parents=True, exist_ok=True)
     with lock_output(work):
+        for left in _rests(work):
+            remove(left)
         yield work
 
 
 def close(work: Path) -> None:
-    """Remove the work that is now finished."""
+    """Remove the work that is now finished; renamed first, because half of it must never be gone on from."""
+    from vc_contracts.whole import remove
+
     for part in PARTS:
         place = work / part
-        shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+        if place.exists():
+            place.rename(work / f"{DONE}{part}")
     for left in _rests(work):
-        left.unlink()
+        remove(left)
     with contextlib.suppress(OSError):
         work.rmdir()
 
@@ -58,5 +63,5 @@ def _strangers(work: Path) -> list[str]:
 
 
 def _rests(work: Path) -> list[Path]:
-    """What a killed writer of metrics left."""
-    return list(work.glob(".metrics.jsonl.tmp*")) if work.is_dir() else []
+    """What a killed writer of metrics left, and finished work that was about to be removed."""
+    return [*work.glob(".metrics.jsonl.tmp*"), *work.glob(f"{DONE}*")] if work.is_dir() else []

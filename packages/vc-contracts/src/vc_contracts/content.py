@@ -7,6 +7,7 @@ hashes. What a user adds to a file later is not hashed and does no harm.
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from vc_contracts.tables import blocks
 
 KEY = "content"
 """In a header: place -> sha256."""
+_HASH = re.compile("[0-9a-f]{64}")
 SWITCH = "VC_TRUST_CONTENT"
 """Environment variable; set to 1, readers leave the hashes unchecked."""
 REMEDY = (
@@ -77,6 +79,7 @@ def verify(tables: Any, header: Mapping[str, Any], path: str | Path, known: Mapp
     Raises:
         ContractError: A place that the header lists is absent or has another hash.
     """
+    _check_listed(header, path)
     if header.get(KEY) is None or trusting():
         return
     bare = {key: value for key, value in header.items() if key != KEY}
@@ -89,6 +92,7 @@ def verify_hashes(found: Mapping[str, str], header: Mapping[str, Any], path: str
     Raises:
         ContractError: A place that the header lists is absent or has another hash.
     """
+    _check_listed(header, path)
     listed = header.get(KEY)
     if listed is None or trusting():
         return
@@ -99,6 +103,14 @@ def verify_hashes(found: Mapping[str, str], header: Mapping[str, Any], path: str
         raise ContractError(
             path, wrong[0], "the content that the header's hashes state", f"other: {few(wrong)}", REMEDY
         )
+
+
+def _check_listed(header: Mapping[str, Any], path: str | Path) -> None:
+    """Refuse a header whose hashes stand under another name: one flipped bit of it would leave all the rest unchecked."""
+    for key, value in () if trusting() else header.items():
+        hashes = list(value.values()) if isinstance(value, dict) and key not in (KEY, "parents", "config") else []
+        if hashes and all(isinstance(one, str) and _HASH.fullmatch(one) for one in hashes):
+            raise ContractError(path, f"contract[{key!r}]", f"hashes under the name {KEY!r} alone", "hashes", REMEDY)
 
 
 def trusting() -> bool:

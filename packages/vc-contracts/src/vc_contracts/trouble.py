@@ -1,8 +1,11 @@
 """What a failure really is: a full disk and too little memory come in many disguises, some only in a text."""
 
+import contextlib
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+from vc_contracts.errors import Refusal
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL = re.compile(
@@ -43,6 +46,17 @@ def is_of_reading(error: BaseException | None) -> bool:
     A full disk and too little memory are none of that; ask for them first.
     """
     return any(_READERS.search(frame) for one in _chain(error) for frame in _files(one))
+
+
+@contextlib.contextmanager
+def damage_as(make: Callable[[str], Exception]) -> Iterator[None]:
+    """What the libraries that read raise for damaged bytes, as one error that `make` makes of its first line."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, Refusal) or memory_is_short(error) or not is_of_reading(error):
+            raise
+        raise make((_text(error).splitlines() or [type(error).__name__])[0]) from error
 
 
 def is_of_hdf5(error: BaseException | None) -> bool:

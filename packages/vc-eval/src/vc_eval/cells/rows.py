@@ -4,15 +4,14 @@ A file that is read more than once is read again, block by block, so memory stay
 compressed file is kept once it was decompressed, and so is a small column store once its rows were put together.
 """
 
-import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import scipy.sparse
-from vc_contracts.errors import Refusal
-from vc_contracts.trouble import is_of_reading, memory_is_short
+from vc_contracts.trouble import damage_as
 
 from vc_eval.cells.inputs import source_name
 from vc_eval.errors import VcEvalError
@@ -50,22 +49,10 @@ def with_bar(matrix: Rows, what: str, progress: bool) -> Iterator[tuple[int, sci
             bar.update()
 
 
-@contextlib.contextmanager
-def _readable(name: str) -> Iterator[None]:
-    """Errors of the libraries that read bytes, which raise nearly every type for damaged ones, as a refusal.
-
-    Raises:
-        VcEvalError: The bytes in the file cannot be read.
-    """
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, Refusal) or memory_is_short(error) or not is_of_reading(error):
-            raise
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise VcEvalError(
-            f"{name}: X: expected values that can be read, found '{first}'. The file is damaged: copy or make it again."
-        ) from error
+def _readable(name: str) -> AbstractContextManager[None]:
+    """Damaged bytes as a refusal that names the file."""
+    do = "The file is damaged: copy or make it again."
+    return damage_as(lambda said: VcEvalError(f"{name}: X: expected values that can be read, found '{said}'. {do}"))
 
 
 class RowMatrix:

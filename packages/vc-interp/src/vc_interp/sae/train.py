@@ -81,6 +81,8 @@ def train_sae(
             "settings": asdict(settings), "steps": n_steps, "measures": asdict(measure(stored, made)),
         }  # fmt: skip
         (temporary / RECORD).write_text(json.dumps(record, indent=1))
+    for folder in work.glob("step*"):
+        _drop(folder)
     shutil.rmtree(work, ignore_errors=True)
     return read_dictionary(out)
 
@@ -244,7 +246,13 @@ def _save(trainer: Any, work: Path, question: dict[str, Any]) -> None:
     (work / (name + ".tmp")).rename(work / name)
     for old in work.glob("step*"):
         if old.name != name:
-            shutil.rmtree(old)
+            _drop(old)
+
+
+def _drop(folder: Path) -> None:
+    """Remove a save; first what says which question it answers, so that half of it is never gone on from."""
+    (folder / QUESTION).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _resume(trainer: Any, work: Path, question: dict[str, Any]) -> None:

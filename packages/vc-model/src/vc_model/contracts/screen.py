@@ -18,6 +18,7 @@ from vc_contracts.rules import CONTROL, PARTS
 from vc_contracts.rules import CONTROL_SETS as CONTROL_ROLES
 from vc_contracts.store import open_store, open_unclosed
 from vc_contracts.targets import TargetTable, read_targets
+from vc_contracts.trouble import damage_as
 
 from vc_model.errors import ContractError
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
 
 __all__ = ["CONTROL", "PARTS", "Screen", "Splits", "read_screen", "read_splits"]
+_MEND = "The file is damaged: copy or make it again."
 VALUES_PER_BLOCK = 4_000_000  # stored counts checked or read at a time; bounds memory at about 50 MB
 
 
@@ -73,12 +75,17 @@ class Screen:
         )
 
     def _stored(self, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
-        """Counts `a:b` of the file and their columns."""
-        if self.path.is_dir() or is_address(self.path):
-            data, indices = self._arrays
-            return data[a:b], indices[a:b]
-        with open_store(self.path, checked=True) as store:
-            return store["X/data"][a:b], store["X/indices"][a:b]
+        """Counts `a:b` of the file and their columns.
+
+        Raises:
+            ContractError: The file has become one that cannot be read, or what describes its arrays was never whole.
+        """
+        with damage_as(lambda said: ContractError(self.path, "X", "counts that can be read", said, _MEND)):
+            if self.path.is_dir() or is_address(self.path):
+                data, indices = self._arrays
+                return data[a:b], indices[a:b]
+            with open_store(self.path, checked=True) as store:
+                return store["X/data"][a:b], store["X/indices"][a:b]
 
     @cached_property
     def _arrays(self) -> tuple[Any, Any]:
