@@ -64,7 +64,7 @@ def test_killed_and_resumed_is_the_uninterrupted_run(architecture, sparse, train
 
 
 @pytest.mark.parametrize(
-    ("architecture", "more"), [("topk", {}), ("jumprelu", {"whiten": True, "passes": 40}), ("standard", {"passes": 40})]
+    ("architecture", "more"), [("topk", {}), ("jumprelu", {"whiten": True, "passes": 80}), ("standard", {"passes": 40})]
 )
 def test_every_architecture_finds_it_is_saved_as_sae_lens_saves_it_and_read_without_it(
     architecture, more, sparse, tmp_path

@@ -105,7 +105,7 @@ def _make_trainer(stored: StoredLatents, settings: SaeSettings) -> Any:
     elif settings.architecture == "jumprelu":
         sae = lens.JumpReLUTrainingSAE(
             lens.JumpReLUTrainingSAEConfig(
-                jumprelu_sparsity_loss_mode="quadratic", target_l0=settings.k, l0_coefficient=0.5,
+                jumprelu_sparsity_loss_mode="quadratic", target_l0=settings.k, l0_coefficient=1.0,
                 jumprelu_bandwidth=0.5, jumprelu_init_threshold=0.1, jumprelu_ste_to_input=False, **common,
             )
         )  # fmt: skip
