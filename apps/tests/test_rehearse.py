@@ -68,3 +68,12 @@ def test_refusals_come_before_any_work(tmp_path):
         with pytest.raises(AppError, match=said):
             rehearse(Rehearse(screen=paths["screen"], out=tmp_path / "r", **changes))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_knob_is_moved_only_where_the_evidence_points_one_way():
+    def made(*rows):
+        return [Worth("amplitude", value, 0.0, gain, lower, gain + 0.01) for value, gain, lower in rows]
+
+    assert best_of(made((0.5, -0.1, -0.2), (1.0, 0.0, 0.0), (1.25, 0.02, 0.01), (1.6, 0.03, 0.01))) == 1.6
+    assert best_of(made((0.5, 0.03, 0.01), (1.0, 0.0, 0.0), (1.6, 0.02, 0.01))) == 1.0
+    assert best_of(made((0.5, 0.03, -0.01), (1.0, 0.0, 0.0), (1.6, 0.04, -0.01))) == 1.0

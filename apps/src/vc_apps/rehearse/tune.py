@@ -51,6 +51,8 @@ def tune(
 ) -> Tuned:
     """Choose amplitude, then dispersion; a setting other than 1 is taken only if its gain's interval is clear of 0.
 
+    Where settings on both sides of 1 are, none is taken.
+
     Args:
         screen: screen-v1.
         splits: The outer split; of it only training conditions are used.
@@ -90,6 +92,11 @@ def compare(knob: str, value: float, one: "LocalScore", other: "LocalScore") -> 
 
 
 def best_of(worth: list[Worth]) -> float:
-    """The setting with the largest gain of those that are clear of 0; 1 where there is none."""
+    """The setting with the largest gain of those that are clear of 0; 1 where there is none, or where they contradict.
+
+    More and less cannot both be better: what says so is noise.
+    """
     clear = [one for one in worth if one.lower > 0]
-    return max(clear, key=lambda one: one.gain).value if clear else 1.0
+    if len({one.value > 1 for one in clear}) != 1:
+        return 1.0
+    return max(clear, key=lambda one: one.gain).value
