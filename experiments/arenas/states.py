@@ -124,9 +124,8 @@ def told_states(arena: Arena, splits: Path, seed: int, place: Path) -> Maker:
     row_of = {(line, action): row for row, (line, action) in enumerate(zip(test.cell_line, test.actions, strict=True))}
 
     def make(_: str, action: Action, __: int) -> np.ndarray:
-        asked = {
-            one: share for one, share in shares.items() if (one, action) in row_of
-        }  # a state may have lost its cells
+        # A state may have lost its cells.
+        asked = {one: share for one, share in shares.items() if (one, action) in row_of}
         n_of = {one: round(N_CELLS * share / sum(asked.values())) for one, share in asked.items()}
         return np.concatenate(
             [drawn(controls, one, said.mean_pg[row_of[one, action]], n, action.label) for one, n in n_of.items()]
