@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from vc_model.baselines import BASELINES
 from vc_model.doubt.genes import Squares, fit_genes
-from vc_model.doubt.noise import cell_floor
+from vc_model.doubt.noise import cell_floor, measured_noise
 from vc_model.doubt.spread import QUARTERS, expression_quarters, fit_spread
 from vc_model.table.folds import BINS, OutOfFold
 from vc_model.testing import make_world
@@ -109,3 +109,38 @@ def test_genes_that_no_control_shows_are_measured_with_noise():
     assert (floor_g > 0).all()
     # The rarest is counted about six times in all perturbed cells, which is what is left of the error.
     assert np.abs(np.log(floor_g / (worth**2 * rate_g))).mean() < 0.25
+
+
+def test_two_controls_that_agree_or_miss_a_gene_do_not_make_it_known():
+    rng = np.random.default_rng(1)
+    table = make_world(n_train=30, n_genes=60, features="none").train
+    mean_g = rng.uniform(0.5, 4, 60)
+    cells_ng = np.maximum(rng.normal(mean_g, 1, (2, 60)), 0)
+    cells_ng[:, :15] = 0  # neither shows them, and every perturbed cell does
+    cells_ng[1, 15:20] = cells_ng[0, 15:20]
+    contexts = replace(
+        table.contexts,
+        base_cg=cells_ng.mean(axis=0)[None].astype(np.float32),
+        sigma2_cg=np.maximum(cells_ng.var(axis=0, ddof=1), 1e-6)[None].astype(np.float32),
+        detected_cg=(cells_ng > 0).mean(axis=0)[None].astype(np.float32),
+    )
+    few = replace(
+        table,
+        contexts=contexts,
+        delta_pg=(np.tile(mean_g, (len(table), 1)) - contexts.base_cg).astype(np.float32),
+        n_controls_p=np.full(len(table), 2, dtype=np.float32),
+    )
+    floor_g = cell_floor(few)
+    assert (floor_g[:20] > 0.1).all()
+    assert (measured_noise(few, floor_g) >= floor_g / few.n_check_p[:, None]).all()
+    # Of many controls it keeps a small share, below what they show themselves.
+    many = replace(few, n_controls_p=np.full(len(table), 500, dtype=np.float32))
+    np.testing.assert_allclose(cell_floor(many), floor_g * (12 / 510), rtol=1e-5)
+
+
+def test_a_gene_that_no_cell_shows_has_no_noise():
+    table = make_world(n_train=30, n_genes=60, features="none").train
+    base_cg, delta_pg = table.contexts.base_cg.copy(), table.delta_pg.copy()
+    base_cg[:, 7], delta_pg[:, 7] = 0, 0
+    silent = replace(table, contexts=replace(table.contexts, base_cg=base_cg), delta_pg=delta_pg)
+    assert cell_floor(silent)[7] == 0

@@ -58,6 +58,7 @@ class ControlCells:
 
 TARGET_SUM = 10_000  # counts per cell after scaling, the CP10k convention
 COEXPRESSION_CELLS = 2_000  # control cells they are learnt from; bounds the cell x cell decomposition
+FEW_CONTROLS = 20  # of a cell line, below which users are told what their intervals are made of
 
 
 def load_tables(
@@ -240,6 +241,15 @@ class _Controls:
         self.line_s = np.array([self.lines.index(line) for line, _ in self.slots])
         bare = [line for at, line in enumerate(self.lines) if self.n_sr["input"][self.line_s == at].sum() == 0]
         absent = sorted(set(screen.groups["cell_line"].astype(str)) - set(self.lines))
+        n_c = {line: int(self.n_sr["both"][self.line_s == at].sum()) for at, line in enumerate(self.lines)}
+        few = ", ".join(f"{n} of {line}" for line, n in n_c.items() if n < FEW_CONTROLS)
+        if few:
+            logger.warning(
+                "%s: only %s control cells beside those kept for scoring: every effect carries their noise, and intervals are wide. "
+                "Add control cells where you can.",
+                screen.path,
+                few,
+            )
         if bare or absent:
             raise TableError(
                 f"{splits.path}: controls.input: expected cells of every cell line, found none of {(bare + absent)[:5]!r}. "
