@@ -195,6 +195,21 @@ def test_normalised_values_are_refused_and_the_layer_with_counts_is_named(foreig
         run(foreign, tmp_path, layer="umis")
 
 
+def test_of_two_layers_of_whole_numbers_none_is_recommended(foreign, tmp_path):
+    write_foreign(foreign, tmp_path / "toy.h5ad", layer="counts")
+    with h5py.File(tmp_path / "toy.h5ad", "r+") as file:
+        file.copy("layers/counts", "layers/spliced")
+    with pytest.raises(CountsError, match="'counts', 'spliced' hold whole numbers"):
+        convert(tmp_path / "toy.h5ad", tmp_path / "toy.zarr")
+
+
+@pytest.mark.parametrize("column", [{"mode": "crispri"}, {"cell_line": "K562"}])
+def test_one_value_given_where_a_column_belongs_names_the_other_flag(foreign, tmp_path, column):
+    (key, value), *_ = column.items()
+    with pytest.raises(ColumnError, match=f"--{key.replace('_', '-')}-name {value}"):
+        run(foreign, tmp_path, columns=Columns(**column))
+
+
 def test_a_file_without_counts_is_told_so_before_it_is_asked_for_controls(foreign, tmp_path):
     adata = foreign[foreign.obs["target_gene"] != "non-targeting"].copy()
     with pytest.raises(ControlError, match="--control"):

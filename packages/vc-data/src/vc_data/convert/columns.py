@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,8 @@ def check_given(obs: pd.DataFrame, var: pd.DataFrame, given: Columns, path: str 
             if name not in frame.columns:
                 near = difflib.get_close_matches(name, [str(column) for column in frame.columns], n=1)
                 hint = f" Did you mean {near[0]!r}?" if near else ""
+                if key in ("mode", "cell_line"):
+                    hint += f" If all cells are {name!r}, pass --{key.replace('_', '-')}-name {shlex.quote(name)}."
                 do = f"Pass --{key.replace('_', '-')} with one of them.{hint}"
                 raise ColumnError(path, table, f"a column {name!r}", f"the columns {few(frame.columns, 30)}", do)
     if given.cell_line and given.cell_line_name:

@@ -15,7 +15,7 @@ from vc_data.convert.obs import Cells, read_cells
 from vc_data.convert.source import Matrix, Source
 from vc_data.datasets import DATASETS
 from vc_data.datasets.registry import Dataset, tidy_obs
-from vc_data.errors import ColumnError, ControlError, SourceError, VcDataError
+from vc_data.errors import ColumnError, ControlError, SourceError, VcDataError, few
 from vc_data.genes.link import GeneIndex
 from vc_data.genes.names import GeneNames, identify_genes
 from vc_data.options import ConvertOptions, Filters
@@ -109,12 +109,12 @@ def use_registry(options: ConvertOptions) -> tuple[ConvertOptions, Dataset | Non
 
 
 def find_counts(source: Source, name: str) -> str:
-    """One sentence on which other matrix of the file holds whole numbers."""
-    for other in source.matrix_names():
-        if other == name:
-            continue
-        if find_problem(source.sample(other)) is None:
-            return f"{other!r} holds whole numbers: pass --layer {other}."
+    """One sentence on which other matrices of the file hold whole numbers."""
+    whole = [x for x in source.matrix_names() if x != name and find_problem(source.sample(x)) is None]
+    if len(whole) > 1:
+        return f"{few(whole)} hold whole numbers: pass --layer with the one that has all counts of a gene."
+    if whole:
+        return f"{whole[0]!r} holds whole numbers: pass --layer {whole[0]}."
     return "No other matrix of the file holds whole numbers: get the raw counts from the source of the data."
 
 
