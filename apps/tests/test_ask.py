@@ -1,6 +1,7 @@
 """`vc fit`, `vc predict`, `vc support` and `vc rerun`, as typed."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -145,9 +146,15 @@ def test_what_cannot_be_asked_leaves_nothing(model, tmp_path, capsys):
         (["--genes", "A", "--limit", "3"], "limit"),
         (["--genes", "A+"], "found an empty one"),
         (["--genes", "A+B+C+D+E"], "at most 4 targets, found 5"),
+        (["--genes", "A+control"], "found 'control'"),
     ):
         assert words in refused(["predict", str(model), *args, *out], capsys)
     assert "expected a folder" in refused(["predict", str(tmp_path / "no"), "--genes", "A", *out], capsys)
+    (tmp_path / "run").mkdir()
+    shutil.copytree(model, tmp_path / "run" / "model")
+    assert f"The model is {tmp_path / 'run' / 'model'}" in refused(
+        ["predict", str(tmp_path / "run"), "--genes", "A", *out], capsys
+    )
     assert not (tmp_path / "a").exists()
 
 

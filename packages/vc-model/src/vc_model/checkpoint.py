@@ -114,9 +114,9 @@ def load_with_memory(path: Path | str) -> tuple[Fitted, Any]:
             path = check_files(path)
     for item in _ITEMS:
         if not (path / item).exists():
-            raise CheckpointError(
-                f"{path}: {item}: expected a part of the checkpoint, found nothing. Fit the model again."
-            )
+            inside = [name for name in ("model", "checkpoint") if (path / name / "meta.json").exists()]
+            do = f"The model is {path / inside[0]}: name that." if inside else "Fit the model again."
+            raise CheckpointError(f"{path}: {item}: expected a part of the checkpoint, found nothing. {do}")
     meta, content = _read_json(path / "meta.json"), _read_json(path / "config.json")
     header = check_header(path / "meta.json", meta.get("contract"), "checkpoint")
     _check_name(path, content)

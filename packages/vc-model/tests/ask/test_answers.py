@@ -178,7 +178,7 @@ def vm_verdict(kind):
         ({"names": ["G1+G2+G3+G4+G5"]}, "at most 4"),
         ({"names": ["G1+"]}, "joined by"),
         ({"names": ["G1+G1"]}, "found one twice"),
-        ({"names": ["control"]}, "joined by"),
+        ({"names": ["control"]}, "a change from"),
         ({"names": ["G3"], "dose": 10}, "Leave --dose out"),
         ({"names": ["G3@10"]}, "Leave --dose out"),
     ],

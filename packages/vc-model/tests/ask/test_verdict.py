@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from vc_model.ask.levels import clearness, tell_apart
-from vc_model.ask.precedent import find, make_precedents
+from vc_model.ask.precedent import UNMEASURED, find, make_precedents
 from vc_model.ask.relatives import fit_relatives
 from vc_model.ask.rules import AnswerRules, _refusal
 from vc_model.ask.sample import Sample, correlation, other_means, repeatability, share_of_repeat
@@ -64,6 +64,7 @@ def test_a_target_is_most_like_itself_and_never_its_own_other(model):
 def test_accuracy_out_of_fold_is_a_share_of_a_repeat(model):
     here, relative = (find(model.memory.precedents, kind, False) for kind in (HERE, RELATIVE))
     assert here is not None and here.n == 0, "a table alone has no cells to put aside"
+    assert here.measured_on == UNMEASURED and relative.measured_on == relative.level
     assert 0 < relative.lower <= relative.share <= relative.upper <= 1.2
     assert relative.share > relative.mean_share, "features are good in this world"
 
@@ -89,6 +90,7 @@ def test_where_a_repeat_repeats_nothing_no_accuracy_is_stated(model, world):
     made = make_precedents(table, model.memory.relatives, oof, said_mg, np.zeros(len(said_mg)))
     assert any(one.pooled for one in made) and all(one.n == 0 for one in made)
     told = next(one for one in made if one.pooled)
+    assert "repeating the experiment would correlate" in told.measured_on
     assert "a repeat of this screen correlates" in _refusal(RELATIVE, True, told, AnswerRules())
     assert _refusal(HERE, True, told, AnswerRules()) is None, "what was measured is answered all the same"
 

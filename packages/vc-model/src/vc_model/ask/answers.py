@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from vc_model.ask.memory import Memory
-from vc_model.ask.precedent import Precedent
+from vc_model.ask.precedent import UNMEASURED, Precedent
 from vc_model.ask.rules import AnswerPlan, AnswerRules, plan_answers
 from vc_model.ask.verdict import HERE, VERDICTS, Verdicts
 from vc_model.predictor import Fitted, Prediction
@@ -304,7 +304,7 @@ def _accuracies(found: list[Precedent | None]) -> dict[str, list[Any]]:
         column: [None if one is None else getattr(one, name) for one in measured] for column, name in names.items()
     }
     columns["accuracy_n"] = [0 if one is None else one.n for one in measured]
-    columns["accuracy_measured_on"] = ["" if one is None else one.level for one in measured]
+    columns["accuracy_measured_on"] = [UNMEASURED if one is None else one.measured_on for one in found]
     return columns
 
 

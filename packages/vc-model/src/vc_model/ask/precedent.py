@@ -29,6 +29,7 @@ from vc_model.table.effects import EffectTable
 from vc_model.table.folds import BINS, OutOfFold
 
 FEWEST = 5  # perturbations of a class below which nothing is said about it
+UNMEASURED = f"nothing: fewer than {FEWEST} such perturbations could be held out"
 NEW_LINE = tuple(kind for kind, name in enumerate(BINS) if name.startswith("new_line"))
 
 
@@ -71,6 +72,15 @@ class Precedent:
     def level(self) -> str:
         """The classes in words."""
         return " / ".join(VERDICTS[kind] for kind in self.pooled or (self.verdict,))
+
+    @property
+    def measured_on(self) -> str:
+        """The same, or why there is no accuracy."""
+        if self.n:
+            return self.level
+        if self.pooled:
+            return f"nothing: repeating the experiment would correlate with it by {self.repeat:.2f} only"
+        return UNMEASURED
 
 
 def make_precedents(

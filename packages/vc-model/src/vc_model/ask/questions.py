@@ -206,7 +206,11 @@ def _actions(
     given_names = [label.strip()] if contexts.call(label.strip()) in memory.targets else label.split("+")
     targets = tuple(part if part in memory.targets else contexts.call(part) for part in map(str.strip, given_names))
     called |= {part.strip(): known for part, known in zip(given_names, targets, strict=True) if part.strip() != known}
-    if not all(targets) or label.casefold() == "control" or "\t" in label:
+    if "control" in map(str.casefold, targets):
+        raise QuestionError(
+            f"name {name!r}: expected targets, found 'control', which every effect is a change from. Leave it out."
+        )
+    if not all(targets) or "\t" in label:
         raise QuestionError(f"name {name!r}: expected targets joined by '+', e.g. MYC+KLF1, found something else.")
     if len(targets) > MOST_TARGETS:
         raise QuestionError(f"name {name!r}: expected at most {MOST_TARGETS} targets, found {len(targets)}.")
