@@ -150,6 +150,7 @@ def _effects(adata) -> bool:
     good &= all(_text(adata.var[name]) for name in ("gene_id", "symbol") if name in adata.var)
     good &= "batch" not in obs or _text(obs["batch"])
     good &= "supported" not in obs or obs["supported"].dtype == bool
+    good &= "target_genes" not in adata.uns or isinstance(json.loads(adata.uns["target_genes"]), dict)
     good &= adata.uns.get("role", "model") in ("model", "baseline", "reference")
     good &= isinstance(adata.uns.get("model", "-"), str) and adata.uns.get("model", "-") != ""
     good &= "se" not in adata.layers or (isinstance(adata.layers["se"], np.ndarray) and _matrix(adata.layers["se"], 0))

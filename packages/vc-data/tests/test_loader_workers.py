@@ -21,6 +21,7 @@ def expected(screen):
     return [{key: np.array(value) for key, value in batch.items()} for batch in Loader.open([screen], **SETTINGS)]
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # as many workers on any machine
 def test_torch_workers_bring_the_same_batches(screen, expected):
     data = pytest.importorskip("torch.utils.data")
     steps = LoaderSteps([screen], **SETTINGS)

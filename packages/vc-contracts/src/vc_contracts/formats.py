@@ -292,6 +292,7 @@ EFFECTS = Schema(
             'base in `config["base"]` of the header; `z`: standardised against controls; `rank`: 1 for the gene that rises '
             "most, 2 for the next, -1 for the gene that falls most, 0 for genes that are not listed",
         ),
+        Field(place="uns[target_genes]", kind="json", required=False, what="as in screen-v1"),
         Field(place="uns[model]", kind="text", required=False, what="of predicted effects: the model's name"),
         Field(place="uns[role]", kind="text", required=False, allowed=("model", "baseline", "reference"),
               what="of predicted effects: as in predictions-v1"),

@@ -32,4 +32,7 @@ def convert_effects(
 
     said = vc_data.effects.convert.convert_effects(source, output, options)
     print("\n".join(said))
-    print(f"wrote {output}; next: vc-data split {output} splits.json")
+    if options.dry_run:
+        print("nothing was written (--dry-run)")
+    else:
+        print(f"wrote {output}; next: vc-data split {output} splits.json")

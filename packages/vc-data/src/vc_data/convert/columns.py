@@ -22,7 +22,7 @@ from vc_data.convert.series import as_text, distinct, labels_of, split_names
 from vc_data.errors import ColumnError, ControlError, few
 from vc_data.options import Columns
 from vc_data.text.controls import control_rank
-from vc_data.text.modes import is_chemical, parse_mode
+from vc_data.text.modes import UNKNOWN, is_chemical, parse_mode
 from vc_data.text.values import is_no_label
 
 # In order of trust; a later tier is used when no earlier one has a column with control cells in it.
@@ -80,6 +80,8 @@ _AMOUNT = re.compile(r"dose|dosage|concentration|drug_?conc|(?<![a-z])conc(?![a-
 _CELL_LINE = ("cellline", "celllinename", "celltype", "celltypes", "line")
 _BATCH = ("batch", "gemgroup", "lane", "channel", "batchid", "plate", "well")
 _MODE = ("perturbationtype", "perturbationmode", "crisprtype")
+_MAYBE_MODE = ("mode", "modality", "perttype", "crispr")
+"""Names of columns that say how perturbations act where a value does, e.g. CRISPRi."""
 _DOSE = ("dose", "dosevalue", "doseum", "dosenm", "doseasgiven", "doseval", "concentration")
 _DOSE_NAME = re.compile(
     r"(?:drug|pert|compound|final|treatment)?(?:doses?|conc|concentration|dosage)(?:value|val)?[(\[]?(?:in)?[fpnum\u00b5\u03bc]?m?[)\]]?"
@@ -90,6 +92,13 @@ _GUIDE = (
     "sgrnas", "guidetarget", "grna", "grnaid", "grnaname", "grnas", "sgid", "sgidab", "protospacer", "featurecall",
 )  # fmt: skip
 _TOTAL = ("totalcountsallgenes",)
+_NO_GENE = (
+    *("ncells", "numcells", "cellcount", "nwells", "replicate", "replicates", "index", "iscontrol", "isctrl"),
+    *("pvalue", "pval", "adjpvalue", "pvaladj", "padj", "fdr", "qvalue", "qval"),
+)
+"""Other columns of numbers that stand beside genes in tables of effects."""
+_UNNAMED = re.compile(r"|Unnamed: \d+|level_\d+")
+"""What pandas calls an index that had no name."""
 _OTHER_TOTALS = ("totalcounts", "ncounts", "ncount", "umicount", "numis", "ncountrna")
 
 
@@ -157,6 +166,10 @@ def guess_columns(
         if key == "dose_unit":
             candidates = (*(f"{plain(str(found['dose']))}{end}" for end in ("unit", "units")), *candidates)
         found[key] = value or next((names[name] for name in candidates if name in names), None)
+        if key == "mode" and found[key] is None:
+            found[key] = next(
+                (names[name] for name in _MAYBE_MODE if name in names and _tells_mode(obs[names[name]])), None
+            )
         if key == "dose" and found[key] is None:
             found[key] = next((column for name, column in names.items() if _DOSE_NAME.fullmatch(name)), None)
         if found[key] in ("none", "sum"):
@@ -167,6 +180,10 @@ def guess_columns(
         given, perturbation=perturbation, control=control, is_control=is_control, cell_line=cell_line, **found
     )
     return columns, statements
+
+
+def _tells_mode(column: pd.Series) -> bool:
+    return any(parse_mode(text) != UNKNOWN for text in distinct(column))
 
 
 def _guess_labels(
@@ -274,6 +291,29 @@ def pooled_columns(obs: pd.DataFrame, columns: Columns, labels: pd.Series) -> li
             if values.groupby(alike).nunique().max() > 1 and 1 < values.nunique() <= most:
                 found.append(name)
     return found
+
+
+def is_said_of_rows(name: str) -> bool:
+    """Whether a column of numbers speaks of the row (dose, plate, time, number of cells), and is no measured gene."""
+    word = plain(name)
+    guessed = (
+        _DOSE_UNIT,
+        _POOLED,
+        _CELL_LINE,
+        _BATCH,
+        _MODE,
+        _MAYBE_MODE,
+        _DOSE,
+        _GUIDE,
+        _TOTAL,
+        _OTHER_TOTALS,
+        *_PERTURBATION,
+    )
+    return (
+        any(word in names for names in guessed)
+        or word in _NO_GENE
+        or bool(_DOSE_NAME.fullmatch(word) or _UNNAMED.fullmatch(name) or _AMOUNT.search(name))
+    )
 
 
 def holds_amounts(name: str) -> bool:

@@ -42,6 +42,8 @@ def read_cells(
     options: ConvertOptions,
     given: Columns,
     guides: pd.Series | None = None,
+    *,
+    of_cells: bool = True,
 ) -> tuple[Cells, Notes]:
     """Read everything that obs says.
 
@@ -52,6 +54,7 @@ def read_cells(
         options: Of the conversion; `options.columns` says which column holds what.
         given: What of it the user named.
         guides: [n] Guide of each row of the source, or None.
+        of_cells: Whether rows are cells, of which a screen needs controls and several perturbations.
 
     Raises:
         SourceError: Repeated cell names.
@@ -62,12 +65,13 @@ def read_cells(
     roles, more = read_roles(raw, path, index, options, perturbation_given=bool(given.perturbation))
     notes += more
     is_control = (roles.target == CONTROL).to_numpy()
-    mode, more = _read_modes(raw, columns, path, ~is_control & (roles.target != "").to_numpy())
+    perturbed = ~is_control & (roles.target != "").to_numpy()
+    mode, more = _read_modes(raw, columns, path, perturbed)
     notes += more
     mode[is_control] = UNKNOWN
     line = _join(raw, columns)
     _refuse_two_modes(roles.target, line, mode, columns, path)
-    dose, unit, more = _read_doses(raw, columns, (mode > KNOCKOUT) & ~is_control, given, path)
+    dose, unit, more = _read_doses(raw, columns, (mode > KNOCKOUT) & perturbed, given, path)
     perturbation, labelled = _label_doses(roles.target, dose, options.dose_in_label)
     notes += more + labelled
     obs = pd.DataFrame(
@@ -87,6 +91,8 @@ def read_cells(
     labelled_n, lined = (roles.target != "").to_numpy(), ~obs["cell_line"].isna().to_numpy()
     notes += Notes(dropped={"no cell line": int((labelled_n & ~lined).sum())})
     obs = obs[labelled_n & lined]
+    if not of_cells:
+        return Cells(obs, roles.record, unit), notes
     if not obs["is_control"].any():
         field = f"obs[{columns.perturbation!r}]"
         raise ControlError(path, field, "control cells", "none", "Pass --control LABEL.")

@@ -1,6 +1,7 @@
 """What a user states when a table of effects is converted. Light to import, so that help answers at once."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Values = Literal[
@@ -20,20 +21,24 @@ class EffectsOptions:
     """log_fold_change, log_profile: base of the logarithm."""
     perturbation: str = "perturbation"
     """Column with the perturbation label; targets joined by '+'."""
-    control: tuple[str, ...] = ("control",)
-    """Labels of control rows: subtracted from log_profile and counts, left out of the others."""
+    control: tuple[str, ...] = ()
+    """Labels of control rows: subtracted from log_profile and counts, left out of the others. Default: the usual names, or a
+    column is_control; none where there are none."""
+    drop: tuple[str, ...] = ()
+    """Labels whose rows are left out."""
     cell_line: str | None = None
-    """Column with the cell line. Default: cell_line, where there is one."""
+    """Column with the cell line; several joined: cell_line,time. Default: the usual names."""
     cell_line_name: str | None = None
     """One name for all rows, e.g. K562."""
     batch: str | None = None
-    """Column with the batch or plate; controls are matched within it."""
+    """Column with the batch or plate; controls are matched within it. 'none' for none. Default: batch or plate."""
     mode: str | None = None
-    """Column with the perturbation type (CRISPRi, drug ...)."""
+    """Column with the perturbation type (CRISPRi, drug ...). Default: the usual names."""
     mode_name: str | None = None
     """One type for all rows: crispri, crispra, overexpression, knockout, inhibitor, agonist, degrader, binder, drug."""
     dose: str | None = None
-    """Column with the dose, numbers in one unit; several doses of a target become perturbations of their own, NAME@DOSE."""
+    """Column with the dose, with or without units; several doses of a target become perturbations of their own, NAME@DOSE.
+    'none' to pool doses. Default: the usual names."""
     n_cells: str | None = None
     """Column with the cells behind a row."""
     total_counts: str | None = None
@@ -56,5 +61,15 @@ class EffectsOptions:
     """Cut values at plus and minus this (sums of z-scores reach hundreds)."""
     combo_separator: str = "auto"
     """What joins targets in labels; 'none' for names that only look joined."""
+    guide_labels: Literal["auto", "collapse", "keep"] = "auto"
+    """Labels that name guides become their gene, as in 'vc-data convert'."""
+    gene_table: Path | None = None
+    """Table with Ensembl ids and symbols (TSV, .gz), to link targets that are not measured."""
+    aliases: Path | None = None
+    """Table with previous and alias symbols and the approved symbol (TSV, .gz)."""
+    strict: bool = False
+    """Refuse whatever would be decided by default although it may mean something else (for pipelines)."""
+    dry_run: bool = False
+    """Say what would be done, and write nothing."""
     overwrite: bool = False
     """Replace an output that exists."""
