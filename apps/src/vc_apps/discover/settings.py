@@ -76,7 +76,7 @@ class Next(Answer):
     name_column: str | None = None
     """Column of names; default: gene or a like name."""
     score_column: str | None = None
-    """Column of numbers; default: score or the first."""
+    """Column of numbers; default: score or a usual name of effects."""
     essentials: Path | None = None
     """Names that are hit in screens of any kind, one a line: strategy essentials prefers them; strategy hits tests some of
     them in the first batch and learns whether being on the list matters."""
@@ -154,7 +154,7 @@ class Lethal(Asked):
     pairs: Path | None = None
     """A table with columns gene_a, gene_b and a score; negative: sicker than expected."""
     score_column: str | None = None
-    """Column of the score; default: score, gi_score or the first number."""
+    """Column of the score; default: score, gi_score or a usual name of effects."""
     below: float = -3.0
     """Scores under this are strong."""
     viability: Path | None = None

@@ -40,6 +40,18 @@ def test_an_absent_column_or_file_is_named(tmp_path):
         read_scores(tmp_path / "no.csv")
 
 
+def test_of_several_columns_of_numbers_the_effect_is_taken_aloud_or_none(tmp_path, caplog):
+    deseq = pd.DataFrame(
+        {"gene": ["A", "B"], "baseMean": [90.0, 7.0], "log2FoldChange": [-1.0, 2.0], "padj": [0.1, 0.2]}, index=[4, 5]
+    )
+    assert read_scores(_write(tmp_path, deseq)).score_n.tolist() == [-1, 2]
+    assert "'log2FoldChange' is taken" in caplog.text and "baseMean" in caplog.text
+    with pytest.raises(PlanError, match="expected one column of numbers, found baseMean, padj"):
+        read_scores(_write(tmp_path, deseq.drop(columns="log2FoldChange")))
+    deseq[["gene", "baseMean"]].to_csv(tmp_path / "i.csv")
+    assert read_scores(tmp_path / "i.csv").score_n.tolist() == [90, 7], "an index without a name is no score"
+
+
 def test_features_of_another_species_are_recognised():
     names = [f"GENE{row}" for row in range(100)]
     mouse = [name.capitalize() for name in names]

@@ -12,7 +12,7 @@ from vc_model.plan.errors import PlanError
 from vc_model.plan.figures import cloud
 from vc_model.plan.library import Library, check_known, read_frame
 from vc_model.plan.pairs import Known, PairFit, PairScores, Recipe, choose_recipe, fit_pairs, known
-from vc_model.plan.query import check_numbers
+from vc_model.plan.query import check_numbers, number_column
 from vc_model.plan.results import Decision, rank_table
 
 LEAST_PAIRS = 50
@@ -48,10 +48,7 @@ def read_pairs(fpath: Path, score: str | None = None) -> pd.DataFrame:
             f"{fpath}: expected columns gene_a, gene_b and a score, found {list(table.columns)[:8]}. Name the two columns of "
             "genes so."
         )
-    numbers = list(table.select_dtypes("number").columns)
-    score = score or next((name for name in ("score", "gi_score") if name in numbers), numbers[0] if numbers else None)
-    if score not in table:
-        raise PlanError(f"{fpath}: column {score!r}: not there; the table has {list(table.columns)[:10]}.")
+    score = number_column(table.drop(columns=sides), fpath, score)
     unnamed = int(table[sides].isna().any(axis=1).sum())
     if unnamed:
         raise PlanError(

@@ -1,17 +1,41 @@
 """What is asked about: measured scores, scores of pairs, profiles; read and checked."""
 
+import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from vc_contracts.targets import match_names
+from vc_contracts.text.plain import plain_gene
 
 from vc_model.plan.errors import PlanError
 from vc_model.plan.library import check_unique, read_frame
 
 LEAST_GENES = 20
 """Measured genes that a signature has to share with what it is compared with."""
+logger = logging.getLogger(__name__)
+
+_UNNAMED = re.compile(r"|Unnamed: \d+|level_\d+|index")
+"""What pandas calls an index that had no name."""
+
+_SCORES = (
+    *(
+        "score",
+        "lfc",
+        "value",
+        "effect",
+        "giscore",
+        "logfc",
+        "log2fc",
+        "log2foldchange",
+        "logfoldchange",
+        "logfoldchanges",
+    ),
+    *("avglog2fc", "avglogfc", "zscore", "z", "beta", "coef"),
+)
+"""Names of the column that is meant, without case and punctuation, in order."""
 _NAMES = ("gene", "perturbation", "name", "target", "symbol", "drug", "compound", "gene_name")
 
 
@@ -45,15 +69,15 @@ def read_scores(fpath: Path, name: str | None = None, score: str | None = None, 
     Args:
         fpath: .parquet, .csv or .tsv.
         name: Column of names; default: `gene` or a like name, else the first column of text.
-        score: Column of numbers; default: `score`, else the first column of numbers.
+        score: Column of numbers; default: `score` or a usual name of effects, else the only column of numbers.
         hit: Column that says what is a hit; default: `hit` where there is one.
 
     Raises:
         PlanError: For absent columns, repeated names, NaN, or scores that are all equal.
     """
     table = read_frame(fpath)
-    name = column(table, fpath, name, _NAMES, text=True)
-    score = column(table, fpath, score, ("score", "lfc", "value", "effect"), text=False)
+    name = name_column(table, fpath, name)
+    score = number_column(table, fpath, score)
     if hit is not None and hit not in table:
         raise PlanError(f"{fpath}: column {hit!r}: not there; the table has {list(table.columns)[:10]}.")
     hit = hit or ("hit" if "hit" in table and table["hit"].dtype == bool else None)
@@ -85,23 +109,49 @@ def check_numbers(value_n: np.ndarray, names: list[str], what: str) -> None:
         raise PlanError(f"{what}: all {len(value_n)} numbers are {value_n[0]:g}; nothing can be learned from them.")
 
 
-def column(table: pd.DataFrame, fpath: Path, given: str | None, usual: tuple[str, ...], *, text: bool) -> str:
-    """The column that is meant.
+def name_column(table: pd.DataFrame, fpath: Path, given: str | None) -> str:
+    """The column of names: the given one, one of the usual names, else the first that holds text.
 
     Raises:
         PlanError: If it is not there, or none can be guessed.
     """
-    if given is not None:
-        if given not in table:
-            raise PlanError(f"{fpath}: column {given!r}: not there; the table has {list(table.columns)[:10]}.")
-        return given
+    numbers = table.select_dtypes(["number", "bool"]).columns
+    fitting = [name for name in table.columns if name not in numbers]
+    if given is None and fitting:
+        return str(next(name for name in (*_NAMES, *fitting) if name in fitting))
+    return _there(table, fpath, given, "names")
+
+
+def number_column(table: pd.DataFrame, fpath: Path, given: str | None) -> str:
+    """The column of numbers: the given one, one of the usual names, else the only one. Which of several it is, is said.
+
+    Raises:
+        PlanError: If it is not there, or several could be meant.
+    """
     kinds = table.select_dtypes("number").columns
-    fitting = [name for name in table.columns if (name not in kinds) == text]
-    fitting = [name for name in fitting if table[name].dtype != bool]
-    for name in (*usual, *fitting):
-        if name in fitting:
-            return str(name)
-    raise PlanError(f"{fpath}: found no column of {'names' if text else 'numbers'} among {list(table.columns)[:10]}.")
+    fitting = {plain_gene(str(name)): str(name) for name in reversed(kinds) if not _UNNAMED.fullmatch(str(name))}
+    if given is not None or not fitting:
+        return _there(table, fpath, given, "numbers")
+    found = next((fitting[name] for name in _SCORES if name in fitting), None)
+    others = ", ".join(sorted(fitting.values()))
+    if found is None and len(fitting) > 1:
+        raise PlanError(
+            f"{fpath}: expected one column of numbers, found {others}. Call the one that is meant `score`, or leave the others "
+            "out (vc discover next and lethal: --score-column)."
+        )
+    if found is None:
+        return next(iter(fitting.values()))
+    if len(fitting) > 1 and found != "score":
+        logger.warning("%s: of the columns %s, %r is taken for the scores", fpath, others, found)
+    return found
+
+
+def _there(table: pd.DataFrame, fpath: Path, given: str | None, what: str) -> str:
+    if given is None:
+        raise PlanError(f"{fpath}: found no column of {what} among {list(table.columns)[:10]}.")
+    if given not in table:
+        raise PlanError(f"{fpath}: column {given!r}: not there; the table has {list(table.columns)[:10]}.")
+    return given
 
 
 def read_profile(fpath: Path) -> tuple[tuple[str, ...], np.ndarray]:

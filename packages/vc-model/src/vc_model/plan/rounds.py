@@ -85,6 +85,12 @@ def next_batch(library: Library, measured: Scores, plan: Plan, dpath: Path | Non
         if not tested_e[rows].all():
             return Batch(len(done), rows, beliefs, True, "")
     size = min(plan.batch, budget - int(tested_e.sum()))
+    if plan.batch < 1:
+        raise PlanError(f"batch {plan.batch}: expected at least 1 to test.")
+    if tested_e.all():
+        raise PlanError(
+            f"library: all {len(tested_e)} of it are measured. Give --library with what could be tested next."
+        )
     if size <= 0:
         raise PlanError(f"budget {budget}: spent, {int(tested_e.sum())} are measured. Raise it to go on.")
     number = len(done) + 1
