@@ -79,6 +79,7 @@ def test_hashes_are_those_of_the_values_whatever_the_form(tmp_path):
 
 
 def test_a_parquet_table_with_bytes_that_are_no_text_is_refused(tmp_path):
+    pytest.importorskip("pyarrow")
     path = tmp_path / "table.parquet"
     pd.DataFrame({"metric": ["split_half", "mse"], "value": [1.0, 2.0]}).to_parquet(path, compression=None)
     assert read_parquet(path)["metric"].tolist() == ["split_half", "mse"]
