@@ -1,5 +1,6 @@
 """The commands end to end, in one process."""
 
+import pytest
 from vc_featurize.bank import read_features
 from vc_featurize.cli import main
 
@@ -31,6 +32,7 @@ def test_an_earlier_bank_is_kept_and_weights_are_asked_for(tmp_path, capsys):
 
 
 def test_compounds_by_other_encoders_go_through_shards_and_gene_sets_by_rarity(tmp_path, capsys):
+    pytest.importorskip("rdkit", reason="the extra `chem` is not installed")
     (tmp_path / "d.tsv").write_text("name\tsmiles\naspirin\tCC(=O)Oc1ccccc1C(=O)O\nethanol\tCCO\nbroken\tC1C\n")
     table, out = str(tmp_path / "d.tsv"), tmp_path / "d.h5ad"
     arguments = ["compound", table, "--id-col", "name", "--out", str(out), "--encoder"]

@@ -282,7 +282,7 @@ def pooled_columns(obs: pd.DataFrame, columns: Columns, labels: pd.Series) -> li
     used |= {columns.batch, columns.dose, columns.dose_unit}
     found = []
     dose = as_text(obs[columns.dose]) if columns.dose in obs else ""
-    alike = (labels.astype(str) + "\0" + dose).to_numpy()
+    alike = (labels.astype(str) + "\x1f" + dose).to_numpy()
     for name in map(str, obs.columns):
         # A column that joins compound and dose has many values.
         most = 50 if plain(name) in _POOLED else len(obs) // 2

@@ -105,7 +105,7 @@ def apply_filters(
 
 def without_controls(obs) -> np.ndarray:
     """[n] bool: perturbed cells in a (cell line, batch) that holds no control cell; unknown batches count as one."""
-    keys = obs["cell_line"].astype(str) + "\0" + obs["batch"].astype(str)
+    keys = obs["cell_line"].astype(str) + "\x1f" + obs["batch"].astype(str)
     return ~keys.isin(keys[obs["is_control"].to_numpy()].unique()).to_numpy() & ~obs["is_control"].to_numpy()
 
 
@@ -149,7 +149,7 @@ def on_target(obs: pd.DataFrame, spool: Spool, genes: GeneNames, places: np.ndar
     for column, gene_id, symbol in zip(places.tolist(), genes.gene_ids, genes.symbols, strict=True):
         for name in {gene_id, symbol} - {""}:
             columns_of.setdefault(name, []).append(column)
-    label = obs["cell_line"].astype(str) + "\0" + obs["perturbation"].astype(str)
+    label = obs["cell_line"].astype(str) + "\x1f" + obs["perturbation"].astype(str)
     first = label[is_crispri].drop_duplicates()
     at: Any = obs.at
     targets_of = {key: at[cell, "target"].split("+") for cell, key in first.items()}
@@ -166,7 +166,7 @@ def on_target(obs: pd.DataFrame, spool: Spool, genes: GeneNames, places: np.ndar
     cells_of: dict[Any, Any] = label[is_crispri].groupby(label[is_crispri]).groups
     for key, cells in cells_of.items():
         rows = obs.index.get_indexer(cells)
-        cell_line, perturbation = key.split("\0")
+        cell_line, perturbation = key.split("\x1f")
         controls = base.get(cell_line)
         if controls is None:
             continue
