@@ -3,8 +3,8 @@
     python tests/fuzz/harness.py --mutations 5000 --seed 1
 
 A mutation is one of: bytes (flips, cuts, zeros), content (another value), hdf5 (external and soft links, loops, external
-storage, virtual data sets), zarr (a lost chunk, links, pipes, declared sizes), json (nesting, endless numbers, NaN), text
-(NUL, markup, formulas, paths). What may come of it: refused with one message, or harmless (the content as it was).
+storage, virtual data sets, attributes), zarr (a lost chunk, links, pipes, declared sizes, values, types, codecs), json
+(nesting, endless numbers, NaN, a key twice), text (NUL, markup, formulas, paths). What may come of it: refused with one message, or harmless (the content as it was).
 """
 
 import argparse
@@ -34,11 +34,12 @@ READERS = {
     "latents": ("vc_interp.latents:read_latents",),
     "scores": ("vc_eval.contracts:read_scores",),
     "foreign": ("readers:convert_foreign", "readers:inspect_foreign", "readers:score_cells"),
+    "table": ("readers:convert_table",),
     "archive": ("readers:read_archive",),
     "list": ("readers:read_list",),
     "checkpoint": ("readers:load_model",),
 }
-STATES_NOTHING = ("foreign", "archive", "list")
+STATES_NOTHING = ("foreign", "table", "archive", "list")
 """Forms without hashes: another value in them is another file, and no damage that a reader could see."""
 LIMIT_S, LIMIT_WALL_S, LIMIT_BYTES = 20, 200, 6 << 30
 """Seconds of the processor, seconds of the clock (other work may keep the machine busy), bytes."""
@@ -93,7 +94,18 @@ def make_foreign(folder: Path) -> dict[str, list[Path]]:
     meta = {"n_obs": cells.n_obs, "n_vars": cells.n_vars}
     write_members(folder / "cells.vcc", {"meta.json": json.dumps(meta).encode(), "pred.h5ad.zst": cells})
     (folder / "names.csv").write_text("gene_name\n" + "\n".join(names) + "\n")
-    return {"foreign": paths, "archive": [folder / "cells.vcc"], "list": [folder / "names.csv"]}
+    table = (
+        cells.to_df()[names[:6]].iloc[:12].assign(perturbation=[*names[:4]] * 3, dose=np.repeat([0.1, 1.0, 10.0], 4))
+    )
+    tables = [folder / "table.csv", folder / "table.parquet"]
+    table.to_csv(tables[0], index=False)
+    table.to_parquet(tables[1], index=False)
+    return {
+        "foreign": paths,
+        "table": [*tables, paths[0]],
+        "archive": [folder / "cells.vcc"],
+        "list": [folder / "names.csv"],
+    }
 
 
 def make_checkpoint(folder: Path) -> Path:

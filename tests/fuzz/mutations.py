@@ -146,6 +146,85 @@ def _value(path: Path, rng: np.random.Generator, _: Path) -> str:
     return f"{place} = {str(value)[:20]!r}"
 
 
+def _twice(path: Path, rng: np.random.Generator, _: Path) -> str:
+    """A key of a JSON object a second time, with what another key says."""
+    files = [path] if path.is_file() else sorted(path.glob("*.json"))
+    file = files[int(rng.integers(len(files)))]
+    content = json.loads(file.read_text())
+    key, other = (list(content)[int(rng.integers(len(content)))] for _n in range(2))
+    pair = f"{json.dumps(key)}: {json.dumps(content[other])}"
+    rest = json.dumps(content)[1:]
+    file.write_text("{" + f"{pair}, {rest}" if rng.random() < 0.5 else "{" + f"{rest[:-1]}, {pair}}}")
+    return f"{key} as {other}"
+
+
+def _arrays(path: Path) -> list[Path]:
+    return [p for p in _files(path) if p.name == "zarr.json" and json.loads(p.read_text())["node_type"] == "array"]
+
+
+def _zarr_value(path: Path, rng: np.random.Generator, _: Path) -> str:
+    """Another value in a zarr array, written by zarr, so that no checksum of a chunk is wrong."""
+    import zarr
+
+    metas = _arrays(path)
+    place = metas[int(rng.integers(len(metas)))].parent
+    array = zarr.open_array(place, mode="r+")
+    if not array.size:
+        return "an empty array"
+    flat = np.asarray(array[...]).reshape(-1).copy()
+    at = int(rng.integers(flat.size))
+    if flat.dtype.kind in "OUT":
+        flat[at] = HOSTILE[int(rng.integers(len(HOSTILE)))]
+    elif flat.dtype.kind == "b":
+        flat[at] = not flat[at]
+    else:
+        flat[at] = flat.dtype.type(rng.choice([1, 100]) if flat.dtype.kind == "u" else rng.choice([-1, 1, 100]))
+    array[...] = flat.reshape(array.shape)
+    return f"{place.relative_to(path)}[{at}]"
+
+
+def _zarr_meta(path: Path, rng: np.random.Generator, _: Path) -> str:
+    """Another type, fill value, chunk or codec of a zarr array, in both places where it is noted."""
+    metas = _arrays(path)
+    meta = metas[int(rng.integers(len(metas)))]
+    changes = {
+        "data_type": ["int8", "uint64", "float16", "complex128", "string", "nonsense"],
+        "fill_value": [7, "NaN", None, "x" * 1000],
+        "chunk_grid": [
+            {"name": "regular", "configuration": {"chunk_shape": shape}} for shape in ([0], [1], [10**12], [1, 1, 1])
+        ],
+        "codecs": [[], [{"name": "bytes", "configuration": {"endian": "big"}}], [{"name": "nonsense"}], "zstd"],
+        "attributes": [{}, {"encoding-type": "nonsense", "encoding-version": "9"}, {"encoding-type": "csr_matrix"}],
+        "zarr_format": [2, 9, "3"],
+    }
+    key = str(rng.choice(sorted(changes)))
+    value = changes[key][int(rng.integers(len(changes[key])))]
+    place = meta.parent.relative_to(path).as_posix()
+    for file in (meta, path / "zarr.json"):
+        content = json.loads(file.read_text())
+        held = content if file == meta else content.get("consolidated_metadata", {}).get("metadata", {}).get(place)
+        if held is not None:
+            held[key] = value
+            file.write_text(json.dumps(content))
+    return f"{place} {key} = {str(value)[:40]}"
+
+
+def _h5_attribute(path: Path, rng: np.random.Generator, _: Path) -> str:
+    """An attribute that says how something is encoded, gone or another."""
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        places: list[tuple[str, str]] = [("/", key) for key in file.attrs]
+        file.visititems(lambda name, item: places.extend((name, key) for key in item.attrs) and None)
+        place, key = places[int(rng.integers(len(places)))]
+        values = [None, "nonsense", "csc_matrix", "categorical", "dataframe", 7, [3, 10**12], [-1, -1], "x" * 10_000]
+        value = values[int(rng.integers(len(values)))]
+        del file[place].attrs[key]
+        if value is not None:
+            file[place].attrs[key] = value
+    return f"{place}@{key} = {str(value)[:20]}"
+
+
 def _always(path: Path) -> bool:
     return True
 
@@ -214,9 +293,13 @@ KINDS = (
     Kind("lost file", Path.is_dir, _lose),
     Kind("link or pipe", Path.is_dir, _replace),
     Kind("declared size", _is_zarr, _declare),
+    Kind("zarr value", _is_zarr, _zarr_value),
+    Kind("zarr metadata", _is_zarr, _zarr_meta),
     Kind("json", _has_json, _json),
+    Kind("json key twice", _has_json, _twice),
     Kind("text", _is_text, _text),
     Kind("archive", _is_archive, _archive),
     Kind("hdf5 reference", _is_h5, _link),
     Kind("hdf5 value", _is_h5, _value),
+    Kind("hdf5 attribute", _is_h5, _h5_attribute),
 )

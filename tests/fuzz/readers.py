@@ -20,6 +20,16 @@ def convert_foreign(path: str) -> Any:
         shutil.rmtree(folder)
 
 
+def convert_table(path: str) -> Any:
+    """A table of effects made of a foreign one."""
+    from vc_data.effects.convert import make_effects
+    from vc_data.effects.options import EffectsOptions
+    from vc_data.effects.source import read_source
+
+    options = EffectsOptions(values="z", cell_line_name="A", mode_name="crispri")
+    return make_effects(read_source(Path(path), options), Path(path), options)[0]
+
+
 def inspect_foreign(path: str) -> Any:
     """What `vc-data inspect` prints."""
     from vc_data.convert.inspect import inspect_file
