@@ -1,6 +1,7 @@
 """Commands begin at once: how many modules each loads is counted, because a time would depend on the machine."""
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -63,3 +64,14 @@ def test_a_small_file_is_read_without_what_it_does_not_need(tmp_path):
     assert "anndata" in loaded
     assert not loaded & {"dask", "flax", "jax", "matplotlib", "numba", "sklearn", "torch"}
     assert len(loaded) < 1500
+
+
+@pytest.mark.parametrize("arguments", [("vc", "--help"), ("vc-eval", "split", "--help"), ("vc-data", "--version")])
+def test_a_reader_of_help_may_leave(arguments):
+    command, *rest = arguments
+    program = f"import sys; from {MAINS[command]} import main; sys.argv = {[command, *rest]!r}; sys.exit(main())"
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", program], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert done.stderr == ""

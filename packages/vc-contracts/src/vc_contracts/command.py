@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from vc_contracts.bucket.address import refuse_foreign, shown
@@ -41,6 +42,7 @@ def switches(args: Sequence[str] | None, packages: Sequence[str]) -> list[str]:
     """
     if args is None:
         args = sys.argv[1:]
+        let_reader_go()
         leave_out("dask")  # where it is installed, reading an AnnData would take a second longer to import
     if list(args[:1]) == ["--version"]:
         print(version_line(packages))
@@ -55,6 +57,31 @@ def switches(args: Sequence[str] | None, packages: Sequence[str]) -> list[str]:
     level = {"quiet": logging.ERROR, "verbose": logging.INFO, "normal": logging.WARNING}[chosen]
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     return [arg for arg in args if arg not in SWITCHES]
+
+
+def let_reader_go() -> None:
+    """From here on, a reader of the output that has gone away (`| head`) is no failure, also while help is printed."""
+    report = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, BrokenPipeError):
+            _close_output()
+        else:
+            report(kind, error, trace)
+
+    def flush() -> None:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _close_output()
+
+    sys.excepthook = hook
+    atexit.register(flush)
+
+
+def _close_output() -> None:
+    # Python would complain once more on closing stdout.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def leave_out(name: str) -> None:
@@ -124,8 +151,7 @@ def run_command(prog: str, command: Callable[[], Any], *, memory: str = "ask for
         said = str(interrupt) if type(interrupt) is not KeyboardInterrupt else ""
         return _fail(prog, f"interrupted; {said or 'no output was written'}", INTERRUPTED)
     except BrokenPipeError:
-        # The reader of our output has gone (as with `| head`); Python would complain once more on closing stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
     except Exception as error:
         text = describe(error, memory)
         if text is None:
