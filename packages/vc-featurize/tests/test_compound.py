@@ -65,6 +65,15 @@ def test_what_cannot_be_encoded_is_a_missing_row_with_its_reason():
     assert bank.sources[2] == ""
 
 
+def test_several_processes_give_the_same_bank(monkeypatch):
+    monkeypatch.setattr("vc_featurize.compound.morgan.CHUNK", 2)
+    smiles = ["CCO", "C[N+](C)(C)CC(=O)O.[Cl-]", "C1C", "c1ccccc1O", "CCO", "*C"]
+    one, two = (compound_features(list("abcdef"), smiles, jobs=jobs) for jobs in (1, 2))
+    np.testing.assert_array_equal(one.vectors_ef, two.vectors_ef)
+    assert (one.sources, one.notes, one.missing.tolist()) == (two.sources, two.notes, two.missing.tolist())
+    assert one.missing.tolist() == [False, False, True, False, False, True]
+
+
 def test_repeated_ids():
     bank = compound_features(["ethanol", "ethanol"], ["CCO", "OCC"])
     assert bank.entities == ("ethanol",)

@@ -1,5 +1,6 @@
 """The command `compound`: fingerprints, descriptors and networks for structures."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +13,9 @@ from vc_featurize.errors import InputError
 if TYPE_CHECKING:
     from vc_featurize.network.rules import Weights
     from vc_featurize.run.encoder import SequenceEncoder
+
+FEW = 5_000
+"""Compounds below which starting processes takes longer than they save."""
 
 
 def compound(
@@ -34,6 +38,7 @@ def compound(
     work: Path | None = None,
     scheduler: str | None = None,
     licence: str = "unstated",
+    jobs: int = 0,
     overwrite: bool = False,
 ) -> None:
     """Encode compounds by fingerprints, descriptors (extra `chem`) or a network (extras `torch`, `onnx`).
@@ -59,6 +64,7 @@ def compound(
         work: Folder for finished shards; a run that was cut off goes on there (every encoder but morgan).
         scheduler: Address of a Dask scheduler (every encoder but morgan).
         licence: Licence of the structures, recorded in the bank.
+        jobs: Processes for Morgan fingerprints; 0: those of the machine, one where compounds are few.
         overwrite: Replace an earlier bank at `out`.
     """
     check_out(out, overwrite, [table])
@@ -74,8 +80,12 @@ def compound(
         write_bank(out, bank, [table], {"encoder": encoder, "budget": budget})
         return
     options = {"radius": radius, "n_bits": n_bits, "counts": not bits, "standardize": standardize}
-    bank = compound_features(ids, smiles, **options, licence=licence)
+    bank = compound_features(ids, smiles, **options, licence=licence, jobs=jobs or _processors(len(ids)))
     write_bank(out, bank, [table], {"encoder": "compound", **options})
+
+
+def _processors(n: int) -> int:
+    return len(os.sched_getaffinity(0)) if n > FEW and hasattr(os, "sched_getaffinity") else 1
 
 
 def _encoder(name: str, weights: "Weights", dtype: str, licence: str) -> "SequenceEncoder":

@@ -9,9 +9,11 @@ A fingerprint is made of the SMILES given. Names are never parsed: `CO` and `SN`
 """
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from vc_contracts.text.plain import compound_name
@@ -20,6 +22,9 @@ from vc_featurize.bank import FeatureBank
 from vc_featurize.compound.structure import Standardizer, parse
 from vc_featurize.errors import InputError
 from vc_featurize.text import read_lines
+
+CHUNK = 1_000  # texts that a process takes at once
+Encoded = tuple[np.ndarray, np.ndarray, str, str]
 
 
 def compound_features(
@@ -31,6 +36,7 @@ def compound_features(
     counts: bool = True,
     standardize: bool = True,
     licence: str = "unstated",
+    jobs: int = 1,
 ) -> FeatureBank:
     """Morgan fingerprints of compounds.
 
@@ -43,6 +49,8 @@ def compound_features(
         counts: How often each substructure occurs (true), or whether it occurs (false).
         standardize: Take off counter-ions and neutralise charges first.
         licence: Licence of the structures, for the encoder record.
+        jobs: Processes; with more than one, the caller's program has to be importable (`if __name__ == "__main__"`). The bank
+            is the same to the bit.
 
     Returns:
         A bank with `vectors_ef` [e, n_bits]; `sources` hold the canonical SMILES that was fingerprinted.
@@ -55,7 +63,6 @@ def compound_features(
     """
     try:
         import rdkit
-        from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
     except ImportError as error:
         raise InputError("compound features need rdkit: install `vc-featurize[chem]`.") from error
     if len(ids) != len(smiles):
@@ -65,21 +72,26 @@ def compound_features(
     if radius < 0 or n_bits < 1:
         raise InputError(f"fingerprint: expected radius >= 0 and n_bits >= 1, found {radius} and {n_bits}.")
 
-    generator = GetMorganGenerator(radius=radius, fpSize=n_bits, includeChirality=True)
-    fingerprint = generator.GetCountFingerprintAsNumPy if counts else generator.GetFingerprintAsNumPy
-    standardizer = Standardizer() if standardize else None
-    rows = _fingerprints(ids, smiles, fingerprint, standardizer)
-    vectors_ef = np.zeros((len(rows), n_bits), np.float32)
-    missing = np.array([vector is None for vector, _, _ in rows.values()], dtype=bool)
-    for row, (vector, _, _) in enumerate(rows.values()):
-        if vector is not None:
-            vectors_ef[row] = vector
+    asked = _Fingerprint(radius, n_bits, counts, standardize)
+    rows: dict[str, int] = {}
+    vectors_nf = np.zeros((len(set(ids)), n_bits), np.float32)
+    known: list[tuple[str, str]] = []
+    for entity, (columns, values, source, note) in zip(ids, _encode(asked, smiles, jobs), strict=True):
+        row = rows.setdefault(entity, len(rows))
+        if row == len(known):
+            known.append((source, note))
+            vectors_nf[row, columns] = values
+        elif known[row][0] != source:
+            raise InputError(
+                f"compound {entity!r} stands for two molecules: {known[row][0]!r} and {source!r}. "
+                "Give them two ids or drop one row."
+            )
     return FeatureBank(
-        vectors_ef=vectors_ef,
+        vectors_ef=vectors_nf,
         entities=tuple(rows),
         kinds=("compound",) * len(rows),
-        sources=tuple(source for _, source, _ in rows.values()),
-        missing=missing,
+        sources=tuple(source for source, _ in known),
+        missing=np.array([not source for source, _ in known], dtype=bool),
         dims=tuple(f"morgan_{i}" for i in range(n_bits)),
         encoder={
             "id": f"morgan-{'count' if counts else 'bit'}-r{radius}-{n_bits}-chiral",
@@ -90,34 +102,59 @@ def compound_features(
             "licence": licence,
             "standardize": "salt list, uncharge; metal complexes untouched" if standardize else "none",
         },
-        notes=tuple(note for _, _, note in rows.values()),
+        notes=tuple(note for _, note in known),
     )
 
 
-def _fingerprints(
-    ids: Sequence[str],
-    smiles: Sequence[str],
-    fingerprint: Callable[[Any], np.ndarray],
-    standardizer: Standardizer | None,
-) -> dict[str, tuple[np.ndarray | None, str, str]]:
-    """Id -> its fingerprint (None where there is no molecule), the SMILES that was fingerprinted, and a note."""
-    from rdkit.Chem import MolToSmiles
+@dataclass(frozen=True)
+class _Fingerprint:
+    """What decides a fingerprint; travels to other processes."""
 
-    rows: dict[str, tuple[np.ndarray | None, str, str]] = {}
-    for entity, text in zip(ids, smiles, strict=True):
-        molecule, note = parse(text)
-        if molecule is not None and standardizer is not None:
-            molecule, note = standardizer(molecule)
-        # The canonical SMILES is parsed again, so that equal sources give equal vectors to the bit.
-        source = "" if molecule is None else MolToSmiles(molecule)
-        molecule, note = (None, note) if molecule is None else (parse(source)[0], note)
-        if entity in rows and rows[entity][1] != source:
-            raise InputError(
-                f"compound {entity!r} stands for two molecules: {rows[entity][1]!r} and {source!r}. "
-                "Give them two ids or drop one row."
-            )
-        rows[entity] = (None if molecule is None else fingerprint(molecule), source, note)
-    return rows
+    radius: int
+    n_bits: int
+    counts: bool
+    standardize: bool
+
+    def encode(self, smiles: Sequence[str]) -> list[Encoded]:
+        """One after the other, those of one text once."""
+        from rdkit.Chem import MolToSmiles
+        from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
+
+        generator = GetMorganGenerator(radius=self.radius, fpSize=self.n_bits, includeChirality=True)
+        fingerprint = generator.GetCountFingerprintAsNumPy if self.counts else generator.GetFingerprintAsNumPy
+        standardizer = Standardizer() if self.standardize else None
+        made: dict[str, Encoded] = {}
+        for text in smiles:
+            if text in made:
+                continue
+            molecule, note = parse(text)
+            if molecule is not None and standardizer is not None:
+                molecule, note = standardizer(molecule)
+            # The canonical SMILES is parsed again, so that equal sources give equal vectors to the bit.
+            source = "" if molecule is None else MolToSmiles(molecule)
+            molecule, why = (None, note) if molecule is None else parse(source)
+            if molecule is None:
+                source, note = "", why
+            vector = np.zeros(0, np.uint32) if molecule is None else fingerprint(molecule)
+            columns = np.flatnonzero(vector)
+            made[text] = (columns.astype(np.int32), vector[columns].astype(np.float32), source, note)
+        return [made[text] for text in smiles]
+
+
+def _encode(asked: _Fingerprint, smiles: Sequence[str], jobs: int) -> Iterator[Encoded]:
+    """Columns, values, canonical SMILES and note of every text, in order; no molecule has an empty SMILES."""
+    from vc_contracts.progress import progress
+
+    parts = [list(smiles[start : start + CHUNK]) for start in range(0, len(smiles), CHUNK)]
+    show = {"total": len(parts), "desc": "fingerprints", "unit": "k"}
+    if jobs == 1 or len(parts) == 1:
+        for part in progress(parts, **show) if len(parts) > 1 else parts:
+            yield from asked.encode(part)
+        return
+    # Not forked: a copy of a process with threads can wait for ever.
+    with ProcessPoolExecutor(min(jobs, len(parts)), mp_context=get_context("spawn")) as pool:
+        for found in progress(pool.map(asked.encode, parts), **show):
+            yield from found
 
 
 def read_compound_table(path: str | Path, id_col: str, smiles_col: str) -> tuple[list[str], list[str]]:

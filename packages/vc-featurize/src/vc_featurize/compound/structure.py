@@ -16,6 +16,7 @@ MAX_DEPTH = 200
 # alkaline earth counter-ions makes the molecule a metal complex.
 NON_METALS = frozenset({1, 2, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 33, 34, 35, 36, 52, 53, 54, 85, 86})
 COUNTER_ION_METALS = frozenset({3, 11, 12, 19, 20})
+USUAL_ATOMS = NON_METALS | COUNTER_ION_METALS
 
 
 def guard(text: str) -> str:
@@ -26,13 +27,19 @@ def guard(text: str) -> str:
         return f"SMILES of {len(text)} characters, more than {MAX_LENGTH}"
     if not text.isascii() or any(ord(letter) < 32 for letter in text.strip()):
         return f"characters that no SMILES has in {text[:40]!r}"
+    deepest = _depth(text) if text.count("(") + text.count("[") > MAX_DEPTH else 0
+    if deepest > MAX_DEPTH:
+        return f"SMILES with branches {deepest} deep, more than {MAX_DEPTH}"
+    return ""
+
+
+def _depth(text: str) -> int:
+    """How many brackets are open at once, at most."""
     depth = deepest = 0
     for letter in text:
         depth += (letter in "([") - (letter in ")]")
         deepest = max(deepest, depth)
-    if deepest > MAX_DEPTH:
-        return f"SMILES with branches {deepest} deep, more than {MAX_DEPTH}"
-    return ""
+    return deepest
 
 
 def parse(text: str) -> tuple["Mol | None", str]:
@@ -49,7 +56,8 @@ def parse(text: str) -> tuple["Mol | None", str]:
         return None, f"invalid SMILES {text!r}"
     if molecule.GetNumAtoms() == 0:
         return None, f"SMILES without atoms {text!r}"
-    if any(atom.GetAtomicNum() == 0 for atom in molecule.GetAtoms()):
+    # Only `*` and `[#0]` write a dummy atom; looking at every atom of every molecule takes as long as parsing.
+    if ("*" in text or "#0" in text) and any(atom.GetAtomicNum() == 0 for atom in molecule.GetAtoms()):
         return None, f"SMILES with a dummy atom {text!r}"
     return molecule, ""
 
@@ -87,9 +95,12 @@ class Standardizer:
         from rdkit.Chem import GetMolFrags
         from rdkit.rdBase import BlockLogs
 
-        if any(a.GetAtomicNum() not in NON_METALS | COUNTER_ION_METALS for a in molecule.GetAtoms()):
+        if any(a.GetAtomicNum() not in USUAL_ATOMS for a in molecule.GetAtoms()):
             return molecule, "metal complex, left as given"
         n_before = len(GetMolFrags(molecule))
+        if n_before == 1:
+            with BlockLogs():
+                return self._uncharger.uncharge(molecule), ""
         with BlockLogs():
             molecule = self._uncharger.uncharge(self._salts.StripMol(molecule, dontRemoveEverything=True))
         n_after = len(GetMolFrags(molecule))
