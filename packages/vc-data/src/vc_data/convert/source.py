@@ -85,7 +85,10 @@ class Source:
         else:
             attrs = node.attrs
             kind = str(attrs.get("encoding-type", attrs.get("h5sparse_format", "unknown"))).removesuffix("_matrix")
-            shape = tuple(int(n) for n in attrs.get("shape", attrs.get("h5sparse_shape", ())))
+            stated = attrs.get("shape", attrs.get("h5sparse_shape", ()))
+            # A damaged attribute holds anything.
+            sizes = np.atleast_1d(stated) if not isinstance(stated, str | bytes) else np.zeros(0)
+            shape = tuple(int(n) for n in sizes) if sizes.dtype.kind in "iu" else ()
         if kind not in ("dense", "csr", "csc") or len(shape) != 2:
             do = "Write the file again with anndata."
             raise SourceError(self.path, place, "a dense, CSR or CSC matrix", f"{kind!r} of shape {shape}", do)
