@@ -83,6 +83,25 @@ def test_repeated_names_of_a_table_are_refused(tmp_path):
         table_features(tmp_path / "t.csv")
 
 
+def test_a_table_says_what_it_left_out_and_what_outweighs_the_rest(tmp_path, caplog):
+    path = tmp_path / "t.csv"
+    path.write_text("gene,a,b,entrez\nTP53,1,2,7157\n,3,4,1\nNA,3,4,1\nMYC,0,1,4609\nKLF1,2,2,10661\n")
+    assert table_features(path).entities == ("TP53", "MYC", "KLF1")
+    assert "2 row(s) without a name" in caplog.text and "'entrez' holds" in caplog.text
+    caplog.clear()
+    table_features(path, scale=True)
+    assert "entrez" not in caplog.text
+
+
+def test_tables_of_another_shape_are_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("gene;a;b\nTP53;1;2\n")
+    with pytest.raises(InputError, match="Separate columns by ','"):
+        table_features(tmp_path / "t.csv")
+    np.savez(tmp_path / "t.npz", a=np.ones((2, 3)))
+    with pytest.raises(InputError, match="`names` and `vectors`"):
+        table_features(tmp_path / "t.npz")
+
+
 def test_effects_of_held_out_targets_do_not_leak():
     effects = np.arange(12.0).reshape(3, 4)
     options = {"line": "RPE1", "revision": "0" * 64}

@@ -1,5 +1,6 @@
 """Encoder `table`: vectors as a user has them (csv, tsv, parquet, npz, h5ad), with where they came from."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,11 @@ from vc_featurize.text import sha256_file
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+logger = logging.getLogger(__name__)
+
+MOST_OF_ALL = 0.95
+"""Share of the variance that one column of three or more holds before it is worth a word."""
 
 
 def table_features(
@@ -42,6 +48,10 @@ def table_features(
     """
     path = Path(path)
     frame = _read(path)
+    named = frame.index.notna() & (frame.index.astype(str).str.strip() != "")
+    if not named.all():
+        logger.warning("%s: %d row(s) without a name are left out", path, int((~named).sum()))
+        frame = frame[named]
     if not frame.index.is_unique:
         repeated = sorted(set(frame.index[frame.index.duplicated()].astype(str)))
         raise InputError(f"{path}: expected each name once, found {len(repeated)} repeated: {repeated[:5]}.")
@@ -50,8 +60,13 @@ def table_features(
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: expected numbers after the first column, found other values ({error}).") from error
     if not values.size:
-        raise InputError(f"{path}: expected rows and columns, found a table of shape {values.shape}.")
+        raise InputError(
+            f"{path}: expected rows of a name and numbers, found {values.shape[0]} rows x {values.shape[1]} columns of numbers. "
+            "Separate columns by ',' in .csv and by tabs in .tsv."
+        )
     finite = np.isfinite(values).all(axis=1)
+    if not scale:
+        _warn_of_one_column(path, frame, values[finite])
     if scale:
         values = (values - values[finite].mean(axis=0)) / np.maximum(values[finite].std(axis=0), 1e-12)
     read = compound_name if kind == "compound" else str  # as the screen holds the names of its compounds
@@ -88,6 +103,16 @@ def table_features(
     )
 
 
+def _warn_of_one_column(path: Path, frame: "DataFrame", values_nf: np.ndarray) -> None:
+    """A number that is no feature (an Entrez id, a count of cells) outweighs all that are."""
+    spread_f = values_nf.var(axis=0) if len(values_nf) else np.zeros(0)
+    if len(spread_f) > 2 and spread_f.max() > MOST_OF_ALL * spread_f.sum():
+        logger.warning(
+            "%s: column %r holds %.1f %% of the variance of all %d; leave it out if it is no feature, or pass --scale",
+            path, str(frame.columns[int(spread_f.argmax())]), 100 * spread_f.max() / spread_f.sum(), len(spread_f),
+        )  # fmt: skip
+
+
 def _read(path: Path) -> "DataFrame":
     """The table with the names as its index."""
     import pandas as pd
@@ -104,6 +129,10 @@ def _read(path: Path) -> "DataFrame":
             return frame.set_index(frame.columns[0]) if isinstance(frame.index, pd.RangeIndex) else frame
         if name.endswith(".npz"):
             with np.load(path, allow_pickle=False) as arrays:
+                if not {"names", "vectors"} <= set(arrays.files):
+                    raise InputError(
+                        f"{path}: expected the arrays `names` and `vectors`, found {sorted(arrays.files)}."
+                    )
                 return pd.DataFrame(arrays["vectors"], index=arrays["names"].astype(str))
         if name.endswith(".h5ad"):
             from vc_contracts.store import read_anndata
