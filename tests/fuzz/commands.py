@@ -30,6 +30,8 @@ class Step:
     writes: tuple[str, ...]
     cheap: bool = True
     """Takes about a second."""
+    keeps: tuple[str, ...] = ()
+    """Work that stays where there is no room for more, because the same command goes on from it."""
 
     def __str__(self) -> str:
         return " ".join(self.line.split()[:3])
@@ -38,8 +40,9 @@ class Step:
 STEPS = (
     Step("vc-data simulate demo --preset tiny --seed 0", ("demo",)),
     Step("vc-data convert demo/screen.h5ad a.zarr --cell-line-name A", ("a.zarr",)),
-    Step("vc-data convert demo/screen.h5ad b.zarr --dataset other --max-cells 1000", ("b.zarr",), cheap=False),
+    Step("vc-data convert demo/screen.h5ad b.zarr --dataset other --min-cells 5", ("b.zarr",), cheap=False),
     Step("vc-data split a.zarr split.json --min-cells 5", ("split.json",)),
+    Step("vc-data convert-effects effects.csv effects.zarr --values z --cell-line-name A", ("effects.zarr",)),
     Step("vc-data variable a.zarr split.json panel.txt --n-top 20", ("panel.txt",)),
     Step("vc-data genes demo/screen.h5ad panel.txt --output genes.json", ("genes.json",)),
     Step("vc-featurize geneset demo/pathways.gmt --out bank.zarr --dim 4", ("bank.zarr",)),
@@ -53,7 +56,8 @@ STEPS = (
     Step("vc-eval report scored --out page.html", ("page.html",)),
     Step("vc-model fit a.zarr split.json ridge --model mean_effect", ("ridge",), cheap=False),
     Step("vc-model predict ridge a.zarr split.json predicted.zarr", ("predicted.zarr",), cheap=False),
-    Step("vc-model predict ridge a.zarr split.json drawn.h5ad --cells 3", ("drawn.h5ad",), cheap=False),
+    Step("vc-model predict ridge a.zarr split.json drawn.h5ad --cells 3", ("drawn.h5ad",), cheap=False,
+         keeps=(".drawn.h5ad.parts",)),
     Step("vc fit a.zarr --split split.json --model mean_effect -o fitted", ("fitted",), cheap=False),
     Step("vc predict fitted --all-genes -o answers --force", ("answers",), cheap=False),
     Step("vc support fitted --out support.tsv", ("support.tsv",), cheap=False),
@@ -66,7 +70,8 @@ STEPS = (
          ("sent.vcc", "sent.receipt.json"), cheap=False),
     Step("vc discover next --scores scores.csv --library genes.txt --features demo/pathways.gmt --batch 2 -o next", ("next",),
          cheap=False),
-    Step("vc train st a.zarr split.json -o st --steps 4 --per-condition 8", ("st", "st.train"), cheap=False),
+    Step("vc train st a.zarr split.json -o st --steps 4 --per-condition 8", ("st", "st.train"), cheap=False,
+         keeps=("st.train",)),
     Step("vc quickstart --preset tiny --bootstrap 100 --repeats 1 --out quick", ("quick",), cheap=False),
 )  # fmt: skip
 
@@ -82,6 +87,9 @@ def make_inputs(folder: Path) -> None:
     rng = np.random.default_rng(0)
     names = [f"G{n:03d}" for n in range(12)]
     pd.DataFrame(rng.normal(size=(12, 3)), index=names).to_csv(folder / "table.csv")
+    pd.DataFrame(rng.normal(size=(12, 12)), columns=names).assign(perturbation=names).to_csv(
+        folder / "effects.csv", index=False
+    )
     edges = pd.DataFrame({"source": names, "target": [*names[1:], names[0]]})
     edges.to_csv(folder / "edges.tsv", sep="\t", index=False)
     (folder / "genes.txt").write_text("\n".join(names) + "\n")
@@ -138,7 +146,10 @@ def run(
 
 def _be(line: str, folder: Path, stream: int, watch: Callable, limits: dict[int, int], home: str | None) -> None:
     """Run the command as this process and leave."""
+    from vc_contracts.command import own_process
+
     atexit._clear()  # what the first process wants done at its end is not for this one
+    own_process()
     os.chdir(folder)
     os.dup2(stream, 1)
     os.dup2(stream, 2)

@@ -44,7 +44,10 @@ def check_all(*, cheap: bool) -> tuple[int, list[str]]:
                 left = sorted(set(folder.iterdir()) - set(names))
                 last = (outcome.said.strip().splitlines() or [""])[-1]
                 noise = any(word in outcome.said for word in ("Traceback", "Exception ignored", "errno ="))
-                refused = outcome.code == 2 and last.startswith("error: ") and what in last and not left and not noise
+                rubbish = {path.name for path in left} - set(step.keeps)
+                refused = (
+                    outcome.code == 2 and last.startswith("error: ") and what in last and not rubbish and not noise
+                )
                 # A small output may fit.
                 if not refused and outcome.code:
                     said = outcome.said[-400:]

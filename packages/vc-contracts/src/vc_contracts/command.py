@@ -42,7 +42,7 @@ def switches(args: Sequence[str] | None, packages: Sequence[str]) -> list[str]:
     """
     if args is None:
         args = sys.argv[1:]
-        let_reader_go()
+        own_process()
         leave_out("dask")  # where it is installed, reading an AnnData would take a second longer to import
     if list(args[:1]) == ["--version"]:
         print(version_line(packages))
@@ -59,8 +59,16 @@ def switches(args: Sequence[str] | None, packages: Sequence[str]) -> list[str]:
     return [arg for arg in args if arg not in SWITCHES]
 
 
-def let_reader_go() -> None:
-    """From here on, a reader of the output that has gone away (`| head`) is no failure, also while help is printed."""
+_own = False
+
+
+def own_process() -> None:
+    """This process is one command's: what it does last is for that command to decide.
+
+    A reader of the output that has gone away (`| head`) is no failure, also while help is printed.
+    """
+    global _own
+    _own = True
     report = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -156,6 +164,10 @@ def run_command(prog: str, command: Callable[[], Any], *, memory: str = "ask for
         text = describe(error, memory)
         if text is None:
             raise
+        # HDF5 crashes where a file that could not be flushed is let go of, whoever met the full disk first.
+        if _own and disk_is_full(error) and "h5py" in sys.modules:
+            _fail(prog, text, REFUSED)
+            _leave()
         if is_of_hdf5(error):
             atexit.register(_leave)
         return _fail(prog, text, REFUSED)
@@ -164,24 +176,46 @@ def run_command(prog: str, command: Callable[[], Any], *, memory: str = "ask for
 
 @contextlib.contextmanager
 def _one_message() -> Iterator[None]:
-    """From here on, HDF5's own reports of a file that cannot be flushed are left out: the error says it once."""
-    report = sys.unraisablehook
+    """From here on, what libraries report themselves of a full disk is left out: the error says it once.
 
-    def hook(lost: Any) -> None:
-        if not disk_is_full(lost.exc_value):
-            report(lost)
+    HDF5 reports every object of a file that it cannot flush; tensorstore and orbax report from their threads.
+    """
+    reports = sys.unraisablehook, sys.excepthook
 
-    sys.unraisablehook = hook
+    def lost(what: Any) -> None:
+        if not _says_the_same(what.exc_value):
+            reports[0](what)
+
+    def printed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not _says_the_same(error):
+            reports[1](kind, error, trace)
+
+    class Once(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            return not (record.exc_info and _says_the_same(record.exc_info[1]))
+
+    once = Once()
+    handlers = [*logging.getLogger().handlers, *logging.getLogger("absl").handlers]
+    for handler in handlers:
+        handler.addFilter(once)
+    sys.unraisablehook, sys.excepthook = lost, printed
     stays = False
     try:
         yield
     except Exception as error:
         # Files that HDF5 could not write are let go of later, so it stays.
-        stays = is_of_hdf5(error)
+        stays = is_of_hdf5(error) or disk_is_full(error)
         raise
     finally:
-        if sys.unraisablehook is hook and not stays:
-            sys.unraisablehook = report
+        if not stays:
+            sys.unraisablehook, sys.excepthook = reports
+            for handler in handlers:
+                handler.removeFilter(once)
+
+
+def _says_the_same(error: BaseException | None) -> bool:
+    """Whether a report is of a full disk, or of a thread that had not heard of it when its work was given up."""
+    return disk_is_full(error) or (isinstance(error, RuntimeError) and str(error) == "Event loop is closed")
 
 
 def describe(error: Exception, memory: str) -> str | None:
@@ -189,7 +223,8 @@ def describe(error: Exception, memory: str) -> str | None:
     if disk_is_full(error):
         place = f"{name}: " if (name := getattr(error, "filename", None)) else ""
         return (
-            f"{place}no room left on the disk or in the quota. Nothing was written; make room or choose another place."
+            f"{place}no room left on the disk or in the quota. Nothing was written but work that the same command goes on "
+            "from; make room or choose another place."
         )
     if memory_is_short(error):
         detail = f" ({' '.join(str(error).split())[:300]})" if str(error) else ""
@@ -203,7 +238,7 @@ def describe(error: Exception, memory: str) -> str | None:
 
 
 def _leave() -> None:
-    """HDF5 crashes on its way out where a file could not be flushed; what was said stays said."""
+    """Leave at once; what was said stays said."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(REFUSED)
