@@ -7,8 +7,10 @@ import sys
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import scipy.sparse as sp
 from vc_apps.cli import main
 from vc_apps.commands import COMMANDS, run_of, settings_of
 from vc_apps.rerun import read_run
@@ -126,6 +128,16 @@ def test_unperturbed_cells_alone_are_a_context(model, screen, tmp_path, capsys):
     table = pq.read_table(tmp_path / "a" / "answers.parquet").to_pandas()
     assert table["cell_line"].tolist() == ["mine"] and table["new_context"].all()
     assert main([*question[:-1], str(tmp_path / "b"), "--cells", str(screen)]) == 0
+    # A whole screen is asked about by its controls alone, and the same numbers come out.
+    source.X = sp.csr_matrix(source.X)
+    source.X.indptr = source.X.indptr.astype(np.int64)
+    (tmp_path / "whole").mkdir()
+    source.write_h5ad(tmp_path / "whole" / "mine.h5ad")
+    capsys.readouterr()
+    assert main([*question[:-1], str(tmp_path / "w"), "--cells", str(tmp_path / "whole" / "mine.h5ad")]) == 0
+    assert "others are left out" in capsys.readouterr().err
+    whole = pq.read_table(tmp_path / "w" / "answers.parquet").to_pandas()
+    pd.testing.assert_frame_equal(whole, table)
     cells.X = np.log1p(cells.X.toarray())
     cells.write_h5ad(tmp_path / "normal.h5ad")
     assert "raw counts" in refused([*question, "--cells", str(tmp_path / "normal.h5ad"), "--overwrite"], capsys)
