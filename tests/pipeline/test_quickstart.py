@@ -52,6 +52,15 @@ def test_the_table_holds_model_baselines_and_ceiling(run):
     assert np.isfinite([pearson["baseline"], pearson["ceiling"]]).all()
 
 
+@pytest.mark.parametrize("kind", ["gain", "calibration"])
+def test_figures_of_the_run_need_no_more_than_its_name(run, tmp_path, kind):
+    from vc_apps.cli import main
+
+    assert main(["plot", kind, str(run), "-o", str(tmp_path / "figure.svg")]) == 0
+    text = (tmp_path / "figure.svg").read_text()
+    assert "anchored" in text
+
+
 def test_its_last_words_are_the_table_as_json_where_asked(run, capsys):
     from vc_apps.quickstart import _say_goodbye
 

@@ -47,6 +47,11 @@ def _of_scores(command: options.Plot) -> "Axes":
             raise VcEvalError(f"plot: no model of {str(command.source)!r} states intervals.")
         return calibration(curves)
     model = command.model or str(summary.get("model", ""))
+    if not model:
+        names = sorted(set(table["model"]))
+        raise VcEvalError(
+            f"plot: {str(command.source)!r} does not say which model is meant. Pass --model, one of {names}."
+        )
     return gain_over_baselines(table, model=model, metric=command.metric)
 
 
