@@ -331,13 +331,8 @@ def _report(run: Run, scored: "list[SplitScores]", inputs: Inputs, splits_fpaths
     with run.stage("summarise"):
         summary = summarise(scored, baselines=baselines, seed=settings.seed, n_boot=settings.bootstrap)
         config = {"seed": settings.seed, "n_boot": settings.bootstrap, "splits": len(splits_fpaths)}
-        fill_scores(
-            run.dpath,
-            summary,
-            parents=hashes,
-            config=config,
-            summary={"model": settings.model, **_headline(summary, settings.model)},
-        )
+        told = {"model": settings.model, **_headline(summary, settings.model)}
+        fill_scores(run.dpath, summary, parents=hashes, config=config, summary=told)
     with run.stage("report"):
         meta = {
             "model": settings.model,
