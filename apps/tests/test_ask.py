@@ -138,6 +138,11 @@ def test_unperturbed_cells_alone_are_a_context(model, screen, tmp_path, capsys):
     assert "others are left out" in capsys.readouterr().err
     whole = pq.read_table(tmp_path / "w" / "answers.parquet").to_pandas()
     pd.testing.assert_frame_equal(whole, table)
+    perturbed = source[~source.obs["is_control"].astype(bool)].copy()
+    del perturbed.obs["is_control"]
+    perturbed.write_h5ad(tmp_path / "perturbed.h5ad")
+    said = refused([*question, "--cells", str(tmp_path / "perturbed.h5ad"), "--overwrite"], capsys)
+    assert "a label of control cells" in said and "--control-only" in said
     cells.X = np.log1p(cells.X.toarray())
     cells.write_h5ad(tmp_path / "normal.h5ad")
     assert "raw counts" in refused([*question, "--cells", str(tmp_path / "normal.h5ad"), "--overwrite"], capsys)

@@ -1,6 +1,6 @@
 import pandas as pd
 import pytest
-from vc_data.convert.columns import guess_columns
+from vc_data.convert.columns import guess_columns, unperturbed_cells
 from vc_data.errors import ColumnError, ControlError
 from vc_data.options import Columns
 
@@ -86,3 +86,15 @@ def test_unclear_columns_are_refused(columns, given, error, words):
         guess(table(**columns), **given)
     for word in ["f.h5ad", *words]:
         assert word in str(caught.value)
+
+
+def test_cells_that_nothing_was_done_to_are_told_by_column_label_or_not_at_all():
+    obs = pd.DataFrame({"target_gene": ["NTC", "TP53", "NTC", "MYC"]}, index=list("abcd"))
+    kept, how = unperturbed_cells(obs, "f.h5ad")
+    assert kept.tolist() == [True, False, True, False] and "NTC" in how
+    kept, how = unperturbed_cells(obs.assign(is_control=["no", "no", "yes", "no"]), "f.h5ad")
+    assert kept.tolist() == [False, False, True, False] and "is_control" in how
+    kept, how = unperturbed_cells(pd.DataFrame({"donor": list("xyxy"), "condition": "healthy"}), "f.h5ad")
+    assert kept.all() and how == ""
+    with pytest.raises(ControlError, match="a label of control cells"):
+        unperturbed_cells(obs.assign(target_gene=["KLF1", "TP53", "EGFR", "MYC"]), "f.h5ad")

@@ -38,6 +38,11 @@ def plain(text: str) -> str:
     return re.sub(r"[\s_\-]+", "", text.casefold())
 
 
+def is_unnamed(column: str) -> bool:
+    """Whether a column is an index that had no name, as pandas calls it when a table is read again."""
+    return bool(re.fullmatch(r"|Unnamed: \d+|level_\d+|index", column))
+
+
 def plain_gene(name: str) -> str:
     """Name of a gene without case and punctuation: `HLA-A`, `HLA.A` and `hla_a` are one; a name of punctuation is itself."""
     return re.sub(r"[^0-9a-z]+", "", name.casefold()) or name

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from vc_contracts.text.plain import plain
+from vc_contracts.text.plain import is_unnamed, plain
 
 from vc_data.convert.controls import (
     COUNTS_OF_CONTROLS,
+    as_bool,
     boolean_column,
     find_controls,
     mixed_labels,
@@ -93,12 +94,10 @@ _GUIDE = (
 )  # fmt: skip
 _TOTAL = ("totalcountsallgenes",)
 _NO_GENE = (
-    *("ncells", "numcells", "cellcount", "nwells", "replicate", "replicates", "index", "iscontrol", "isctrl"),
+    *("ncells", "numcells", "cellcount", "nwells", "replicate", "replicates", "iscontrol", "isctrl"),
     *("pvalue", "pval", "adjpvalue", "pvaladj", "padj", "fdr", "qvalue", "qval"),
 )
 """Other columns of numbers that stand beside genes in tables of effects."""
-_UNNAMED = re.compile(r"|Unnamed: \d+|level_\d+")
-"""What pandas calls an index that had no name."""
 _OTHER_TOTALS = ("totalcounts", "ncounts", "ncount", "umicount", "numis", "ncountrna")
 
 
@@ -180,6 +179,28 @@ def guess_columns(
         given, perturbation=perturbation, control=control, is_control=is_control, cell_line=cell_line, **found
     )
     return columns, statements
+
+
+def unperturbed_cells(obs: pd.DataFrame, path: str | Path) -> tuple[pd.Series, str]:
+    """Which cells of a foreign file nothing was done to, by the rules of a conversion.
+
+    Returns:
+        [n] bool, and what says so; all, and '', where no column tells cells apart.
+
+    Raises:
+        ColumnError, ControlError: If columns tell cells apart and none of them, or several, tell controls.
+    """
+    names = {plain(str(column)): str(column) for column in reversed(obs.columns)}
+    usual = [names[name] for tier in _PERTURBATION for name in tier if name in names]
+    if not any(len(distinct(obs[name])) > 1 for name in usual):
+        marked = boolean_column(obs, names, path)
+        if marked is None:
+            return pd.Series(True, index=obs.index), ""
+        return pd.Series(as_bool(obs[marked], path)[0], index=obs.index), f"column {marked!r}"
+    columns, _ = guess_columns(obs, pd.DataFrame(), Columns(cell_line_name="any"), path=path)
+    if columns.is_control:
+        return pd.Series(as_bool(obs[columns.is_control], path)[0], index=obs.index), f"column {columns.is_control!r}"
+    return labels_of(obs, columns.perturbation or "").isin(columns.control), f"label {few(columns.control)}"
 
 
 def _tells_mode(column: pd.Series) -> bool:
@@ -312,7 +333,8 @@ def is_said_of_rows(name: str) -> bool:
     return (
         any(word in names for names in guessed)
         or word in _NO_GENE
-        or bool(_DOSE_NAME.fullmatch(word) or _UNNAMED.fullmatch(name) or _AMOUNT.search(name))
+        or is_unnamed(name)
+        or bool(_DOSE_NAME.fullmatch(word) or _AMOUNT.search(name))
     )
 
 

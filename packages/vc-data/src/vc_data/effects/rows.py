@@ -1,6 +1,5 @@
 """What the rows of a table of effects mean, by the same rules as the cells of a screen."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import pandas as pd
 from vc_contracts.text.plain import plain
 
 from vc_data.convert.columns import guess_columns
-from vc_data.convert.controls import as_bool, boolean_column, find_controls
+from vc_data.convert.controls import as_bool, boolean_column
 from vc_data.convert.notes import Notes, ask, say
 from vc_data.convert.obs import Cells, read_cells
 from vc_data.convert.series import distinct, labels_of
@@ -58,23 +57,22 @@ def _columns(raw: pd.DataFrame, path: Path, options: EffectsOptions) -> tuple[Co
     batches = (names[name] for name in _BATCH if name in names)
     batch = options.batch or next((name for name in batches if len(distinct(raw[name])) > 1), "none")
     given = Columns(
-        perturbation=options.perturbation, cell_line=options.cell_line, cell_line_name=options.cell_line_name,
-        batch=batch, mode=options.mode, mode_name=options.mode_name, dose=options.dose, guide="none", total_counts="sum",
+        perturbation=options.perturbation, control=options.control, cell_line=options.cell_line,
+        cell_line_name=options.cell_line_name, batch=batch, mode=options.mode, mode_name=options.mode_name,
+        dose=options.dose, guide="none", total_counts="sum",
     )  # fmt: skip
-    columns, statements = guess_columns(raw, pd.DataFrame(), given, path=path, control_only=True)
+    labels = distinct(labels_of(raw, options.perturbation)) if options.perturbation in raw else []
+    marked = boolean_column(raw, names, path)
+    none = not (
+        options.control
+        or any(map(control_rank, labels))
+        or (marked is not None and as_bool(raw[marked], path)[0].any())
+    )
+    columns, statements = guess_columns(raw, pd.DataFrame(), given, path=path, control_only=none)
     notes = say(*(text for text in statements if text.endswith("(guessed)") or text.startswith("mode: none")))
     if options.batch is None and batch != "none":
         notes += say(f"batch column: {batch!r} (guessed); --batch none for none")
-    labels = labels_of(raw, options.perturbation)
-    labels = labels[~labels.isin(options.drop)]
-    marked = None if options.control else boolean_column(raw, names, path)
-    if marked is not None and as_bool(raw[marked], path)[0].any():
-        return dataclasses.replace(columns, is_control=marked), notes + say(f"control rows: true in column {marked!r}")
-    if options.control or any(control_rank(label) for label in distinct(labels)):
-        control = find_controls(labels, options.control, options.perturbation, path)
-        said = Notes() if options.control else say(f"control label: {few(control)} (guessed)")
-        return dataclasses.replace(columns, control=control), notes + said
-    suspects = [label for label in distinct(labels) if resembles_control(label)]
+    suspects = [label for label in labels if none and resembles_control(label) and label not in options.drop]
     if suspects:
         notes += ask(
             f"labels that resemble controls count as perturbations: {few(suspects)}; --control or --drop, if not"

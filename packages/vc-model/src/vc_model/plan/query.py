@@ -1,14 +1,13 @@
 """What is asked about: measured scores, scores of pairs, profiles; read and checked."""
 
 import logging
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from vc_contracts.targets import match_names
-from vc_contracts.text.plain import plain_gene
+from vc_contracts.text.plain import is_unnamed, plain_gene
 
 from vc_model.plan.errors import PlanError
 from vc_model.plan.library import check_unique, read_frame
@@ -16,9 +15,6 @@ from vc_model.plan.library import check_unique, read_frame
 LEAST_GENES = 20
 """Measured genes that a signature has to share with what it is compared with."""
 logger = logging.getLogger(__name__)
-
-_UNNAMED = re.compile(r"|Unnamed: \d+|level_\d+|index")
-"""What pandas calls an index that had no name."""
 
 _SCORES = (
     *(
@@ -129,7 +125,7 @@ def number_column(table: pd.DataFrame, fpath: Path, given: str | None) -> str:
         PlanError: If it is not there, or several could be meant.
     """
     kinds = table.select_dtypes("number").columns
-    fitting = {plain_gene(str(name)): str(name) for name in reversed(kinds) if not _UNNAMED.fullmatch(str(name))}
+    fitting = {plain_gene(str(name)): str(name) for name in reversed(kinds) if not is_unnamed(str(name))}
     if given is not None or not fitting:
         return _there(table, fpath, given, "numbers")
     found = next((fitting[name] for name in _SCORES if name in fitting), None)
