@@ -1,5 +1,6 @@
 """The boundaries between the packages are import rules, and the rules bite."""
 
+import importlib
 import os
 import re
 import shutil
@@ -84,3 +85,18 @@ def test_the_planted_imports_break_their_rules_only(report):
     names = {rule(broken)["name"] for *_, broken in PLANTED}
     assert set(re.findall(r"^(.*) BROKEN", report, re.MULTILINE)) == names
     assert f"{len(names)} broken" in report
+
+
+@pytest.mark.parametrize("readme", sorted(ROOT.glob("packages/*/README.md")), ids=lambda path: path.parent.name)
+def test_the_top_of_each_package_offers_what_its_readme_uses(readme):
+    name = readme.parent.name.replace("-", "_")
+    text = "\n".join(re.findall(r"```(?:python|py)\n(.*?)```", readme.read_text(), flags=re.DOTALL))
+    used = re.findall(rf"^(?:from|import) ({name}\S*)(?: import (.+))?", text, flags=re.MULTILINE)
+    package = importlib.import_module(name)
+    for module, names in used:
+        assert module == name, f"{readme}: {module} stands below the top"
+        for one in filter(None, re.split(r",\s*", names)):
+            assert one in package.__all__ and getattr(package, one) is not None
+    assert set(package.__all__) <= set(dir(package)) and all(
+        getattr(package, one) is not None for one in package.__all__
+    )

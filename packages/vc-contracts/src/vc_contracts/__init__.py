@@ -4,10 +4,10 @@ The packages of this project meet in files. This one holds what they share: each
 header, the hash of a folder, and the writer that leaves nothing half done. It imports none of the others.
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from vc_contracts.errors import ContractError, OutputError, Refusal
+from vc_contracts.lazy import fetch
 
 if TYPE_CHECKING:
     from vc_contracts.checking import check as check
@@ -37,8 +37,10 @@ __all__ = ["ContractError", "OutputError", "Refusal", *sorted(_PLACES)]
 
 def __getattr__(name: str) -> Any:
     """Import on first use, so that a command's help needs none of it."""
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+    value = fetch(__name__, _PLACES, name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

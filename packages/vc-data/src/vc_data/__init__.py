@@ -1,16 +1,18 @@
 """Perturbation screens into one checked format: convert, align genes, split, simulate.
 
 Writes and reads the contracts screen-v1 and splits-v1 (docs/contracts). Names below are imported on first use, so that
-`import vc_data` and `vc-data --help` stay fast. The two verbs live in their modules: `vc_data.convert.run.convert` and
-`vc_data.simulate.simulate`.
+`import vc_data` and `vc-data --help` stay fast. `vc_data.convert` is the room of conversion, its verb `convert_file`.
 """
 
-import importlib
+from typing import Any
+
+from vc_contracts.lazy import fetch
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Columns": "options",
+    "EffectsOptions": "effects.options",
     "ContractError": "errors",
     "ConvertOptions": "options",
     "ConvertReport": "convert.run",
@@ -23,6 +25,8 @@ _HOME = {
     "by_perturbation": "split",
     "by_scaffold": "split",
     "cell_load": "split",
+    "convert_effects": "effects.convert",
+    "convert_file": "convert.run:convert",
     "check_corpus": "split",
     "check_screen": "screen.file",
     "describe_screen": "screen.describe",
@@ -42,8 +46,10 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 
-def __getattr__(name: str):
-    """Import a public name on first use (PEP 562)."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'vc_data' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"vc_data.{_HOME[name]}"), name)
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use."""
+    return fetch(__name__, _HOME, name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -10,19 +10,28 @@ Reads screen-v1, splits-v1 and features-v1, writes predictions-v1 and checkpoint
 Names below are imported when they are first used.
 """
 
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from vc_contracts.lazy import fetch
+
 if TYPE_CHECKING:
     from vc_model.ask.model import AskModel, load
+    from vc_model.biojepa.config import BioJepaConfig, param_counts
+    from vc_model.biojepa.stages import init_stage, make_loss
     from vc_model.checkpoint import load_checkpoint, save_checkpoint
     from vc_model.emit.output import make_prediction_file
     from vc_model.models import MODELS, fit_models, make_model
     from vc_model.table.effects import Action, Conditions, EffectTable
     from vc_model.table.pseudobulk import load_conditions, load_tables
+    from vc_model.testing import make_world
 
 _PLACES = {
+    "make_world": "testing",
+    "make_loss": "biojepa.stages",
+    "init_stage": "biojepa.stages",
+    "param_counts": "biojepa.config",
+    "BioJepaConfig": "biojepa.config",
     "Action": "table.effects",
     "AskModel": "ask.model",
     "Conditions": "table.effects",
@@ -47,24 +56,27 @@ __all__ = [
     "MODELS",
     "Action",
     "AskModel",
+    "BioJepaConfig",
     "Conditions",
     "EffectTable",
     "fit_models",
+    "init_stage",
     "load",
     "load_checkpoint",
     "load_conditions",
     "load_tables",
+    "make_loss",
     "make_model",
     "make_prediction_file",
+    "make_world",
+    "param_counts",
     "save_checkpoint",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import a name of `__all__` when it is first used."""
-    if name not in _PLACES:
-        raise AttributeError(f"module 'vc_model' has no attribute {name!r}")
-    return getattr(import_module(f"vc_model.{_PLACES[name]}"), name)
+    return fetch(__name__, _PLACES, name)
 
 
 def __dir__() -> list[str]:
