@@ -5,7 +5,9 @@ of a screen; `eligible` decides what may be trained on, `sample` which cells mak
 what `memory` holds and the passes of `kernel`. `naive` brings the same cells row by row: the fast path is tested against it. Names are imported on first use, so that importing stays fast.
 """
 
-import importlib
+from typing import Any
+
+from vc_contracts.lazy import fetch
 
 _HOME = {
     "CellBatch": "batch",
@@ -23,8 +25,6 @@ _HOME = {
 __all__ = list(_HOME)
 
 
-def __getattr__(name: str):
-    """Import a public name on first use (PEP 562)."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'vc_data.loader' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"vc_data.loader.{_HOME[name]}"), name)
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use."""
+    return fetch(__name__, _HOME, name)
