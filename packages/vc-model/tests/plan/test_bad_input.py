@@ -52,6 +52,11 @@ def test_of_several_columns_of_numbers_the_effect_is_taken_aloud_or_none(tmp_pat
     assert read_scores(tmp_path / "i.csv").score_n.tolist() == [90, 7], "an index without a name is no score"
 
 
+def test_names_may_be_numbers(tmp_path):
+    found = read_scores(_write(tmp_path, pd.DataFrame({"gene": [7157, 4609], "score": [1.0, 2.0]})))
+    assert found.names == ("7157", "4609") and found.score_n.tolist() == [1, 2]
+
+
 def test_features_of_another_species_are_recognised():
     names = [f"GENE{row}" for row in range(100)]
     mouse = [name.capitalize() for name in names]

@@ -73,7 +73,7 @@ def read_scores(fpath: Path, name: str | None = None, score: str | None = None, 
     """
     table = read_frame(fpath)
     name = name_column(table, fpath, name)
-    score = number_column(table, fpath, score)
+    score = number_column(table.drop(columns=name), fpath, score)
     if hit is not None and hit not in table:
         raise PlanError(f"{fpath}: column {hit!r}: not there; the table has {list(table.columns)[:10]}.")
     hit = hit or ("hit" if "hit" in table and table["hit"].dtype == bool else None)
@@ -106,15 +106,16 @@ def check_numbers(value_n: np.ndarray, names: list[str], what: str) -> None:
 
 
 def name_column(table: pd.DataFrame, fpath: Path, given: str | None) -> str:
-    """The column of names: the given one, one of the usual names, else the first that holds text.
+    """The column of names: the given one, one of the usual names (whose names may be numbers, as Entrez ids), else the first of text.
 
     Raises:
         PlanError: If it is not there, or none can be guessed.
     """
     numbers = table.select_dtypes(["number", "bool"]).columns
     fitting = [name for name in table.columns if name not in numbers]
-    if given is None and fitting:
-        return str(next(name for name in (*_NAMES, *fitting) if name in fitting))
+    usual = [name for name in _NAMES if name in table]
+    if given is None and (usual or fitting):
+        return str([*usual, *fitting][0])
     return _there(table, fpath, given, "names")
 
 
